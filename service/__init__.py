@@ -1,0 +1,1 @@
+"""The gRPC service that serves registered recurrent networks."""

@@ -1,0 +1,1 @@
+"""Recurrent networks in NumPy: pure numerics, no transport, no registry, no TensorFlow."""

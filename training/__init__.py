@@ -1,0 +1,1 @@
+"""Trains a recurrent network with Keras and registers it."""
