@@ -6,6 +6,7 @@ ServiceError
 ├── ConflictError             the thing changed since the caller looked; look again, then repeat
 ├── NotReadyError             right request, wrong state of the server or of the thing named
 ├── LimitExceededError        a bound of this server, with the number that exceeded it
+├── TimeLimitError            a bound of this server on time
 ├── UnauthenticatedError      no credentials, or wrong ones
 ├── PermissionDeniedError     known caller, not allowed
 ├── UnavailableError          cannot be done now; the same call may succeed later
@@ -18,6 +19,8 @@ ServiceError
 service.status maps each to a gRPC status; a test holds the two together.
 """
 
+import re
+
 
 class ServiceError(Exception):
     """Base of all; `message` is one sentence for the caller, free of internals."""
@@ -29,6 +32,11 @@ class ServiceError(Exception):
         self.field = field
         # Machine-readable facts, for ErrorInfo metadata: expected=…, actual=…, limit=….
         self.details = {key: str(value) for key, value in details.items()}
+
+    @classmethod
+    def reason(cls) -> str:
+        """The name of the error for machines: the class name in capitals, without `Error` (`INVALID_ARGUMENT`)."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).upper()
 
 
 class InvalidArgumentError(ServiceError):
@@ -49,6 +57,10 @@ class NotReadyError(ServiceError):
 
 class LimitExceededError(ServiceError):
     """A bound of this server was exceeded; `details` hold `limit` and `actual`."""
+
+
+class TimeLimitError(ServiceError):
+    """A bound of this server on time was exceeded."""
 
 
 class UnauthenticatedError(ServiceError):

@@ -1,0 +1,206 @@
+"""Between messages and arrays: every number that comes in is checked here, and nothing is copied that can be viewed."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from service.changes import Change, Operation
+from service.config import Limits
+from service.errors import InvalidArgumentError, LimitExceededError
+from service.model.network import Array, Network, TensorSpec
+from service.pb import unroll_pb2 as pb
+
+DTYPES: dict[int, np.dtype] = {
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+    pb.DATA_TYPE_INT32: np.dtype("<i4"),
+    pb.DATA_TYPE_INT64: np.dtype("<i8"),
+}
+DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}
+OPERATIONS = {
+    pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
+    pb.WEIGHT_OPERATION_SET: Operation.SET,
+    pb.WEIGHT_OPERATION_ADD: Operation.ADD,
+    pb.WEIGHT_OPERATION_SCALE: Operation.SCALE,
+}
+
+
+def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Array:
+    """The elements of a message as an array of `dtype`; `raw` is viewed, not copied.
+
+    `field` is the path of the tensor in the request, for errors. Says nothing about which shape is wanted.
+
+    Raises InvalidArgumentError for another data type, a negative extent, values and raw both or neither, a length that
+    does not match the shape, a value that does not fit the type or is not finite; LimitExceededError for too many
+    elements.
+    """
+    if tensor.data_type and DTYPES.get(tensor.data_type) != dtype:
+        actual = pb.DataType.Name(tensor.data_type) if tensor.data_type in DTYPES else str(tensor.data_type)
+        raise InvalidArgumentError(
+            f"{field}: expected {pb.DataType.Name(DATA_TYPES[dtype])}, got {actual}", field=f"{field}.data_type"
+        )
+    shape = tuple(tensor.shape)
+    if shape and min(shape) < 0:
+        raise InvalidArgumentError(f"{field}: shape {list(shape)} has a negative extent", field=f"{field}.shape")
+    count = math.prod(shape)  # Python integers do not overflow
+    if count > limits.elements:
+        raise LimitExceededError(
+            f"{field}: shape {list(shape)} asks for {count} elements, the limit is {limits.elements}",
+            field=f"{field}.shape", limit=limits.elements, actual=count,
+        )
+    raw, values = tensor.raw, tensor.values
+    if raw:
+        if values:
+            raise InvalidArgumentError(f"{field}: values and raw are both given; give exactly one", field=field)
+        if len(raw) != count * dtype.itemsize:
+            raise InvalidArgumentError(
+                f"{field}: shape {list(shape)} of {dtype.name} needs {count * dtype.itemsize} bytes of raw, "
+                f"got {len(raw)}",
+                field=f"{field}.raw", expected=count * dtype.itemsize, actual=len(raw),
+            )
+        return finite(np.frombuffer(raw, dtype).reshape(shape), field)
+    if not values:
+        if count:
+            raise InvalidArgumentError(f"{field}: neither values nor raw is given", field=field)
+        return np.zeros(shape, dtype)
+    if len(values) != count:
+        raise InvalidArgumentError(
+            f"{field}: shape {list(shape)} needs {count} values, got {len(values)}",
+            field=f"{field}.values", expected=count, actual=len(values),
+        )
+    wide = finite(np.array(values, np.float64).reshape(shape), field)
+    with np.errstate(all="ignore"):  # what does not fit is found below, by name
+        array = wide.astype(dtype)
+    if dtype.kind == "i":
+        if not np.array_equal(array, wide):
+            raise InvalidArgumentError(f"{field}: expected values of {dtype.name}", field=f"{field}.values")
+        return array
+    return finite(array, field)
+
+
+def finite(array: Array, field: str) -> Array:
+    """The array itself, if it holds neither NaN nor infinity. Raises InvalidArgumentError naming the first index."""
+    # One call for all elements; only where it is off is the place looked for. A sum of finite numbers may overflow.
+    if array.dtype.kind != "f" or math.isfinite(array.sum(dtype=np.float64)):
+        return array
+    bad = np.argwhere(~np.isfinite(array))
+    if not len(bad):
+        return array
+    index = tuple(int(i) for i in bad[0])
+    raise InvalidArgumentError(f"{field}: element {list(index)} is {array[index]}, not a finite number", field=field)
+
+
+def decode_named(
+    tensors: Sequence[pb.Tensor], specs: Sequence[TensorSpec], field: str, limits: Limits
+) -> dict[str, Array]:
+    """Tensors of a request by the name of the spec each belongs to; a single spec needs no name.
+
+    Raises InvalidArgumentError for an unknown, repeated or missing name where a name is needed, and as `decode`.
+    """
+    arrays: dict[str, Array] = {}
+    for i, tensor in enumerate(tensors):
+        path = f"{field}[{i}]"
+        spec = _spec(tensor.name, specs, path)
+        if spec.name in arrays:
+            raise InvalidArgumentError(f"{path}: {spec.name} is given twice", field=f"{path}.name")
+        arrays[spec.name] = decode(tensor, spec.dtype, path, limits)
+    return arrays
+
+
+def decode_inputs(
+    inputs: Sequence[pb.Tensor], initial_state: Sequence[pb.Tensor], network: Network, limits: Limits
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The inputs and initial states of a call, checked against the network and the bounds of the server."""
+    arrays = decode_named(inputs, network.inputs, "inputs", limits)
+    states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
+    network.check(arrays, states)
+    for array in arrays.values():
+        for extent, limit, what in zip(array.shape, (limits.batch, limits.timesteps), ("sequences", "timesteps"), strict=False):
+            if extent > limit:
+                raise LimitExceededError(
+                    f"inputs: {extent} {what} in one call, the limit is {limit}", field="inputs", limit=limit, actual=extent
+                )
+    return arrays, states
+
+
+def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: str, limits: Limits) -> list[Change]:
+    """Weight changes as arrays of the type of the weight each names.
+
+    Raises InvalidArgumentError for an unknown weight or operation, and as `decode`; LimitExceededError for too many.
+    """
+    if len(changes) > limits.changes:
+        raise LimitExceededError(
+            f"{field}: {len(changes)} changes in one call, the limit is {limits.changes}",
+            field=field, limit=limits.changes, actual=len(changes),
+        )
+    decoded = []
+    for i, change in enumerate(changes):
+        path = f"{field}[{i}]"
+        if change.weight not in network.weights:
+            raise InvalidArgumentError(
+                f"{path}: no weight {change.weight!r}; there are {', '.join(network.weights)}", field=f"{path}.weight"
+            )
+        if change.operation not in OPERATIONS:
+            raise InvalidArgumentError(f"{path}: unknown operation {change.operation}", field=f"{path}.operation")
+        decoded.append(
+            Change(
+                change.weight,
+                OPERATIONS[change.operation],
+                tuple((r.start, r.stop) for r in change.ranges),
+                decode(change.value, network.weights[change.weight].dtype, f"{path}.value", limits),
+                path,
+            )
+        )
+    return decoded
+
+
+def encode(array: Array, name: str, encoding: int) -> pb.Tensor:
+    """An array as a message, in `raw` or in `values`."""
+    dtype = array.dtype if sys.byteorder == "little" else array.dtype.newbyteorder("<")
+    if encoding == pb.TENSOR_ENCODING_RAW:
+        return pb.Tensor(
+            name=name, data_type=DATA_TYPES[dtype], shape=array.shape, raw=array.astype(dtype, copy=False).tobytes()
+        )
+    return pb.Tensor(name=name, data_type=DATA_TYPES[dtype], shape=array.shape, values=array.ravel().tolist())
+
+
+def encode_named(arrays: Mapping[str, Array], encoding: int) -> list[pb.Tensor]:
+    """Arrays as messages that carry their names."""
+    return [encode(array, name, encoding) for name, array in arrays.items()]
+
+
+def encode_specs(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:
+    """Descriptions of tensors; -1 stands for an extent that depends on the request."""
+    return [
+        pb.TensorSpec(
+            name=spec.name,
+            data_type=DATA_TYPES[spec.dtype],
+            shape=[-1 if extent is None else extent for extent in spec.shape],
+        )
+        for spec in specs
+    ]
+
+
+def encoding_of(asked: int, inputs: Sequence[pb.Tensor] = ()) -> int:
+    """The encoding of an answer: as asked, else as the first input was, else values.
+
+    Raises InvalidArgumentError for an encoding that does not exist.
+    """
+    if asked not in pb.TensorEncoding.values():
+        raise InvalidArgumentError(f"encoding: unknown encoding {asked}", field="encoding")
+    if asked:
+        return asked
+    return pb.TENSOR_ENCODING_RAW if inputs and inputs[0].raw else pb.TENSOR_ENCODING_VALUES
+
+
+def _spec(name: str, specs: Sequence[TensorSpec], path: str) -> TensorSpec:
+    if not name and len(specs) == 1:
+        return specs[0]
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    known = ", ".join(spec.name for spec in specs) or "none"
+    raise InvalidArgumentError(f"{path}: no tensor named {name!r} here; there are: {known}", field=f"{path}.name")

@@ -1,0 +1,76 @@
+"""What an operator can set, with its defaults: frozen, read once, documented field by field."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one call may ask. Each answers with the number that exceeded it."""
+
+    message_bytes: int = 64 * 1024 * 1024
+    """Largest message received."""
+    batch: int = 16_384
+    """Most sequences in one call."""
+    timesteps: int = 65_536
+    """Most timesteps in one message."""
+    elements: int = 16_777_216
+    """Most elements of one tensor, received or computed."""
+    changes: int = 1_024
+    """Most weight changes in one call."""
+    concurrent_calls: int = 1_024
+    """Most calls in progress or waiting in one worker, streams included."""
+    streams: int = 256
+    """Most open streams in one worker."""
+    stream_idle_seconds: float = 300.0
+    """Longest wait for the next message of a stream."""
+    stream_seconds: float = 86_400.0
+    """Longest life of a stream."""
+    on_demand_versions: int = 8
+    """Most versions held in memory only because clients named them, over all models."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of a TLS server, PEM."""
+
+    certificate: Path
+    key: Path
+    client_authority: Path | None = None
+    """Certificates that sign client certificates; a client that shows one has the operator role."""
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server listens, whom it lets do what, and how it follows the registry."""
+
+    references: tuple[str, ...]
+    """What to serve, in MLflow's syntax; the first of a model is its default."""
+    address: str = "127.0.0.1:50051"
+    """Host and port; port 0 takes a free one."""
+    workers: int = 0
+    """Worker processes; 0: one for each core."""
+    cache: Path = Path("~/.cache/unroll")
+    """Folder for downloaded versions and the last good snapshot."""
+    poll_seconds: float = 2.0
+    """Pause between two looks at the registry."""
+    drain_seconds: float = 30.0
+    """How long calls in progress may take to finish after SIGTERM."""
+    require_proof: bool = False
+    """Whether versions without a proof are refused."""
+    wait: bool = False
+    """Whether to wait for a registry that does not answer, or a model that is not there yet, instead of giving up."""
+    operator_token: str = ""
+    """Bearer token of operators; empty: none, and only a loopback address lets callers override."""
+    reader_token: str = ""
+    """Bearer token that every call must carry; empty: reading and predicting are open."""
+    tls: Tls | None = None
+    """TLS; None: plain text."""
+    limits: Limits = field(default_factory=Limits)
+    """Bounds on calls."""
+    unary_threads: int = 4
+    """Threads of a worker for short calls."""
+    webhook_address: str = ""
+    """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
+    webhook_secret: str = ""
+    """Secret that the webhooks are signed with."""

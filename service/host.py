@@ -1,0 +1,176 @@
+"""What a worker serves: the declared snapshot with its networks loaded. Read without a lock, replaced whole."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import InvalidArgumentError, NotFoundError, ProofError, ServiceError, UnavailableError
+from service.model import keras_file
+from service.model import proof as proofs
+from service.model.network import Network
+from service.snapshot import ModelEntry, Snapshot, VersionEntry
+
+PROOF_FILE = "proof.npz"
+MODEL_FILE = "model.keras"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version with its network in memory."""
+
+    model: str
+    entry: VersionEntry
+    network: Network
+    proof_made_by: str  # keras, unroll, or empty where there is no proof
+    proof_error: float  # largest error of the replay, as a fraction of what is allowed
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its versions in memory."""
+
+    entry: ModelEntry
+    versions: Mapping[str, LoadedVersion]
+
+
+@dataclass(frozen=True)
+class LoadedSnapshot:
+    """A snapshot with its versions in memory."""
+
+    generation: int
+    models: Mapping[str, LoadedModel]
+
+    def model(self, name: str) -> LoadedModel:
+        """The model of that name; the only one, if the name is empty. Raises NotFoundError, InvalidArgumentError."""
+        if name:
+            model = self.models.get(name)
+            if model is None:
+                raise NotFoundError(f"no model {name!r} is served here", field="model")
+            return model
+        if len(self.models) == 1:
+            return next(iter(self.models.values()))
+        if not self.models:
+            raise UnavailableError("nothing is served yet")
+        raise InvalidArgumentError(
+            f"model: several are served, name one of {', '.join(sorted(self.models))}", field="model"
+        )
+
+
+class Host:
+    """Holds the loaded snapshot of a worker. One thread prepares and commits; any thread reads."""
+
+    def __init__(self, *, require_proof: bool = False, load: Callable[[str, str], None] | None = None) -> None:
+        """`load(model, number)` gets a version that a client named into the snapshot, or raises a ServiceError."""
+        self._snapshot = LoadedSnapshot(0, {})
+        self._prepared: LoadedSnapshot | None = None
+        self._require_proof = require_proof
+        self._load = load
+        self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
+        self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds
+
+    def snapshot(self) -> LoadedSnapshot:
+        """What is served now: one attribute read."""
+        return self._snapshot
+
+    def resolve(self, model: str, version: str) -> LoadedVersion:
+        """The version a request means.
+
+        `version` is empty for the default reference, digits for a version, other text or `@NAME` for an alias.
+
+        Raises NotFoundError for an unknown model, version or alias; UnavailableError while nothing is loaded.
+        """
+        loaded = self._snapshot.model(model)
+        number = _number(loaded.entry, version)
+        found = loaded.versions.get(number)
+        if found is None:
+            found = self._on_demand(loaded.entry.name, number)
+        if found.entry.on_demand:
+            self.last_used[found.model, number] = time.monotonic()
+        return found
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Loads what a snapshot adds, beside what is served. Raises ServiceError; then nothing has changed."""
+        loaded = {
+            (version.model, version.entry.digest): version
+            for model in self._snapshot.models.values()
+            for version in model.versions.values()
+        }
+        models = {}
+        for name, model in snapshot.models.items():
+            versions = {}
+            for number, entry in model.versions.items():
+                known = loaded.get((name, entry.digest))
+                if known is None:
+                    known = load_version(name, entry, require_proof=self._require_proof)
+                    loaded[name, entry.digest] = known
+                versions[number] = LoadedVersion(name, entry, known.network, known.proof_made_by, known.proof_error)
+            models[name] = LoadedModel(model, versions)
+        self._prepared = LoadedSnapshot(snapshot.generation, models)
+
+    def commit(self, generation: int) -> None:
+        """Puts the prepared snapshot into service."""
+        prepared = self._prepared
+        if prepared is None or prepared.generation != generation:
+            raise RuntimeError(f"generation {generation} was not prepared")
+        with self._changed:
+            self._snapshot, self._prepared = prepared, None
+            self._changed.notify_all()
+        on_demand = {(v.model, n) for m in prepared.models.values() for n, v in m.versions.items() if v.entry.on_demand}
+        for key in self.last_used.keys() - on_demand:
+            self.last_used.pop(key, None)
+
+    def abort(self) -> None:
+        """Forgets what was prepared."""
+        self._prepared = None
+
+    def wait_beyond(self, generation: int, seconds: float) -> LoadedSnapshot:
+        """The snapshot, as soon as it is newer than `generation`, or after so many seconds whatever it is."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._snapshot.generation > generation, seconds)
+            return self._snapshot
+
+    def _on_demand(self, model: str, number: str) -> LoadedVersion:
+        if self._load is None:
+            raise NotFoundError(f"version {number} of {model} is not loaded", field="version")
+        self._load(model, number)
+        found = self._snapshot.model(model).versions.get(number)
+        if found is None:  # loaded, and already displaced by others
+            raise UnavailableError(f"version {number} of {model} was displaced by other versions; try again")
+        return found
+
+
+def load_version(model: str, entry: VersionEntry, *, require_proof: bool) -> LoadedVersion:
+    """Reads a version from its folder and replays its proof.
+
+    Raises ModelError (one of its kinds) where the file cannot be read, is not supported, or fails its proof;
+    ProofError also where a proof is required and there is none.
+    """
+    directory = Path(entry.directory)
+    try:
+        network = keras_file.read(directory / MODEL_FILE)
+        if not (directory / PROOF_FILE).exists():
+            if require_proof:
+                raise ProofError("it has no proof, and this server requires one")
+            return LoadedVersion(model, entry, network, "", 0.0)
+        proof = proofs.load(directory / PROOF_FILE)
+        return LoadedVersion(model, entry, network, proof.made_by, proofs.replay(network, proof))
+    except ServiceError as error:
+        raise type(error)(f"version {entry.number} of {model}: {error.message}", **error.details) from error
+
+
+def _number(model: ModelEntry, version: str) -> str:
+    """The version number that a request's `version` means."""
+    if not version:
+        if not model.default_version:
+            raise UnavailableError(f"nothing of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
+        return model.default_version
+    if version.isascii() and version.isdigit():
+        return version
+    alias = version.removeprefix("@")
+    number = model.aliases.get(alias)
+    if number is None:
+        known = ", ".join(sorted(model.aliases)) or "none"
+        raise NotFoundError(f"no alias {alias!r} of {model.name}; there are: {known}", field="version")
+    return number

@@ -1,0 +1,555 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class WeightView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WEIGHT_VIEW_UNSPECIFIED: _ClassVar[WeightView]
+    WEIGHT_VIEW_BASIC: _ClassVar[WeightView]
+    WEIGHT_VIEW_FULL: _ClassVar[WeightView]
+
+class ModelChange(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_CHANGE_UNSPECIFIED: _ClassVar[ModelChange]
+    MODEL_CHANGE_INITIAL: _ClassVar[ModelChange]
+    MODEL_CHANGE_TRAINED: _ClassVar[ModelChange]
+    MODEL_CHANGE_OVERRIDDEN: _ClassVar[ModelChange]
+    MODEL_CHANGE_MOVED_BACK: _ClassVar[ModelChange]
+    MODEL_CHANGE_OTHER: _ClassVar[ModelChange]
+
+class Proof(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROOF_UNSPECIFIED: _ClassVar[Proof]
+    PROOF_NONE: _ClassVar[Proof]
+    PROOF_KERAS: _ClassVar[Proof]
+    PROOF_DERIVED: _ClassVar[Proof]
+
+class VersionOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERSION_ORIGIN_UNSPECIFIED: _ClassVar[VersionOrigin]
+    VERSION_ORIGIN_OTHER: _ClassVar[VersionOrigin]
+    VERSION_ORIGIN_TRAINED: _ClassVar[VersionOrigin]
+    VERSION_ORIGIN_OVERRIDE: _ClassVar[VersionOrigin]
+    VERSION_ORIGIN_REGISTERED: _ClassVar[VersionOrigin]
+
+class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_TYPE_UNSPECIFIED: _ClassVar[DataType]
+    DATA_TYPE_FLOAT16: _ClassVar[DataType]
+    DATA_TYPE_FLOAT32: _ClassVar[DataType]
+    DATA_TYPE_FLOAT64: _ClassVar[DataType]
+    DATA_TYPE_INT32: _ClassVar[DataType]
+    DATA_TYPE_INT64: _ClassVar[DataType]
+
+class TensorEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TENSOR_ENCODING_UNSPECIFIED: _ClassVar[TensorEncoding]
+    TENSOR_ENCODING_VALUES: _ClassVar[TensorEncoding]
+    TENSOR_ENCODING_RAW: _ClassVar[TensorEncoding]
+
+class WeightOperation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WEIGHT_OPERATION_UNSPECIFIED: _ClassVar[WeightOperation]
+    WEIGHT_OPERATION_SET: _ClassVar[WeightOperation]
+    WEIGHT_OPERATION_ADD: _ClassVar[WeightOperation]
+    WEIGHT_OPERATION_SCALE: _ClassVar[WeightOperation]
+WEIGHT_VIEW_UNSPECIFIED: WeightView
+WEIGHT_VIEW_BASIC: WeightView
+WEIGHT_VIEW_FULL: WeightView
+MODEL_CHANGE_UNSPECIFIED: ModelChange
+MODEL_CHANGE_INITIAL: ModelChange
+MODEL_CHANGE_TRAINED: ModelChange
+MODEL_CHANGE_OVERRIDDEN: ModelChange
+MODEL_CHANGE_MOVED_BACK: ModelChange
+MODEL_CHANGE_OTHER: ModelChange
+PROOF_UNSPECIFIED: Proof
+PROOF_NONE: Proof
+PROOF_KERAS: Proof
+PROOF_DERIVED: Proof
+VERSION_ORIGIN_UNSPECIFIED: VersionOrigin
+VERSION_ORIGIN_OTHER: VersionOrigin
+VERSION_ORIGIN_TRAINED: VersionOrigin
+VERSION_ORIGIN_OVERRIDE: VersionOrigin
+VERSION_ORIGIN_REGISTERED: VersionOrigin
+DATA_TYPE_UNSPECIFIED: DataType
+DATA_TYPE_FLOAT16: DataType
+DATA_TYPE_FLOAT32: DataType
+DATA_TYPE_FLOAT64: DataType
+DATA_TYPE_INT32: DataType
+DATA_TYPE_INT64: DataType
+TENSOR_ENCODING_UNSPECIFIED: TensorEncoding
+TENSOR_ENCODING_VALUES: TensorEncoding
+TENSOR_ENCODING_RAW: TensorEncoding
+WEIGHT_OPERATION_UNSPECIFIED: WeightOperation
+WEIGHT_OPERATION_SET: WeightOperation
+WEIGHT_OPERATION_ADD: WeightOperation
+WEIGHT_OPERATION_SCALE: WeightOperation
+
+class PredictRequest(_message.Message):
+    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    RETURN_STATE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    return_state: bool
+    what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    final_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    what_if: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+
+class PredictStreamRequest(_message.Message):
+    __slots__ = ("options", "inputs")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    options: StreamOptions
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+
+class StreamOptions(_message.Message):
+    __slots__ = ("model", "version", "initial_state", "return_state", "what_if", "follow", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    RETURN_STATE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    return_state: bool
+    what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    follow: bool
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., follow: bool = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class PredictStreamResponse(_message.Message):
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "timesteps", "version_changed")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    final_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    what_if: bool
+    timesteps: int
+    version_changed: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., timesteps: _Optional[int] = ..., version_changed: bool = ...) -> None: ...
+
+class TraceRequest(_message.Message):
+    __slots__ = ("model", "version", "inputs", "initial_state", "layers", "what_if", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[str]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class TraceResponse(_message.Message):
+    __slots__ = ("model", "version", "layers", "outputs", "what_if")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    layers: _containers.RepeatedCompositeFieldContainer[LayerTrace]
+    outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    what_if: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerTrace, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+
+class LayerTrace(_message.Message):
+    __slots__ = ("layer", "class_name", "tensors")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    class_name: str
+    tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, layer: _Optional[str] = ..., class_name: _Optional[str] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+
+class GetWeightsRequest(_message.Message):
+    __slots__ = ("model", "version", "view", "weights", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    view: WeightView
+    weights: _containers.RepeatedScalarFieldContainer[str]
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., view: _Optional[_Union[WeightView, str]] = ..., weights: _Optional[_Iterable[str]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class GetWeightsResponse(_message.Message):
+    __slots__ = ("model", "version", "digest", "weights")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    digest: str
+    weights: _containers.RepeatedCompositeFieldContainer[Weight]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., weights: _Optional[_Iterable[_Union[Weight, _Mapping]]] = ...) -> None: ...
+
+class Weight(_message.Message):
+    __slots__ = ("name", "data_type", "shape", "statistics", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    data_type: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    statistics: WeightStatistics
+    value: Tensor
+    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., statistics: _Optional[_Union[WeightStatistics, _Mapping]] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class WeightStatistics(_message.Message):
+    __slots__ = ("min", "max", "mean", "standard_deviation", "l2_norm", "zeros", "non_finite", "spectral_radius", "largest_singular_value")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    L2_NORM_FIELD_NUMBER: _ClassVar[int]
+    ZEROS_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_FIELD_NUMBER: _ClassVar[int]
+    SPECTRAL_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_SINGULAR_VALUE_FIELD_NUMBER: _ClassVar[int]
+    min: float
+    max: float
+    mean: float
+    standard_deviation: float
+    l2_norm: float
+    zeros: int
+    non_finite: int
+    spectral_radius: _containers.RepeatedScalarFieldContainer[float]
+    largest_singular_value: float
+    def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., l2_norm: _Optional[float] = ..., zeros: _Optional[int] = ..., non_finite: _Optional[int] = ..., spectral_radius: _Optional[_Iterable[float]] = ..., largest_singular_value: _Optional[float] = ...) -> None: ...
+
+class CompareWeightsRequest(_message.Message):
+    __slots__ = ("model", "base_version", "version", "weights", "view", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    base_version: str
+    version: str
+    weights: _containers.RepeatedScalarFieldContainer[str]
+    view: WeightView
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., base_version: _Optional[str] = ..., version: _Optional[str] = ..., weights: _Optional[_Iterable[str]] = ..., view: _Optional[_Union[WeightView, str]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class CompareWeightsResponse(_message.Message):
+    __slots__ = ("model", "base_version", "version", "differences", "only_in_base", "only_in_version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    ONLY_IN_BASE_FIELD_NUMBER: _ClassVar[int]
+    ONLY_IN_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    base_version: str
+    version: str
+    differences: _containers.RepeatedCompositeFieldContainer[WeightDifference]
+    only_in_base: _containers.RepeatedScalarFieldContainer[str]
+    only_in_version: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., base_version: _Optional[str] = ..., version: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[WeightDifference, _Mapping]]] = ..., only_in_base: _Optional[_Iterable[str]] = ..., only_in_version: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WeightDifference(_message.Message):
+    __slots__ = ("name", "max_change", "mean_change", "relative_norm", "cosine", "changed", "difference")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    MEAN_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_NORM_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    max_change: float
+    mean_change: float
+    relative_norm: float
+    cosine: float
+    changed: int
+    difference: Tensor
+    def __init__(self, name: _Optional[str] = ..., max_change: _Optional[float] = ..., mean_change: _Optional[float] = ..., relative_norm: _Optional[float] = ..., cosine: _Optional[float] = ..., changed: _Optional[int] = ..., difference: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class OverrideWeightsRequest(_message.Message):
+    __slots__ = ("model", "alias", "changes", "expected_version", "expected_digest", "reason", "actor", "keep_alias")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    alias: str
+    changes: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    expected_version: str
+    expected_digest: str
+    reason: str
+    actor: str
+    keep_alias: bool
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., expected_version: _Optional[str] = ..., expected_digest: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., keep_alias: bool = ...) -> None: ...
+
+class OverrideWeightsResponse(_message.Message):
+    __slots__ = ("model", "version", "base_version", "digest", "alias", "changed_weights")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    base_version: str
+    digest: str
+    alias: str
+    changed_weights: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., base_version: _Optional[str] = ..., digest: _Optional[str] = ..., alias: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models", "next_page_token")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    next_page_token: str
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class MoveAliasRequest(_message.Message):
+    __slots__ = ("model", "alias", "version", "expected_version", "reason", "actor")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    alias: str
+    version: str
+    expected_version: str
+    reason: str
+    actor: str
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., version: _Optional[str] = ..., expected_version: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class MoveAliasResponse(_message.Message):
+    __slots__ = ("model", "alias", "version", "previous_version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    alias: str
+    version: str
+    previous_version: str
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., version: _Optional[str] = ..., previous_version: _Optional[str] = ...) -> None: ...
+
+class WatchModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class WatchModelResponse(_message.Message):
+    __slots__ = ("change", "model", "previous_version")
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    change: ModelChange
+    model: Model
+    previous_version: str
+    def __init__(self, change: _Optional[_Union[ModelChange, str]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., previous_version: _Optional[str] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "references", "default_version", "default_alias", "aliases", "versions", "stale_reason", "confirmed_time")
+    class AliasesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    STALE_REASON_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    references: _containers.RepeatedScalarFieldContainer[str]
+    default_version: str
+    default_alias: str
+    aliases: _containers.ScalarMap[str, str]
+    versions: _containers.RepeatedCompositeFieldContainer[ModelVersion]
+    stale_reason: str
+    confirmed_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ModelVersion(_message.Message):
+    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "engine", "streamable", "notes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    PROOF_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATED_TIME_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    STREAMABLE_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    digest: str
+    proof: Proof
+    proof_error: float
+    origin: VersionOrigin
+    base_version: str
+    changed_weights: _containers.RepeatedScalarFieldContainer[str]
+    actor: str
+    reason: str
+    created_time: _timestamp_pb2.Timestamp
+    inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    states: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    layers: _containers.RepeatedCompositeFieldContainer[Layer]
+    parameter_count: int
+    engine: str
+    streamable: bool
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Layer(_message.Message):
+    __slots__ = ("name", "class_name", "output_shape", "parameter_count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    class_name: str
+    output_shape: _containers.RepeatedScalarFieldContainer[int]
+    parameter_count: int
+    def __init__(self, name: _Optional[str] = ..., class_name: _Optional[str] = ..., output_shape: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ...) -> None: ...
+
+class TensorSpec(_message.Message):
+    __slots__ = ("name", "data_type", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    data_type: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("name", "data_type", "shape", "values", "raw")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    data_type: DataType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    raw: bytes
+    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ..., raw: _Optional[bytes] = ...) -> None: ...
+
+class WeightChange(_message.Message):
+    __slots__ = ("weight", "operation", "ranges", "value")
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    weight: str
+    operation: WeightOperation
+    ranges: _containers.RepeatedCompositeFieldContainer[IndexRange]
+    value: Tensor
+    def __init__(self, weight: _Optional[str] = ..., operation: _Optional[_Union[WeightOperation, str]] = ..., ranges: _Optional[_Iterable[_Union[IndexRange, _Mapping]]] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class IndexRange(_message.Message):
+    __slots__ = ("start", "stop")
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    stop: int
+    def __init__(self, start: _Optional[int] = ..., stop: _Optional[int] = ...) -> None: ...

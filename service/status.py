@@ -1,0 +1,104 @@
+"""The one table between domain errors and gRPC statuses, in both directions, with google.rpc error details."""
+
+import logging
+import uuid
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from service import errors
+
+DETAILS_KEY = "grpc-status-details-bin"  # where gRPC libraries of every language look for a google.rpc.Status
+DOMAIN = "unroll"  # of google.rpc.ErrorInfo
+
+logger = logging.getLogger(__name__)
+
+# Exact classes, so that a new error cannot be forgotten: it has a row, or the test that compares fails.
+CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
+    errors.InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ConflictError: grpc.StatusCode.ABORTED,
+    errors.NotReadyError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.LimitExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TimeLimitError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.NotSupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.ModelError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CorruptModelError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnsupportedModelError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ProofError: grpc.StatusCode.FAILED_PRECONDITION,
+}
+CLASSES = {error.reason(): error for error in CODES}
+# What a status means when it carries no details of ours: from gRPC itself, or from a proxy.
+BY_CODE: dict[grpc.StatusCode, type[errors.ServiceError]] = {
+    code: error for error, code in reversed(CODES.items()) if not issubclass(error, errors.ModelError)
+}
+
+
+def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
+    """What a client is told of an error: code, text, and the bytes of a google.rpc.Status.
+
+    An error that is not a ServiceError is a fault of ours: its text may hold anything, so the client gets a fixed
+    sentence with an id, and the log gets the trace under the same id.
+    """
+    if isinstance(error, errors.ServiceError):
+        code, message = CODES[type(error)], error.message
+        info = error_details_pb2.ErrorInfo(reason=type(error).reason(), domain=DOMAIN, metadata=error.details)
+        violation, retry = error.field, isinstance(error, errors.UnavailableError)
+    else:
+        incident = uuid.uuid4().hex[:12]
+        logger.error("internal error %s", incident, exc_info=error)
+        code, message = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under {incident}"
+        info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
+        violation, retry = "", False
+    status = status_pb2.Status(code=code.value[0], message=message)
+    _add(status, info)
+    if violation:
+        bad_request = error_details_pb2.BadRequest()
+        bad_request.field_violations.add(field=violation, description=message)
+        _add(status, bad_request)
+    if retry:
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromMilliseconds(200)
+        _add(status, retry_info)
+    return code, message, status.SerializeToString()
+
+
+def from_rpc_error(error: grpc.RpcError) -> errors.ServiceError:
+    """The domain error behind a failed call, as the client library raises it."""
+    code, message = error.code(), error.details() or error.code().name  # type: ignore[attr-defined]  # every RpcError of a call is a Call too
+    kind, field, details = BY_CODE.get(code, errors.ServiceError), "", {}
+    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]  # as above
+        if key != DETAILS_KEY:
+            continue
+        for detail in _details(value):
+            if isinstance(detail, error_details_pb2.ErrorInfo) and detail.domain == DOMAIN:
+                kind, details = CLASSES.get(detail.reason, kind), dict(detail.metadata)
+            elif isinstance(detail, error_details_pb2.BadRequest) and detail.field_violations:
+                field = detail.field_violations[0].field
+    return kind(message, field=field, **details)
+
+
+def _add(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> None:
+    packed = Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _details(value: bytes) -> list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest]:
+    """The details that we read; a peer's undecodable bytes are no details."""
+    try:
+        status = status_pb2.Status.FromString(value)
+        found = []
+        for packed in status.details:
+            for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest):
+                detail = kind()
+                if packed.Unpack(detail):
+                    found.append(detail)
+    except DecodeError:
+        return []
+    return found
