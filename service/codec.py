@@ -8,18 +8,11 @@ import numpy as np
 
 from service.changes import Change, Operation
 from service.config import Limits
+from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.network import Array, Network, TensorSpec
 from service.pb import unroll_pb2 as pb
 
-DTYPES: dict[int, np.dtype] = {
-    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
-    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
-    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
-    pb.DATA_TYPE_INT32: np.dtype("<i4"),
-    pb.DATA_TYPE_INT64: np.dtype("<i8"),
-}
-DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
     pb.WEIGHT_OPERATION_SET: Operation.SET,
@@ -49,7 +42,9 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
     if count > limits.elements:
         raise LimitExceededError(
             f"{field}: shape {list(shape)} asks for {count} elements, the limit is {limits.elements}",
-            field=f"{field}.shape", limit=limits.elements, actual=count,
+            field=f"{field}.shape",
+            limit=limits.elements,
+            actual=count,
         )
     raw, values = tensor.raw, tensor.values
     if raw:
@@ -59,7 +54,9 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
             raise InvalidArgumentError(
                 f"{field}: shape {list(shape)} of {dtype.name} needs {count * dtype.itemsize} bytes of raw, "
                 f"got {len(raw)}",
-                field=f"{field}.raw", expected=count * dtype.itemsize, actual=len(raw),
+                field=f"{field}.raw",
+                expected=count * dtype.itemsize,
+                actual=len(raw),
             )
         return finite(np.frombuffer(raw, dtype).reshape(shape), field)
     if not values:
@@ -69,7 +66,9 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
     if len(values) != count:
         raise InvalidArgumentError(
             f"{field}: shape {list(shape)} needs {count} values, got {len(values)}",
-            field=f"{field}.values", expected=count, actual=len(values),
+            field=f"{field}.values",
+            expected=count,
+            actual=len(values),
         )
     wide = finite(np.array(values, np.float64).reshape(shape), field)
     with np.errstate(all="ignore"):  # what does not fit is found below, by name
@@ -118,10 +117,15 @@ def decode_inputs(
     states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
     network.check(arrays, states)
     for array in arrays.values():
-        for extent, limit, what in zip(array.shape, (limits.batch, limits.timesteps), ("sequences", "timesteps"), strict=False):
+        for extent, limit, what in zip(
+            array.shape, (limits.batch, limits.timesteps), ("sequences", "timesteps"), strict=False
+        ):
             if extent > limit:
                 raise LimitExceededError(
-                    f"inputs: {extent} {what} in one call, the limit is {limit}", field="inputs", limit=limit, actual=extent
+                    f"inputs: {extent} {what} in one call, the limit is {limit}",
+                    field="inputs",
+                    limit=limit,
+                    actual=extent,
                 )
     return arrays, states
 
@@ -134,7 +138,9 @@ def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: 
     if len(changes) > limits.changes:
         raise LimitExceededError(
             f"{field}: {len(changes)} changes in one call, the limit is {limits.changes}",
-            field=field, limit=limits.changes, actual=len(changes),
+            field=field,
+            limit=limits.changes,
+            actual=len(changes),
         )
     decoded = []
     for i, change in enumerate(changes):

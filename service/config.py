@@ -1,6 +1,7 @@
 """What an operator can set, with its defaults: frozen, read once, documented field by field."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
@@ -37,7 +38,7 @@ class Tls:
     certificate: Path
     key: Path
     client_authority: Path | None = None
-    """Certificates that sign client certificates; a client that shows one has the operator role."""
+    """Certificates that sign client certificates. With it every client must show one, and has the operator role."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,23 @@ class ServerConfig:
     """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
     webhook_secret: str = ""
     """Secret that the webhooks are signed with."""
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads; holds the tokens, so it goes to our own processes only."""
+        return json.dumps(asdict(self), default=str)
+
+    @staticmethod
+    def from_json(text: str) -> "ServerConfig":
+        """The configuration that `to_json` wrote."""
+        data = json.loads(text)
+        tls = data.pop("tls")
+        paths = {key: Path(value) for key, value in (tls or {}).items() if value}
+        return ServerConfig(
+            **{
+                **data,
+                "references": tuple(data["references"]),
+                "cache": Path(data["cache"]),
+                "tls": Tls(**paths) if paths else None,
+                "limits": Limits(**data["limits"]),
+            }
+        )

@@ -68,6 +68,7 @@ class Host:
         self._require_proof = require_proof
         self._load = load
         self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
+        self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds
 
     def snapshot(self) -> LoadedSnapshot:

@@ -2,9 +2,10 @@
 
 import logging
 import uuid
+from typing import Any
 
 import grpc
-from google.protobuf.any_pb2 import Any
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -68,11 +69,11 @@ def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
     return code, message, status.SerializeToString()
 
 
-def from_rpc_error(error: grpc.RpcError) -> errors.ServiceError:
-    """The domain error behind a failed call, as the client library raises it."""
-    code, message = error.code(), error.details() or error.code().name  # type: ignore[attr-defined]  # every RpcError of a call is a Call too
+def from_rpc_error(error: Any) -> errors.ServiceError:
+    """The domain error behind a failed call; `error` is what grpcio raises, both a grpc.RpcError and a grpc.Call."""
+    code, message = error.code(), error.details() or error.code().name
     kind, field, details = BY_CODE.get(code, errors.ServiceError), "", {}
-    for key, value in error.trailing_metadata() or ():  # type: ignore[attr-defined]  # as above
+    for key, value in error.trailing_metadata() or ():
         if key != DETAILS_KEY:
             continue
         for detail in _details(value):
@@ -83,8 +84,11 @@ def from_rpc_error(error: grpc.RpcError) -> errors.ServiceError:
     return kind(message, field=field, **details)
 
 
-def _add(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> None:
-    packed = Any()
+def _add(
+    status: status_pb2.Status,
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> None:
+    packed = any_pb2.Any()
     packed.Pack(detail)
     status.details.append(packed)
 

@@ -1,0 +1,35 @@
+"""The `unroll` command. What is slow to import is imported by the command that needs it, when it runs."""
+
+import sys
+
+import typer
+from training.cli import train
+
+from service.cli import demo, models, predict, serve, weights
+from service.errors import ServiceError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
+)
+app.command()(train)
+app.command()(serve.serve)
+app.command()(predict.predict)
+app.add_typer(weights.app, name="weights")
+app.add_typer(models.app, name="models")
+app.command()(serve.health)
+app.command()(serve.ui)
+app.command()(demo.demo)
+app.command()(demo.up)
+
+
+def main() -> None:
+    """Runs the command line; errors that a user can act on are one line and exit status 1."""
+    from registry.errors import RegistryError
+
+    try:
+        app()
+    except (ServiceError, RegistryError, OSError) as error:
+        sys.exit(f"unroll: {error}")

@@ -1,0 +1,62 @@
+"""What the commands share: how to reach a server, and how to print for people and for scripts."""
+
+import json
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+
+from service.client import Client
+
+Address = Annotated[
+    str, typer.Option(envvar="UNROLL_ADDRESS", help="Server to talk to.", metavar="HOST:PORT", rich_help_panel="Server")
+]
+Token = Annotated[
+    str, typer.Option(envvar="UNROLL_TOKEN", help="Bearer token.", metavar="TOKEN", rich_help_panel="Server")
+]
+RootCertificates = Annotated[
+    str,
+    typer.Option(
+        envvar="UNROLL_CA", help="PEM file of authorities; switches to TLS.", metavar="FILE", rich_help_panel="Server"
+    ),
+]
+Model = Annotated[str, typer.Option(help="Model; may be left out where the server has one.", metavar="NAME")]
+Version = Annotated[str, typer.Option(help="Version number, alias, or @ALIAS; default: what the server serves.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+console = Console()
+
+
+def connect(address: str, token: str, root_certificates: str) -> Client:
+    """A client as the options say."""
+    from pathlib import Path
+
+    return Client(address, token=token, root_certificates=Path(root_certificates) if root_certificates else None)
+
+
+def print_json(value: Message | dict[str, Any] | list[Any]) -> None:
+    """One JSON document on standard output; arrays as nested lists, messages under the names of the proto."""
+    if isinstance(value, Message):
+        value = MessageToDict(value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    typer.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def number(value: float) -> str:
+    """A number for people: six significant digits."""
+    return f"{value:.6g}"
+
+
+def array_text(array: Any, rows: int = 6) -> str:  # any array
+    """An array for people, aligned, and shortened where it is long."""
+    return np.array2string(np.asarray(array), precision=6, suppress_small=True, threshold=64, edgeitems=rows // 2)
+
+
+def _plain(value: Any) -> Any:  # whatever JSON does not know
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"cannot print {type(value).__name__}")

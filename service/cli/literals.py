@@ -1,0 +1,60 @@
+"""What people type on a command line: arrays, and weight changes such as `output/bias=[0.5]`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from service.client import WeightChange
+from service.errors import InvalidArgumentError
+
+OPERATIONS = {"": "set", "+": "add", "*": "scale"}
+_CHANGE = re.compile(
+    r"(?P<weight>[^=\[\]+*]+)(\[(?P<ranges>[\d:,\s]+)\])?(?P<operation>[+*]?)=(?P<value>.+)", re.DOTALL
+)
+
+
+def parse_array(text: str) -> npt.NDArray[np.generic]:
+    """An array from JSON (`[[1, 2], [2, 3]]`), from a file (`@x.npy`, `@x.json`), or from standard input (`-`).
+
+    Raises InvalidArgumentError where it is neither, or ragged.
+    """
+    try:
+        if text.startswith("@"):
+            path = Path(text[1:])
+            if path.suffix == ".npy":
+                return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]  # NumPy says Any
+            text = path.read_text()
+        elif text == "-":
+            text = sys.stdin.read()
+        array = np.array(json.loads(text))
+    except (ValueError, OSError) as error:
+        raise InvalidArgumentError(f"not an array: {text[:60]!r} ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise InvalidArgumentError(f"not an array of numbers: {text[:60]!r}")
+    return array
+
+
+def parse_change(text: str) -> WeightChange:
+    """A change: `LAYER/kernel=VALUE` sets, `+=` adds, `*=` scales; `LAYER/kernel[0:1,2:4]=VALUE` means a slice.
+
+    Each range is START:STOP, one index I, or `:`, for one axis, in order. Raises InvalidArgumentError.
+    """
+    match = _CHANGE.fullmatch(text)
+    if match is None:
+        raise InvalidArgumentError(f"not a weight change: {text!r}; expected something like output/bias=[0.5]")
+    ranges = [_range(part.strip(), text) for part in (match["ranges"] or "").split(",") if match["ranges"]]
+    return WeightChange(match["weight"].strip(), parse_array(match["value"]), OPERATIONS[match["operation"]], ranges)
+
+
+def _range(text: str, whole: str) -> tuple[int, int]:
+    if text == ":":
+        return (0, 0)
+    start, colon, stop = text.partition(":")
+    try:
+        return (int(start or 0), int(stop)) if colon else (int(start), int(start) + 1)
+    except ValueError:
+        raise InvalidArgumentError(f"not a range: {text!r} in {whole!r}; expected START:STOP, INDEX or `:`") from None

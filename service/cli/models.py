@@ -1,0 +1,126 @@
+"""`unroll models`: what a server serves, and which version an alias means."""
+
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+from service.cli.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    Json,
+    Model,
+    RootCertificates,
+    Token,
+    connect,
+    console,
+    print_json,
+)
+from service.pb import unroll_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True, help="What is served, and which version an alias means.")
+
+
+@app.command("list")
+def list_models(
+    json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = "", ca: RootCertificates = ""
+) -> None:
+    """List the models of a server with their versions."""
+    with connect(address, token, ca) as client:
+        models = list(client.models())
+    if json:
+        print_json([MessageToDict(model, preserving_proto_field_name=True) for model in models])
+        return
+    table = Table()
+    for column in ("model", "version", "aliases", "made by", "who and why", "proof", "parameters"):
+        table.add_column(column)
+    for model in models:
+        for version in model.versions:
+            aliases = [f"@{alias}" for alias, number in sorted(model.aliases.items()) if number == version.version]
+            table.add_row(
+                model.name,
+                version.version + (" (default)" if version.version == model.default_version else ""),
+                " ".join(aliases),
+                _word(pb.VersionOrigin.Name(version.origin), "VERSION_ORIGIN_")
+                + (f" of {version.base_version}" if version.base_version else ""),
+                ": ".join(filter(None, (version.actor, version.reason))),
+                _word(pb.Proof.Name(version.proof), "PROOF_"),
+                str(version.parameter_count),
+            )
+    console.print(table)
+    for model in models:
+        if model.stale_reason:
+            console.print(f"[yellow]{model.name}: {model.stale_reason}")
+
+
+@app.command()
+def show(
+    model: Model = "",
+    json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = "",
+    ca: RootCertificates = "",
+) -> None:
+    """Show one model: its network, layer by layer, and the state of what is served."""
+    with connect(address, token, ca) as client:
+        found = client.model(model)
+    if json:
+        print_json(found)
+        return
+    console.print(f"[bold]{found.name}[/], serving version {found.default_version} for {found.references[0]}")
+    console.print(f"registry: {found.stale_reason or 'agrees'}, last heard {found.confirmed_time.ToJsonString()}")
+    for version in found.versions:
+        table = Table(
+            title=f"version {version.version}  engine {version.engine}  {version.digest[:12]}", title_justify="left"
+        )
+        for column in ("layer", "class", "output shape", "parameters"):
+            table.add_column(column)
+        for layer in version.layers:
+            shape = "(" + ", ".join("any" if n < 0 else str(n) for n in layer.output_shape) + ")"
+            table.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
+        console.print(table)
+        for note in version.notes:
+            console.print(f"  {note}")
+
+
+@app.command("move-alias")
+def move_alias(
+    version: Annotated[str, typer.Argument(help="Number of the version the alias shall point at.")],
+    alias: Annotated[str, typer.Option(help="Alias to move; default: the model's default alias.")] = "",
+    model: Model = "",
+    expected: Annotated[
+        str, typer.Option(help="Version it must point at now; default: what the server says at this moment.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "",
+    json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = "",
+    ca: RootCertificates = "",
+) -> None:
+    """Point an alias at another version; it serves when this returns."""
+    with connect(address, token, ca) as client:
+        if not expected:
+            found = client.model(model)
+            expected = found.aliases.get(alias or found.default_alias, "")
+        moved = client.move_alias(
+            version, expected_version=expected, alias=alias, model=model, reason=reason, actor=user()
+        )
+    if json:
+        print_json(moved)
+        return
+    console.print(f"{moved.model}@{moved.alias}: version {moved.previous_version} → {moved.version}")
+
+
+def user() -> str:
+    """Who sits at this terminal, as far as the system knows."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for its user
+        return ""
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

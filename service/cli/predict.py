@@ -1,0 +1,68 @@
+"""`unroll predict`: a prediction from the command line."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from service.cli.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    Json,
+    Model,
+    RootCertificates,
+    Token,
+    Version,
+    array_text,
+    connect,
+    console,
+    print_json,
+)
+from service.cli.literals import parse_array, parse_change
+
+
+def predict(
+    inputs: Annotated[
+        str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
+    ],
+    model: Model = "",
+    version: Version = "",
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
+    ] = None,
+    return_state: Annotated[bool, typer.Option("--state", help="Show the states after the last timestep.")] = False,
+    json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = "",
+    ca: RootCertificates = "",
+) -> None:
+    """Predict sequences; with --what-if, old and new side by side."""
+    array = parse_array(inputs)
+    changes = [parse_change(text) for text in what_if or ()]
+    with connect(address, token, ca) as client:
+        plain = client.predict(array, model=model, version=version, return_state=return_state)
+        changed = (
+            client.predict(array, model=model, version=plain.version, return_state=return_state, what_if=changes)
+            if changes
+            else None
+        )
+    if json:
+        shown = {"model": plain.model, "version": plain.version, "outputs": dict(plain.outputs)}
+        if return_state:
+            shown["final_state"] = dict(plain.final_state)
+        if changed:
+            shown["what_if"] = {"outputs": dict(changed.outputs), "final_state": dict(changed.final_state)}
+        print_json(shown)
+        return
+    table = Table(title=f"{plain.model} version {plain.version}", title_justify="left")
+    table.add_column("tensor")
+    table.add_column("prediction" if changed is None else "as served")
+    if changed:
+        table.add_column("what if " + ", ".join(what_if or ()))
+    for name, array in [*plain.outputs.items(), *plain.final_state.items()]:
+        row = [name, array_text(array)]
+        if changed:
+            row.append(array_text({**changed.outputs, **changed.final_state}[name]))
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,147 @@
+"""`unroll serve` and what goes with it: `unroll health`, `unroll ui`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.common import DEFAULT_ADDRESS, Address, RootCertificates, Token, console
+
+SECURITY, LIMITS, REGISTRY = "Security", "Limits", "Registry"
+
+
+def serve(
+    model: Annotated[
+        list[str],
+        typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; repeat to serve several.", metavar="REFERENCE"),
+    ],
+    address: Annotated[
+        str, typer.Option(envvar="UNROLL_ADDRESS", help="Where to listen.", metavar="HOST:PORT")
+    ] = DEFAULT_ADDRESS,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
+    cache: Annotated[
+        Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions and the last good snapshot.")
+    ] = Path("~/.cache/unroll"),
+    poll: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at the registry.", rich_help_panel=REGISTRY)
+    ] = 2.0,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for a registry or model that is not there yet.", rich_help_panel=REGISTRY),
+    ] = False,
+    require_proof: Annotated[
+        bool, typer.Option("--require-proof", help="Refuse versions without a proof.", rich_help_panel=SECURITY)
+    ] = False,
+    operator_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the bearer token of operators (or UNROLL_OPERATOR_TOKEN).", rich_help_panel=SECURITY
+        ),
+    ] = None,
+    reader_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the token every call must carry (or UNROLL_READER_TOKEN).", rich_help_panel=SECURITY
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM chain of the server.", rich_help_panel=SECURITY)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the server.", rich_help_panel=SECURITY)] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM authorities of clients: all must show a certificate, and are operators.", rich_help_panel=SECURITY
+        ),
+    ] = None,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds that calls in progress have after SIGTERM.", rich_help_panel=LIMITS)
+    ] = 30.0,
+    max_message: Annotated[int, typer.Option(min=1024, help="Largest message in bytes.", rich_help_panel=LIMITS)] = 64
+    * 1024
+    * 1024,
+    max_streams: Annotated[
+        int, typer.Option(min=1, help="Most open streams in a worker.", rich_help_panel=LIMITS)
+    ] = 256,
+    stream_idle: Annotated[
+        float, typer.Option(min=0.1, help="Seconds a stream may be silent.", rich_help_panel=LIMITS)
+    ] = 300.0,
+    webhook: Annotated[
+        str,
+        typer.Option(
+            help="Where to listen for MLflow webhooks, hints to look at once.",
+            metavar="HOST:PORT",
+            rich_help_panel=REGISTRY,
+        ),
+    ] = "",
+) -> None:
+    """Serve registered networks over gRPC, and follow their aliases.
+
+    Overriding weights and moving aliases needs the operator role. On a loopback address everybody has it unless a
+    token or certificate is set up; elsewhere nobody has it until one is.
+    """
+    from service import logs
+    from service.config import Limits, ServerConfig, Tls
+    from service.supervisor import Supervisor
+
+    if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
+        raise typer.BadParameter("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
+    config = ServerConfig(
+        references=tuple(model),
+        address=address,
+        workers=workers,
+        cache=cache.expanduser(),
+        poll_seconds=poll,
+        drain_seconds=drain,
+        require_proof=require_proof,
+        wait=wait,
+        operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
+        reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),
+        tls=Tls(tls_certificate, tls_key, tls_client_ca) if tls_certificate and tls_key else None,
+        limits=Limits(message_bytes=max_message, streams=max_streams, stream_idle_seconds=stream_idle),
+        webhook_address=webhook,
+        webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
+    )
+    logs.configure("supervisor")
+    Supervisor(config).run()
+
+
+def health(
+    service: Annotated[str, typer.Argument(help="Service to ask for; default: the server as a whole.")] = "",
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = "",
+    ca: RootCertificates = "",
+) -> None:
+    """Ask a server whether it serves, and what; exits 0 only if it does. Meant as the probe of a container."""
+    from service.cli.common import connect
+
+    with connect(address, token, ca) as client:
+        serving = client.health(service)
+        models = list(client.models()) if serving else []
+    console.print("SERVING" if serving else "NOT_SERVING")
+    for model in models:
+        console.print(f"{model.name} version {model.default_version}: {model.stale_reason or 'as the registry says'}")
+    if not serving:
+        raise typer.Exit(1)
+
+
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Show the registry in MLflow's web interface, on the same store that the other commands use."""
+    from registry.store import ui_command
+
+    command = ui_command(host, port)
+    os.execvp(command[0], command)  # noqa: S606  # MLflow's own server takes this process over
+
+
+def _secret(path: Path | None, variable: str) -> str:
+    """A secret from a file, else from the environment."""
+    if path is None:
+        return os.environ.get(variable, "")
+    secret = path.read_text().strip()
+    if not secret:
+        raise typer.BadParameter(f"{path} is empty")
+    return secret

@@ -1,0 +1,429 @@
+"""A client of the service: NumPy in and out, typed, thin. Retries only what is safe to repeat."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.datatypes import DATA_TYPES, DTYPES
+from service.errors import InvalidArgumentError
+from service.pb import unroll_pb2 as pb
+from service.pb import unroll_pb2_grpc
+from service.status import from_rpc_error
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, npt.ArrayLike]
+Inputs = npt.ArrayLike | Arrays
+
+# Reading twice gives the same answer; changing twice does not.
+SAFE = {
+    "unroll.v1.PredictionService": ["Predict", "Trace"],
+    "unroll.v1.WeightService": ["GetWeights", "CompareWeights"],
+    "unroll.v1.ModelService": ["ListModels", "GetModel"],
+}
+RETRY_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {"name": [{"service": s, "method": m} for s, ms in SAFE.items() for m in ms], "retryPolicy": RETRY_POLICY}
+        ]
+    }
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network answered, and which."""
+
+    model: str
+    version: str
+    outputs: Mapping[str, Array]
+    final_state: Mapping[str, Array]  # empty unless asked for
+    what_if: bool
+
+    @property
+    def output(self) -> Array:
+        """The output of a network that has one. Raises ValueError where there are several."""
+        (output,) = self.outputs.values()
+        return output
+
+
+@dataclass(frozen=True)
+class StreamPrediction(Prediction):
+    """What a network answered after some timesteps of a stream."""
+
+    timesteps: int  # received so far
+    version_changed: bool  # whether another version answered before
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What happened in a layer: arrays by what they are, with time as axis 1 where there is time."""
+
+    class_name: str
+    tensors: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened inside a network."""
+
+    model: str
+    version: str
+    layers: Mapping[str, LayerTrace]  # by name, in the order of computation
+    outputs: Mapping[str, Array]
+    what_if: bool
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """A change of one weight: `value` is set, added, or multiplied; `ranges` is (start, stop) for each axis."""
+
+    weight: str
+    value: npt.ArrayLike
+    operation: str = "set"  # set, add, scale
+    ranges: Sequence[tuple[int, int]] = field(default_factory=tuple)
+
+
+class Client:
+    """Talks to one server. Use it in a `with` statement, from any number of threads.
+
+    Every method raises the errors of service.errors.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        token: str = "",
+        root_certificates: Path | None = None,
+        client_certificate: tuple[Path, Path] | None = None,
+        timeout: float | None = 30.0,
+        connections: int = 1,
+    ) -> None:
+        """Connects when it is first used.
+
+        `token` is sent as a bearer token; `root_certificates` (PEM) switches to TLS; `client_certificate` is (key,
+        chain). A server spreads connections, not calls, over its workers: a busy client opens several.
+        """
+        options = [
+            ("grpc.service_config", SERVICE_CONFIG),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
+        ]
+        if root_certificates is None:
+            make = lambda: grpc.insecure_channel(address, options)  # noqa: E731  # two lines shorter than a function
+        else:
+            key, chain = (p.read_bytes() for p in client_certificate) if client_certificate else (None, None)
+            credentials = grpc.ssl_channel_credentials(root_certificates.read_bytes(), key, chain)
+            make = lambda: grpc.secure_channel(address, credentials, options)  # noqa: E731  # as above
+        self._channels = [make() for _ in range(connections)]
+        self._turn = itertools.cycle(
+            [
+                (
+                    unroll_pb2_grpc.PredictionServiceStub(channel),
+                    unroll_pb2_grpc.WeightServiceStub(channel),
+                    unroll_pb2_grpc.ModelServiceStub(channel),
+                )
+                for channel in self._channels
+            ]
+        )
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._timeout = timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for channel in self._channels:
+            channel.close()
+
+    def predict(
+        self,
+        inputs: Inputs,
+        *,
+        model: str = "",
+        version: str = "",
+        initial_state: Arrays | None = None,
+        return_state: bool = False,
+        what_if: Sequence[WeightChange] = (),
+    ) -> Prediction:
+        """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name."""
+        request = pb.PredictRequest(
+            model=model,
+            version=version,
+            inputs=_tensors(inputs),
+            initial_state=_tensors(initial_state or {}),
+            return_state=return_state,
+            what_if=map(_change, what_if),
+            encoding=pb.TENSOR_ENCODING_RAW,
+        )
+        answer = self._call(0, "Predict", request)
+        return Prediction(
+            answer.model, answer.version, _arrays(answer.outputs), _arrays(answer.final_state), answer.what_if
+        )
+
+    def stream(
+        self,
+        chunks: Iterable[Inputs],
+        *,
+        model: str = "",
+        version: str = "",
+        initial_state: Arrays | None = None,
+        return_state: bool = False,
+        what_if: Sequence[WeightChange] = (),
+        follow: bool = False,
+    ) -> Iterator[StreamPrediction]:
+        """Feeds a sequence piece by piece: an answer after each chunk [batch, timesteps, features], as they come.
+
+        The chunks may come from anywhere and at any time; the stream ends with them, or when the loop is left.
+        """
+        options = pb.StreamOptions(
+            model=model,
+            version=version,
+            initial_state=_tensors(initial_state or {}),
+            return_state=return_state,
+            what_if=map(_change, what_if),
+            follow=follow,
+            encoding=pb.TENSOR_ENCODING_RAW,
+        )
+        requests = itertools.chain(
+            [pb.PredictStreamRequest(options=options)],
+            (pb.PredictStreamRequest(inputs=_tensors(chunk)) for chunk in chunks),
+        )
+        call = next(self._turn)[0].PredictStream(requests, metadata=self._metadata)
+        try:
+            for answer in call:
+                if answer.outputs:  # the first answer only names the version
+                    yield StreamPrediction(
+                        answer.model,
+                        answer.version,
+                        _arrays(answer.outputs),
+                        _arrays(answer.final_state),
+                        answer.what_if,
+                        answer.timesteps,
+                        answer.version_changed,
+                    )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    def trace(
+        self,
+        inputs: Inputs,
+        *,
+        model: str = "",
+        version: str = "",
+        initial_state: Arrays | None = None,
+        layers: Sequence[str] = (),
+        what_if: Sequence[WeightChange] = (),
+    ) -> Trace:
+        """What happens inside a network for a batch: each layer's output, states and gates at every timestep."""
+        request = pb.TraceRequest(
+            model=model,
+            version=version,
+            inputs=_tensors(inputs),
+            initial_state=_tensors(initial_state or {}),
+            layers=layers,
+            what_if=map(_change, what_if),
+            encoding=pb.TENSOR_ENCODING_RAW,
+        )
+        answer: pb.TraceResponse = self._call(0, "Trace", request)
+        return Trace(
+            answer.model,
+            answer.version,
+            {layer.layer: LayerTrace(layer.class_name, _arrays(layer.tensors)) for layer in answer.layers},
+            _arrays(answer.outputs),
+            answer.what_if,
+        )
+
+    def weights(self, *, model: str = "", version: str = "", names: Sequence[str] = ()) -> dict[str, Array]:
+        """The values of the weights, by name, in Keras's order."""
+        answer = self.get_weights(model=model, version=version, names=names, values=True)
+        return {weight.name: to_array(weight.value) for weight in answer.weights}
+
+    def get_weights(
+        self, *, model: str = "", version: str = "", names: Sequence[str] = (), values: bool = False
+    ) -> pb.GetWeightsResponse:
+        """The weights with their statistics, and the version and digest they belong to."""
+        request = pb.GetWeightsRequest(
+            model=model,
+            version=version,
+            weights=names,
+            view=pb.WEIGHT_VIEW_FULL if values else pb.WEIGHT_VIEW_BASIC,
+            encoding=pb.TENSOR_ENCODING_RAW,
+        )
+        answer: pb.GetWeightsResponse = self._call(1, "GetWeights", request)
+        return answer
+
+    def compare_weights(
+        self, base_version: str, version: str, *, model: str = "", names: Sequence[str] = (), values: bool = False
+    ) -> pb.CompareWeightsResponse:
+        """What differs between two versions, weight by weight."""
+        request = pb.CompareWeightsRequest(
+            model=model,
+            base_version=base_version,
+            version=version,
+            weights=names,
+            view=pb.WEIGHT_VIEW_FULL if values else pb.WEIGHT_VIEW_BASIC,
+            encoding=pb.TENSOR_ENCODING_RAW,
+        )
+        answer: pb.CompareWeightsResponse = self._call(1, "CompareWeights", request)
+        return answer
+
+    def override_weights(
+        self,
+        changes: Sequence[WeightChange] | Arrays,
+        *,
+        reason: str,
+        expected_version: str = "",
+        expected_digest: str = "",
+        model: str = "",
+        alias: str = "",
+        actor: str = "",
+        keep_alias: bool = False,
+    ) -> pb.OverrideWeightsResponse:
+        """Registers a version with other weights and moves the alias to it; served when this returns.
+
+        `changes` are WeightChanges, or whole weights by name. Give the version or the digest that you looked at.
+        """
+        if isinstance(changes, Mapping):
+            changes = [WeightChange(name, value) for name, value in changes.items()]
+        request = pb.OverrideWeightsRequest(
+            model=model,
+            alias=alias,
+            changes=map(_change, changes),
+            expected_version=expected_version,
+            expected_digest=expected_digest,
+            reason=reason,
+            actor=actor,
+            keep_alias=keep_alias,
+        )
+        answer: pb.OverrideWeightsResponse = self._call(1, "OverrideWeights", request)
+        return answer
+
+    def models(self) -> Iterator[pb.Model]:
+        """The models that are served, by name."""
+        request = pb.ListModelsRequest()
+        while True:
+            page = self._call(2, "ListModels", request)
+            yield from page.models
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def model(self, model: str = "") -> pb.Model:
+        """One model."""
+        answer: pb.GetModelResponse = self._call(2, "GetModel", pb.GetModelRequest(model=model))
+        return answer.model
+
+    def move_alias(
+        self,
+        version: str,
+        *,
+        expected_version: str,
+        alias: str = "",
+        model: str = "",
+        reason: str = "",
+        actor: str = "",
+    ) -> pb.MoveAliasResponse:
+        """Points an alias at another version; served when this returns."""
+        request = pb.MoveAliasRequest(
+            model=model,
+            alias=alias,
+            version=version,
+            expected_version=expected_version,
+            reason=reason,
+            actor=actor,
+        )
+        answer: pb.MoveAliasResponse = self._call(2, "MoveAlias", request)
+        return answer
+
+    def watch(self, model: str = "") -> Iterator[pb.WatchModelResponse]:
+        """The model as it is, then at each change, until the loop is left."""
+        call = next(self._turn)[2].WatchModel(pb.WatchModelRequest(model=model), metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    def health(self, service: str = "") -> bool:
+        """Whether the server, or one service of it, says SERVING. Raises NotFoundError for an unknown service."""
+        check = health_pb2_grpc.HealthStub(self._channels[0]).Check
+        try:
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _call(self, service: int, method: str, request: Message) -> Any:  # each caller knows its type
+        try:
+            return getattr(next(self._turn)[service], method)(request, timeout=self._timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+
+
+def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
+    """An array as a message.
+
+    float32 and float16 go as they are; all other numbers as `values`, which the server converts to what the network
+    computes in. Raises InvalidArgumentError for what is no array of numbers.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers")
+    if array.dtype in (np.float32, np.float16):
+        return pb.Tensor(name=name, data_type=DATA_TYPES[array.dtype], shape=array.shape, raw=array.tobytes())
+    return pb.Tensor(name=name, shape=array.shape, values=array.ravel().tolist())
+
+
+def to_array(tensor: pb.Tensor) -> Array:
+    """A message as an array."""
+    dtype = DTYPES[tensor.data_type]
+    if tensor.raw:
+        return np.frombuffer(tensor.raw, dtype).reshape(tensor.shape)
+    return np.array(tensor.values, dtype).reshape(tensor.shape)
+
+
+def _tensors(arrays: Inputs) -> list[pb.Tensor]:
+    if isinstance(arrays, Mapping):
+        return [to_tensor(array, name) for name, array in arrays.items()]
+    return [to_tensor(arrays)]
+
+
+def _arrays(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:
+    return {tensor.name: to_array(tensor) for tensor in tensors}
+
+
+def _change(change: WeightChange) -> pb.WeightChange:
+    return pb.WeightChange(
+        weight=change.weight,
+        operation=pb.WeightOperation.Value(f"WEIGHT_OPERATION_{change.operation.upper()}"),
+        ranges=[pb.IndexRange(start=start, stop=stop) for start, stop in change.ranges],
+        value=to_tensor(change.value),
+    )

@@ -1,0 +1,14 @@
+"""The element types of tensors on the wire, and NumPy's names for them."""
+
+import numpy as np
+
+from service.pb import unroll_pb2 as pb
+
+DTYPES: dict["pb.DataType", "np.dtype[np.generic]"] = {
+    pb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    pb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+    pb.DATA_TYPE_INT32: np.dtype("<i4"),
+    pb.DATA_TYPE_INT64: np.dtype("<i8"),
+}
+DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}

@@ -1,0 +1,220 @@
+"""The gRPC edge: puts a table of methods on a grpcio server. The only file that hands a call's fate to gRPC."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from service.access import Access
+from service.config import Limits, ServerConfig, Tls
+from service.errors import LimitExceededError, ServiceError, TimeLimitError
+from service.methods import Caller, Method, Pool
+from service.status import DETAILS_KEY, to_status
+
+WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
+SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
+
+
+class GrpcCall:
+    """What a handler may ask of a gRPC call; service.methods.Call."""
+
+    def __init__(self, context: grpc.ServicerContext, caller: Caller) -> None:
+        self._context = context
+        self._caller = caller
+
+    def caller(self) -> Caller:
+        """Who calls."""
+        return self._caller
+
+    def remaining(self) -> float | None:
+        """Seconds until the caller's deadline; None: it set none."""
+        return self._context.time_remaining()
+
+    def active(self) -> bool:
+        """Whether anybody still waits for the answer."""
+        return self._context.is_active()
+
+    def metadata(self, key: str) -> str:
+        """A header of the call; empty if it was not sent."""
+        return _header(self._context, key)
+
+
+class Streams:
+    """The open streams of a worker: how many there may be, how long each may live, how long it may be silent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()  # guards _open
+        self._open: dict[grpc.ServicerContext, tuple[float, float]] = {}  # opened, last heard of; monotonic seconds
+        threading.Thread(target=self._watch, name="stream-limits", daemon=True).start()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, context: grpc.ServicerContext) -> None:
+        """Counts a stream in. Raises LimitExceededError where there are as many as there may be."""
+        with self._lock:
+            if len(self._open) >= self._limits.streams:
+                raise LimitExceededError(
+                    f"{len(self._open)} streams are open in this worker, the limit is {self._limits.streams}",
+                    limit=self._limits.streams,
+                    actual=len(self._open) + 1,
+                )
+            now = time.monotonic()
+            self._open[context] = (now, now)
+
+    def heard(self, context: grpc.ServicerContext) -> None:
+        """Notes that a message came in or went out."""
+        with self._lock:
+            if context in self._open:
+                self._open[context] = (self._open[context][0], time.monotonic())
+
+    def leave(self, context: grpc.ServicerContext) -> None:
+        """Counts a stream out."""
+        with self._lock:
+            self._open.pop(context, None)
+
+    def _watch(self) -> None:
+        idle, life = self._limits.stream_idle_seconds, self._limits.stream_seconds
+        pause = threading.Event()
+        while not pause.wait(min(1.0, idle / 4, life / 4)):
+            now = time.monotonic()
+            with self._lock:
+                ended = [(c, now - start, now - heard) for c, (start, heard) in self._open.items()]
+            for context, lived, silent in ended:
+                if silent > idle:
+                    _abort_elsewhere(context, TimeLimitError(f"no message for {idle:g} s", limit=idle))
+                elif lived > life:
+                    _abort_elsewhere(
+                        context, TimeLimitError(f"the stream reached its lifetime of {life:g} s", limit=life)
+                    )
+
+
+def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server:
+    """A server, not started and on no port, that answers the methods."""
+    access, streams, limits = Access(config), Streams(config.limits), config.limits
+    server = grpc.server(
+        ThreadPoolExecutor(config.unary_threads, "unary"),
+        maximum_concurrent_rpcs=limits.concurrent_calls,
+        options=[
+            ("grpc.max_receive_message_length", limits.message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 1),
+        ],
+    )
+    pools = {
+        Pool.WAITING: ThreadPoolExecutor(WAITING_THREADS, "waiting"),
+        Pool.STREAM: ThreadPoolExecutor(limits.streams + SPARE_STREAM_THREADS, "stream"),
+    }
+    services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+    for method in methods:
+        _, service, name = method.path.split("/")
+        behavior: Callable[..., Any]
+        if method.request_streams or method.response_streams:
+            behavior = _stream(method, access, streams)
+        else:
+            behavior = _unary(method, access)
+        if method.pool in pools:
+            setattr(behavior, "experimental_thread_pool", pools[method.pool])  # noqa: B010  # where grpcio looks for it
+        make = _MAKERS[method.request_streams, method.response_streams]
+        services.setdefault(service, {})[name] = make(
+            behavior,
+            request_deserializer=method.request.FromString,
+            response_serializer=method.response.SerializeToString,
+        )
+    for service, handlers in services.items():
+        server.add_registered_method_handlers(service, handlers)
+    return server
+
+
+def bind(server: grpc.Server, address: str, tls: Tls | None) -> int:
+    """Puts the server on an address and returns the port. Raises OSError where it is taken."""
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        authority = tls.client_authority.read_bytes() if tls.client_authority else None
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        # grpcio can require client certificates or not ask for them; it cannot ask and accept that there is none.
+        credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _unary(method: Method, access: Access) -> Callable[[Message, grpc.ServicerContext], Message]:
+    handler, role = method.handler, method.role
+
+    def behavior(request: Message, context: grpc.ServicerContext) -> Message:
+        try:
+            caller = _caller(access, context)
+            access.check(caller, role)
+            return handler(request, GrpcCall(context, caller))  # type: ignore[no-any-return]  # a row's handler gives its response type
+        except Exception as error:  # whatever it is, the client gets a status for it
+            _abort(context, error)
+            raise  # unreachable: abort raises
+
+    return behavior
+
+
+def _stream(method: Method, access: Access, streams: Streams) -> Callable[..., Iterator[Message]]:
+    handler, role = method.handler, method.role
+
+    def heard(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
+        for request in requests:
+            streams.heard(context)
+            yield request
+
+    def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:  # one or an iterator
+        try:
+            caller = _caller(access, context)
+            access.check(caller, role)
+            streams.enter(context)
+            argument = heard(request, context) if method.request_streams else request
+            for response in handler(argument, GrpcCall(context, caller)):
+                streams.heard(context)
+                yield response
+        except Exception as error:  # as above
+            if context.is_active():  # else the client is gone, and so is the reason for a status
+                _abort(context, error)
+        finally:
+            streams.leave(context)
+
+    return behavior
+
+
+def _caller(access: Access, context: grpc.ServicerContext) -> Caller:
+    names = list(context.peer_identities() or ()) if access.certificates else []
+    certificate = names[0].decode(errors="replace") if names else ""
+    return access.caller(_header(context, "authorization"), certificate)
+
+
+def _header(context: grpc.ServicerContext, key: str) -> str:
+    for name, value in context.invocation_metadata():
+        if name == key:
+            return value if isinstance(value, str) else value.decode(errors="replace")
+    return ""
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> None:
+    """Ends the call with the status of an error; always raises, as grpcio wants it."""
+    code, message, details = to_status(error)
+    context.set_trailing_metadata(((DETAILS_KEY, details),))
+    context.abort(code, message)
+
+
+def _abort_elsewhere(context: grpc.ServicerContext, error: ServiceError) -> None:
+    """Ends a call that another thread is serving: that thread then finds no more messages."""
+    with suppress(Exception):  # how abort says that it is done, or that the call ended meanwhile
+        _abort(context, error)

@@ -1,0 +1,149 @@
+"""PredictionService: predictions, streams of them, and what happens inside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from service.changes import apply
+from service.codec import decode_changes, decode_inputs, encode_named, encoding_of
+from service.config import Limits
+from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
+from service.host import Host, LoadedVersion
+from service.methods import Call, Method, Pool, Row, methods_of
+from service.model.network import Array, Network
+from service.pb import unroll_pb2 as pb
+
+
+class PredictionServicer:
+    """Answers from the snapshot of a host."""
+
+    def __init__(self, host: Host, limits: Limits) -> None:
+        self._host = host
+        self._limits = limits
+
+    def methods(self) -> list[Method]:
+        """The table of this service."""
+        return methods_of(
+            pb.DESCRIPTOR.services_by_name["PredictionService"],
+            {
+                "Predict": Row(self.predict),
+                "PredictStream": Row(self.predict_stream, pool=Pool.STREAM),
+                "Trace": Row(self.trace),
+            },
+        )
+
+    def predict(self, request: pb.PredictRequest, _call: Call) -> pb.PredictResponse:
+        """Predict: one batch through one network."""
+        version = self._host.resolve(request.model, request.version)
+        network = self._what_if(version.network, request.what_if, "what_if")
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+        encoding = encoding_of(request.encoding, request.inputs)
+        result = network.forward(inputs, state)
+        return pb.PredictResponse(
+            model=version.model,
+            version=version.entry.number,
+            outputs=encode_named(result.outputs, encoding),
+            final_state=encode_named(result.final_state, encoding) if request.return_state else (),
+            what_if=bool(request.what_if),
+        )
+
+    def predict_stream(
+        self, requests: Iterator[pb.PredictStreamRequest], _call: Call
+    ) -> Iterator[pb.PredictStreamResponse]:
+        """PredictStream: the same, piece by piece; version and state are locals of this call."""
+        first = next(requests, None)
+        if first is None:
+            return
+        options = first.options
+        version = self._host.resolve(options.model, options.version)
+        if options.follow and options.what_if:
+            raise InvalidArgumentError("options.follow: not together with what_if", field="options.follow")
+        network = self._streamable(version, options.what_if)
+        state: Mapping[str, Array] = {}
+        initial_state: Sequence[pb.Tensor] = options.initial_state
+        batch = timesteps = encoding = 0
+        if not first.inputs:
+            yield pb.PredictStreamResponse(
+                model=version.model, version=version.entry.number, what_if=bool(options.what_if)
+            )
+        for number, request in enumerate(_chain(first, requests)):
+            if number and request.HasField("options"):
+                raise InvalidArgumentError("options: only the first message may carry them", field="options")
+            if not request.inputs and not number:
+                continue
+            now = self._host.resolve(version.model, options.version) if options.follow else version
+            changed = now.entry.number != version.entry.number
+            if changed:
+                network = self._followed(network, now)
+                version = now
+            inputs, given = decode_inputs(request.inputs, initial_state, network, self._limits)
+            state, initial_state = given or state, ()
+            first_input = next(iter(inputs.values()))
+            if batch and len(first_input) != batch:
+                raise InvalidArgumentError(
+                    f"inputs: the stream began with {batch} sequences, this message has {len(first_input)}",
+                    field="inputs", expected=batch, actual=len(first_input),
+                )  # fmt: skip
+            batch, timesteps = len(first_input), timesteps + first_input.shape[1]
+            encoding = encoding or encoding_of(options.encoding, request.inputs)
+            result = network.forward(inputs, state)
+            state = result.final_state
+            yield pb.PredictStreamResponse(
+                model=version.model,
+                version=version.entry.number,
+                outputs=encode_named(result.outputs, encoding),
+                final_state=encode_named(state, encoding) if options.return_state else (),
+                what_if=bool(options.what_if),
+                timesteps=timesteps,
+                version_changed=changed,
+            )
+
+    def trace(self, request: pb.TraceRequest, _call: Call) -> pb.TraceResponse:
+        """Trace: one batch through one network, with everything seen on the way."""
+        version = self._host.resolve(request.model, request.version)
+        network = self._what_if(version.network, request.what_if, "what_if")
+        known = [layer.name for layer in network.layers]
+        for i, name in enumerate(request.layers):
+            if name not in known:
+                raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+        encoding = encoding_of(request.encoding, request.inputs)
+        trace = network.trace(inputs, state, layers=set(request.layers) or None)
+        return pb.TraceResponse(
+            model=version.model,
+            version=version.entry.number,
+            layers=[
+                pb.LayerTrace(
+                    layer=layer.layer, class_name=layer.class_name, tensors=encode_named(layer.tensors, encoding)
+                )
+                for layer in trace.layers
+            ],
+            outputs=encode_named(trace.outputs, encoding),
+            what_if=bool(request.what_if),
+        )
+
+    def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:
+        return apply(network, decode_changes(changes, network, field, self._limits)) if changes else network
+
+    def _streamable(self, version: LoadedVersion, changes: Sequence[pb.WeightChange] = ()) -> Network:
+        """The network of a stream. Raises NotReadyError where it cannot be fed piecewise."""
+        if not version.network.streamable:
+            raise NotReadyError(
+                f"{version.model} version {version.entry.number} cannot be fed piecewise: "
+                f"{version.network.not_streamable_reason}"
+            )
+        return self._what_if(version.network, changes, "options.what_if")
+
+    def _followed(self, before: Network, now: LoadedVersion) -> Network:
+        """The network that a stream goes on with. Raises NotReadyError where the state cannot go along."""
+        network = self._streamable(now)
+        if network.states != before.states or network.inputs != before.inputs:
+            raise NotReadyError(
+                f"the reference moved to version {now.entry.number}, whose inputs or states have other shapes"
+            )
+        return network
+
+
+def _chain(
+    first: pb.PredictStreamRequest, rest: Iterator[pb.PredictStreamRequest]
+) -> Iterator[pb.PredictStreamRequest]:
+    yield first
+    yield from rest

@@ -1,0 +1,195 @@
+"""A worker process: serves what the supervisor declares. Imports gRPC, NumPy and h5py, never MLflow or TensorFlow."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from service import logs
+from service.config import ServerConfig
+from service.errors import LimitExceededError, ServiceError, UnavailableError
+from service.host import Host, LoadedVersion
+from service.link import HELLO, Link, error_to_dict
+from service.methods import Method
+from service.reflection import reflection_methods
+from service.server import bind, build_server
+from service.servicers.models import ModelServicer
+from service.servicers.prediction import PredictionServicer
+from service.servicers.weights import WeightServicer
+from service.snapshot import Snapshot
+
+SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
+LOAD_SECONDS = 60.0  # longest wait for a version that a client named
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The supervisor, as its workers see it: calls over the link. Overrides and Aliases of the servicers."""
+
+    def __init__(self, link: Link, config: ServerConfig) -> None:
+        self._link = link
+        # Quick calls may wait here for a version to load, but never with all threads: others must get through.
+        self._loads = threading.BoundedSemaphore(max(1, config.unary_threads // 2))
+
+    def load(self, model: str, number: str) -> None:
+        """Gets a version that a client named into the snapshot."""
+        if not self._loads.acquire(blocking=False):
+            raise UnavailableError(f"version {number} of {model} is not loaded, and others are loading; try again")
+        try:
+            self._link.call("load", {"model": model, "number": number}, timeout=LOAD_SECONDS)
+        finally:
+            self._loads.release()
+
+    def override(
+        self, version: LoadedVersion, alias: str, weights: bytes, *, actor: str, reason: str, timeout: float | None
+    ) -> tuple[str, str]:
+        """Registers other weights, and waits for all workers; gives number and digest of the new version."""
+        fields = {
+            "model": version.model,
+            "alias": alias,
+            "base": version.entry.number,
+            "digest": version.entry.digest,
+            "actor": actor,
+            "reason": reason,
+        }
+        result, _ = self._link.call("override", fields, weights, timeout)
+        return result["number"], result["digest"]
+
+    def move_alias(
+        self, model: str, alias: str, number: str, expected: str, *, actor: str, reason: str, timeout: float | None
+    ) -> None:
+        """Moves an alias in the registry, and waits for all workers."""
+        fields = {
+            "model": model,
+            "alias": alias,
+            "number": number,
+            "expected": expected,
+            "actor": actor,
+            "reason": reason,
+        }
+        self._link.call("move_alias", fields, timeout=timeout)
+
+
+class Worker:
+    """One worker: a host, a server, and the link that says what to serve."""
+
+    def __init__(self, link: Link, config: ServerConfig) -> None:
+        self._link = link
+        self._config = config
+        supervisor = Supervisor(link, config)
+        self._host = Host(require_proof=config.require_proof, load=supervisor.load)
+        methods: list[Method] = [
+            *PredictionServicer(self._host, config.limits).methods(),
+            *WeightServicer(self._host, config.limits, supervisor).methods(),
+            *ModelServicer(self._host, supervisor).methods(),
+        ]
+        self._services = sorted({method.path.split("/")[1] for method in methods})
+        methods += reflection_methods([*self._services, health.SERVICE_NAME])
+        self._health = health.HealthServicer()  # its streams hold no thread: it answers them from `set`
+        self._server = build_server(methods, config)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._serving = False
+
+    def run(self) -> float:
+        """Follows the supervisor until it says drain or is gone; gives the seconds that calls in progress have."""
+        while True:
+            try:
+                kind, fields, body = self._link.receive()
+            except (EOFError, OSError):
+                logger.error("the supervisor is gone; this worker ends")
+                return SECONDS_WITHOUT_SUPERVISOR
+            if kind == "drain":
+                return float(fields["seconds"])
+            self._follow(kind, fields, body)
+
+    def drain(self, seconds: float) -> None:
+        """Says NOT_SERVING, lets calls in progress finish, then stops."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(seconds).wait(seconds + 1.0)
+
+    def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
+        if kind == "prepare":
+            self._prepare(Snapshot.from_json(body.decode()))
+        elif kind == "commit":
+            self._host.commit(fields["generation"])
+            self._say_health()
+            if not self._serving:
+                # Only now: a worker that had no snapshot would answer connections it cannot serve.
+                bind(self._server, self._config.address, self._config.tls)
+                self._server.start()
+                self._serving = True
+            self._link.send("committed", {"generation": fields["generation"]})
+        elif kind == "abort":
+            self._host.abort()
+        elif kind == "reply":
+            self._link.answered(fields, body)
+        elif kind == "ping":
+            self._host.confirmed = fields["confirmed"]
+            now = time.monotonic()
+            used = [[*key, now - when] for key, when in list(self._host.last_used.items())]
+            self._link.send("pong", {"used": used})
+
+    def _prepare(self, snapshot: Snapshot) -> None:
+        error: ServiceError | None = None
+        try:
+            self._host.prepare(snapshot)
+        except ServiceError as refused:
+            error = refused
+        except MemoryError:
+            error = LimitExceededError("not enough memory to load it")
+        except Exception:
+            logger.exception("cannot prepare generation %d", snapshot.generation)
+            error = UnavailableError("a worker failed to load it; its log has the details")
+        self._link.send(
+            "prepared", {"generation": snapshot.generation, "error": error_to_dict(error) if error else None}
+        )
+
+    def _say_health(self) -> None:
+        """SERVING when every model that was asked for answers, else NOT_SERVING."""
+        models = self._host.snapshot().models.values()
+        ready = bool(models) and all(model.entry.default_version in model.versions for model in models)
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *self._services):
+            self._health.set(service, status)
+
+
+class _Terminated(Exception):  # noqa: N818  # not an error
+    """SIGTERM."""
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise _Terminated
+
+
+def main() -> None:
+    """Runs a worker on the link whose file descriptor is the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the supervisor decides
+    signal.signal(signal.SIGTERM, _terminate)
+    link = Link(Connection(int(sys.argv[1])))
+    _, fields, _ = link.receive()
+    logs.configure(fields["name"], fields["log_level"])
+    if fields["core"] is not None:
+        os.sched_setaffinity(0, {fields["core"]})
+    config = ServerConfig.from_json(fields["config"])
+    worker = Worker(link, config)
+    link.send("hello", {"generation": HELLO})
+    try:
+        seconds = worker.run()
+    except _Terminated:
+        seconds = config.drain_seconds
+    worker.drain(seconds)
+    link.close()
+    # Threads of clients' streams may still hang in gRPC; what had to finish has finished.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

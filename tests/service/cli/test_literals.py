@@ -1,0 +1,46 @@
+"""service.cli.literals: what people type."""
+
+import numpy as np
+import pytest
+
+from service.cli.literals import parse_array, parse_change
+from service.errors import InvalidArgumentError
+
+
+@pytest.mark.parametrize(
+    ("text", "weight", "operation", "ranges", "value"),
+    [
+        ("output/bias=[0.5]", "output/bias", "set", [], [0.5]),
+        ("output/bias = 2", "output/bias", "set", [], 2),
+        ("a/kernel+=[[1,2]]", "a/kernel", "add", [], [[1, 2]]),
+        ("a/kernel*=1.1", "a/kernel", "scale", [], 1.1),
+        ("a/kernel[0:1, 2:4]=[[5,6]]", "a/kernel", "set", [(0, 1), (2, 4)], [[5, 6]]),
+        ("a/kernel[:,3]+=1", "a/kernel", "add", [(0, 0), (3, 4)], 1),
+        ("my layer-2/forward/kernel[:2]=1", "my layer-2/forward/kernel", "set", [(0, 2)], 1),
+    ],
+)
+def test_change(text, weight, operation, ranges, value):
+    """A change names a weight, a slice of it, what to do, and a value."""
+    change = parse_change(text)
+    assert (change.weight, change.operation, list(change.ranges)) == (weight, operation, ranges)
+    assert np.array_equal(change.value, value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "output/bias", "output/bias=", "=1", "a[x]=1", "a[1:]=2", "a=[[1],[2,3]]", 'a="x"']
+)
+def test_malformed_change(text):
+    """What is no change is refused with the text that was typed."""
+    with pytest.raises(InvalidArgumentError):
+        parse_change(text)
+
+
+def test_array_files(tmp_path):
+    """Arrays come from .npy and .json files as well; a pickle inside is refused."""
+    np.save(tmp_path / "x.npy", np.arange(3))
+    (tmp_path / "x.json").write_text("[0, 1, 2]")
+    np.save(tmp_path / "evil.npy", np.array([{}], object), allow_pickle=True)
+    assert parse_array(f"@{tmp_path}/x.npy").tolist() == parse_array(f"@{tmp_path}/x.json").tolist() == [0, 1, 2]
+    for bad in ("evil.npy", "none.json"):
+        with pytest.raises(InvalidArgumentError):
+            parse_array(f"@{tmp_path}/{bad}")

@@ -1,0 +1,69 @@
+"""service.link: frames and calls between the supervisor and a worker."""
+
+import socket
+import threading
+from multiprocessing.connection import Connection
+
+import pytest
+
+from service.errors import NotFoundError, UnavailableError
+from service.link import Link
+
+
+@pytest.fixture
+def links():
+    """Two ends of a link."""
+    one, other = socket.socketpair()
+    ends = Link(Connection(one.detach())), Link(Connection(other.detach()))
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def serve(link, answers):
+    """Answers calls, and hands replies on, until the other end is gone."""
+
+    def run():
+        try:
+            while True:
+                kind, fields, body = link.receive()
+                if kind == "reply":
+                    link.answered(fields, body)
+                else:
+                    answers(fields, body)
+        except (EOFError, OSError):
+            link.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_call(links):
+    """A call gets the result and the bytes that the other end replies with."""
+    here, there = links
+    serve(here, None)
+    serve(there, lambda fields, body: there.reply(fields["number"], fields["arguments"], body[::-1]))
+    assert here.call("echo", {"a": 1}, b"xyz", timeout=10) == ({"a": 1}, b"zyx")
+
+
+def test_error(links):
+    """An error arrives as what it was, with its field and facts."""
+    here, there = links
+    serve(here, None)
+    serve(there, lambda fields, _: there.reply(fields["number"], NotFoundError("no 9", field="version", limit=3)))
+    with pytest.raises(NotFoundError, match="no 9") as caught:
+        here.call("load", {}, timeout=10)
+    assert (caught.value.field, caught.value.details) == ("version", {"limit": "3"})
+
+
+def test_other_end_gone(links):
+    """A call that waits fails when the other end goes, and so do later ones."""
+    here, there = links
+    reader = serve(here, None)
+    serve(there, lambda *_: there.close())
+    with pytest.raises(UnavailableError):
+        here.call("load", {}, timeout=10)
+    reader.join(10)
+    with pytest.raises(UnavailableError):
+        here.call("load", {}, timeout=10)

@@ -1,0 +1,28 @@
+"""service.snapshot: what is declared survives the way to the workers and to the disk."""
+
+from service.config import Limits, ServerConfig, Tls
+from service.snapshot import ModelEntry, Snapshot, VersionEntry
+
+
+def test_json_round_trip():
+    """A snapshot read back equals the one written."""
+    version = VersionEntry("3", "ab", "/cache/ab", "override", "2", ("output/bias",), "ann", "drift", 1.5, True)
+    model = ModelEntry("m", ("models:/m@champion",), "3", "champion", {"champion": "3"}, {"3": version}, "late", 2.5)
+    snapshot = Snapshot(7, {"m": model})
+    assert Snapshot.from_json(snapshot.to_json()) == snapshot
+
+
+def test_next_generation():
+    """Replacing a model makes a new snapshot and leaves the old one as it was."""
+    old = Snapshot(7, {"a": ModelEntry("a", ())})
+    new = old.with_model(ModelEntry("b", ()))
+    assert (old.generation, set(old.models)) == (7, {"a"})
+    assert (new.generation, set(new.models)) == (8, {"a", "b"})
+
+
+def test_config_round_trip(tmp_path):
+    """A worker gets the configuration that the supervisor has."""
+    config = ServerConfig(
+        ("models:/m@champion",), cache=tmp_path, tls=Tls(tmp_path / "c", tmp_path / "k"), limits=Limits(batch=3)
+    )
+    assert ServerConfig.from_json(config.to_json()) == config
