@@ -1,0 +1,104 @@
+"""The outer shell of a `.keras` file: a zip with a fixed set of members, read with bounds."""
+
+import json
+import os
+import stat
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
+from service.model.limits import ReadLimits
+
+CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+SIGNATURES = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras's old .h5 format, or weights alone)",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+}
+ENCRYPTED = 0x1
+
+
+def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Any, bytes]:
+    """The config, parsed, and the bytes of the H5 file with the weights.
+
+    Raises CorruptModelError, UnsupportedModelError or LimitExceededError; NotFoundError never: a path that does not
+    exist is the caller's, and stays an OSError.
+    """
+    with Path(path).open("rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptModelError("the model is not a regular file")
+        if status.st_size > limits.file_bytes:
+            raise too_large("the file", limits.file_bytes, status.st_size)
+        with open_zip(file, limits) as archive:
+            config = member(archive, CONFIG, limits.config_bytes)
+            weights = member(archive, WEIGHTS, limits.file_bytes)
+    return parse_json(config), weights
+
+
+def open_zip(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:
+    """The zip, once its list of members is one that Keras writes."""
+    head = file.read(8)
+    file.seek(0)
+    for signature, what in SIGNATURES.items():
+        if head.startswith(signature):
+            raise UnsupportedModelError(f"this is {what}; expected a .keras file, a zip with {CONFIG} and {WEIGHTS}")
+    try:
+        archive = zipfile.ZipFile(file)
+        names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, UnicodeDecodeError) as error:
+        raise CorruptModelError("the model is not a zip file, or a damaged one") from error
+    if len(names) > limits.members:
+        raise LimitExceededError(
+            f"the zip has {len(names)} members, the limit is {limits.members}", limit=limits.members, actual=len(names)
+        )
+    if len(set(names)) < len(names):
+        raise CorruptModelError("the zip has two members of one name")
+    for name in names:
+        if name in {CONFIG, WEIGHTS, METADATA}:
+            continue
+        parts = name.split("/")
+        if parts[0] != "assets" or ".." in parts or "\\" in name or "\0" in name:
+            raise UnsupportedModelError(f"the zip has a member that no supported model has: {name[:80]!r}")
+    for name in (CONFIG, WEIGHTS):
+        if name not in names:
+            raise UnsupportedModelError(f"the zip has no {name}; expected a .keras file with its weights in H5")
+    return archive
+
+
+def member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """The bytes of a member, never more than its declared size, and that never more than the limit."""
+    info = archive.getinfo(name)
+    if info.file_size > limit:
+        raise too_large(name, limit, info.file_size)
+    if info.flag_bits & ENCRYPTED:
+        raise UnsupportedModelError(f"{name} is encrypted")
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise UnsupportedModelError(f"{name} is packed by another method than deflate")
+    try:
+        with archive.open(info) as file:
+            data = file.read(info.file_size + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise CorruptModelError(f"{name} cannot be unpacked") from error
+    if len(data) != info.file_size:
+        raise CorruptModelError(f"{name} does not have the size it declares")
+    return data
+
+
+def parse_json(data: bytes) -> Any:
+    """A config, with no NaN and no infinity in it."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise CorruptModelError(f"{CONFIG} is not JSON, or nested too deeply") from error
+
+
+def too_large(what: str, limit: int, actual: int) -> LimitExceededError:
+    """An error about a size."""
+    return LimitExceededError(f"{what} has {actual} bytes, the limit is {limit}", limit=limit, actual=actual)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

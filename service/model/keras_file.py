@@ -1,0 +1,61 @@
+"""Reads `.keras` files into networks, and writes changed weights back, without Keras.
+
+Such a file is hostile until read: nothing in it is imported, executed or followed; sizes are checked before anything
+is allocated; what is not supported is named.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from service.errors import InvalidArgumentError
+from service.model import graph as graphs
+from service.model.container import WEIGHTS, open_model
+from service.model.limits import ReadLimits
+from service.model.network import Network
+from service.model.tensors import Array
+from service.model.weights_file import read_weights, replace_weights
+
+DEFAULT_LIMITS = ReadLimits()
+
+
+def read(path: str | os.PathLike[str], limits: ReadLimits = DEFAULT_LIMITS) -> Network:
+    """The network in a `.keras` file.
+
+    Raises CorruptModelError for a file that contradicts itself or is damaged, UnsupportedModelError for what the reader
+    does not support (naming layer, class and option), LimitExceededError for what is too large; OSError where the file
+    cannot be opened.
+    """
+    config, data = open_model(path, limits)
+    graph = graphs.build(config, limits)
+    return Network(graph, read_weights(data, graph, limits))
+
+
+def rewrite(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    changes: Mapping[str, Array],
+    limits: ReadLimits = DEFAULT_LIMITS,
+) -> None:
+    """Writes to `target` the file at `source` with some weights changed; all else stays, byte for byte.
+
+    Keras opens the result as it opened the source. The target appears whole or not at all.
+
+    Raises InvalidArgumentError for changes that `Network.with_weights` refuses, and as `read`.
+    """
+    config, data = open_model(source, limits)
+    graph = graphs.build(config, limits)
+    Network(graph, read_weights(data, graph, limits)).with_weights(changes)  # refuses what does not fit
+    changed = replace_weights(data, graph, changes)
+    target = Path(target)
+    if target.exists() and target.samefile(source):
+        raise InvalidArgumentError("the file to write is the file to read")
+    unfinished = target.with_name(target.name + ".part")
+    try:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(unfinished, "w") as new:
+            for info in old.infolist():
+                new.writestr(info, changed if info.filename == WEIGHTS else old.read(info))
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""What a layer is: options and shapes at load, one pure function of inputs and weights when it computes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from service.errors import CorruptModelError, UnsupportedModelError
+from service.model.layers.options import Option
+from service.model.tensors import Array, DType, Policy, Shape, Tensor, Time
+
+Weights = Mapping[str, Array]  # by the name within the layer, such as `kernel`
+Record = dict[str, Array]  # what a trace keeps of one call of one layer
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A weight that a layer asks for."""
+
+    name: str  # within the layer: kernel, forward/kernel
+    shape: tuple[int, ...]
+    dtype: DType
+    path: str  # in the H5 file, below the layer's folder: vars/0, cell/vars/0
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """A state that a layer carries from one timestep to the next: (batch, units)."""
+
+    name: str  # within the layer: hidden_state, forward/hidden_state
+    units: int
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Built:
+    """What becomes of a layer once the shapes of its inputs are known."""
+
+    outputs: tuple[Tensor, ...]
+    weights: tuple[WeightSpec, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+
+
+class Layer:
+    """A layer: its name and its checked options, never its weights. Immutable after construction.
+
+    Subclasses list their options, say in `build` which shapes, weights and states follow, and compute in `call`.
+    """
+
+    CLASS: ClassVar[str]  # as Keras names it
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    NOTE: ClassVar[str] = ""  # for the list of supported layers
+    # Keras's `supports_masking`: whether a mask that comes in goes out; a layer that does not destroys it.
+    PASSES_MASK: ClassVar[bool] = True
+    # What is cast to the layer's type before `call`: floating inputs always (Keras's `autocast`) unless AUTOCAST is off;
+    # integers where the layer computes with them, not where it only moves them.
+    AUTOCAST: ClassVar[bool] = True
+    KEEPS_INTEGERS: ClassVar[bool] = False
+    MANY_INPUTS: ClassVar[bool] = False  # a list of tensors, rather than one
+
+    def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.policy = policy
+        self.options = options
+
+    @property
+    def where(self) -> str:
+        """The layer as errors name it."""
+        return f"layer {self.name} ({self.CLASS})"
+
+    def build(self, inputs: Sequence[Tensor]) -> Built:
+        """Shapes, weights and states that follow from the inputs. Raises ModelError for inputs that do not fit."""
+        raise NotImplementedError
+
+    def prepare(self, weights: Weights) -> Any:
+        """The weights as `call` wants them, made once for each network: cast, split, laid out."""
+        return weights
+
+    def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
+        """The output (or a tuple of outputs); with `record`, also keeps there what a trace shows."""
+        raise NotImplementedError
+
+    def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
+        """The mask of the output (or a tuple of them); called only where the layer makes or passes masks."""
+        return masks[0]
+
+    def makes_mask(self) -> bool:
+        """Whether the output has a mask though no input has one."""
+        return False
+
+    def unsupported(self, message: str) -> UnsupportedModelError:
+        """An error about this layer."""
+        return UnsupportedModelError(f"{self.where}: {message}", layer=self.name, layer_class=self.CLASS)
+
+    def corrupt(self, message: str) -> CorruptModelError:
+        """An error about a file that contradicts itself in this layer."""
+        return CorruptModelError(f"{self.where}: {message}", layer=self.name, layer_class=self.CLASS)
+
+    def cast_kinds(self) -> str:
+        """The kinds of NumPy types among the inputs that are cast to the layer's type before `call`."""
+        return ("f" if self.AUTOCAST else "") + ("" if self.KEEPS_INTEGERS else "iu")
+
+    def output(self, shape: Shape, time: Time) -> Tensor:
+        """A tensor of the type that the layer computes in."""
+        return Tensor(shape, self.policy.compute, time)
+
+    def moved(self, tensor: Tensor, shape: Shape, time: Time) -> Tensor:
+        """A tensor of another shape with the elements of an input; integers stay integers where the layer keeps them."""
+        return Tensor(shape, self.policy.compute if tensor.dtype.kind in self.cast_kinds() else tensor.dtype, time)
+
+    def width(self, tensor: Tensor, rank: int = 2) -> int:
+        """The extent of the last axis, which must be known, of a tensor of at least that rank."""
+        if tensor.rank < rank or tensor.shape[-1] is None:
+            raise self.unsupported(f"an input of shape {show(tensor.shape)} does not fit")
+        return tensor.shape[-1]
+
+    def weight(self, name: str, shape: Sequence[int], path: str) -> WeightSpec:
+        """A weight of the type that the layer stores."""
+        return WeightSpec(name, tuple(shape), self.policy.variable, path)
+
+    def cast(self, weights: Weights, name: str) -> Array | None:
+        """A weight in the type that the layer computes in; None if the layer has none of that name."""
+        weight = weights.get(name)
+        return None if weight is None else weight.astype(self.policy.compute, copy=False)
+
+
+class ElementwiseLayer(Layer):
+    """A layer whose output has the shape of its input and knows nothing of time."""
+
+    def build(self, inputs: Sequence[Tensor]) -> Built:
+        """Same shape."""
+        return Built((self.moved(inputs[0], inputs[0].shape, inputs[0].time),))
+
+    def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
+        """`function` of the one input."""
+        return self.function(inputs[0])
+
+    def function(self, x: Array) -> Array:
+        """The output; x (batch, …)."""
+        raise NotImplementedError
+
+
+def show(shape: Shape) -> str:
+    """A shape as errors show it."""
+    return "(" + ", ".join("any" if extent is None else str(extent) for extent in shape) + ")"

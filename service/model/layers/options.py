@@ -1,0 +1,170 @@
+"""What a layer's config may say: each option is parsed and checked by a rule, and what no rule knows is refused."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import UnsupportedModelError
+from service.model.activations import ACTIVATIONS
+
+REQUIRED = object()
+MAX_EXTENT = (
+    1 << 24
+)  # of anything that a config says once: units, filters, repeats; far above sense, far below overflow
+
+
+@dataclass(frozen=True)
+class Option:
+    """A rule: how a value is checked, what the list of supported layers says of it, and what a missing one means."""
+
+    parse: Callable[[Any], Any]  # raises ValueError for what it does not accept
+    text: str
+    default: Any = REQUIRED
+
+
+def flag(default: bool | object = REQUIRED) -> Option:
+    """True or false."""
+    return Option(_flag, "true or false", default)
+
+
+def size(default: int | object = REQUIRED) -> Option:
+    """An integer from 1."""
+    return Option(lambda value: _integer(value, 1, MAX_EXTENT), "an integer from 1", default)
+
+
+def integer(low: int, high: int, default: int | object = REQUIRED) -> Option:
+    """An integer between bounds."""
+    return Option(lambda value: _integer(value, low, high), f"an integer from {low} to {high}", default)
+
+
+def number(default: float | object = REQUIRED) -> Option:
+    """A finite number."""
+    return Option(_number, "a number", default)
+
+
+def activation(default: str | object = REQUIRED) -> Option:
+    """The name of an activation; none is `linear`."""
+    return Option(_activation, "an activation by name", default)
+
+
+def choice(*values: str | int | bool | None, default: str | bool | None | object = REQUIRED) -> Option:
+    """One of some values."""
+
+    def parse(value: Any) -> Any:
+        # 1 == True == 1.0 in Python; a config that writes one for another is not what Keras wrote.
+        if not any(value == known and type(value) is type(known) for known in values):
+            raise ValueError
+        return value
+
+    return Option(parse, " or ".join(str(value) for value in values), default)
+
+
+def optional(rule: Option) -> Option:
+    """None, or what another rule accepts."""
+    return Option(lambda value: None if value is None else rule.parse(value), f"none or {rule.text}", None)
+
+
+def sizes(count: int, low: int = 1, default: Any = REQUIRED) -> Option:
+    """So many integers as a tuple; a single one counts for all."""
+
+    def parse(value: Any) -> tuple[int, ...]:
+        values = value if isinstance(value, list) else [value] * count
+        if len(values) != count:
+            raise ValueError
+        return tuple(_integer(v, low, MAX_EXTENT) for v in values)
+
+    return Option(parse, "an integer" if count == 1 else f"an integer or {count} of them", default)
+
+
+def axes(default: Any = REQUIRED) -> Option:
+    """An axis or a list of axes, as a tuple."""
+
+    def parse(value: Any) -> tuple[int, ...]:
+        return tuple(_integer(v, -32, 32) for v in (value if isinstance(value, list) else [value]))
+
+    return Option(parse, "an axis or a list of axes", default)
+
+
+ANY = Option(lambda value: value, "anything: it concerns training only", None)
+# What layers carry for training alone; it has no effect on a prediction.
+TRAINING_ONLY = {
+    f"{what}_{kind}": ANY
+    for what in (
+        "kernel",
+        "recurrent",
+        "bias",
+        "embeddings",
+        "beta",
+        "gamma",
+        "alpha",
+        "moving_mean",
+        "moving_variance",
+    )
+    for kind in ("initializer", "regularizer", "constraint")
+} | {"activity_regularizer": ANY, "seed": ANY}
+
+
+def parse(config: Mapping[str, Any], rules: Mapping[str, Option], where: str, skip: Collection[str]) -> dict[str, Any]:
+    """The options of a layer.
+
+    `where` names the layer and its class, for errors; keys in `skip` are somebody else's.
+
+    Raises UnsupportedModelError for a key without a rule, a value that its rule does not accept, a missing value.
+    """
+    for key in config:
+        if key not in rules and key not in skip and key not in TRAINING_ONLY:
+            raise UnsupportedModelError(f"{where}: the option {shown(key)} is not supported", option=shown(key))
+    options = {}
+    for key, rule in rules.items():
+        value = config.get(key, rule.default)
+        if value is REQUIRED:
+            raise UnsupportedModelError(f"{where}: the option {key} is missing", option=key)
+        if key not in config:
+            options[key] = rule.default
+            continue
+        try:
+            options[key] = rule.parse(value)
+        except (ValueError, TypeError, OverflowError):
+            raise UnsupportedModelError(
+                f"{where}: {key}={shown(value)} is not supported; expected {rule.text}", option=key
+            ) from None
+    return options
+
+
+def shown(value: Any, length: int = 80) -> str:
+    """A value out of a file, fit to be shown: short, on one line, printable."""
+    if isinstance(value, dict):
+        name = value.get("class_name")
+        text = name if isinstance(name, str) else f"an object with {len(value)} entries"
+    elif isinstance(value, list):
+        text = repr(value) if len(value) <= 8 else f"a list of {len(value)}"
+    else:
+        text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= length else text[: length - 1] + "…"
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _integer(value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _activation(value: Any) -> str:
+    name = "linear" if value is None else value
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ValueError
+    return name

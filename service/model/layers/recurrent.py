@@ -1,0 +1,205 @@
+"""Recurrent layers: a cell carried over the timesteps, with Keras's semantics of masks and direction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, WeightSpec
+from service.model.layers.cells import Cell, Project, SimpleRNNCell, States, Step
+from service.model.layers.options import Option, choice, flag
+from service.model.numerics import time_major
+from service.model.tensors import Array, Policy, Tensor, Time
+
+SEQUENCE_OPTIONS = {
+    "return_sequences": flag(False),
+    "return_state": flag(False),
+    "go_backwards": flag(False),
+    "stateful": flag(False),
+    "unroll": flag(False),  # how Keras builds its graph; the sums are the same
+    "zero_output_for_mask": flag(False),
+    "use_cudnn": choice("auto", True, False, default="auto"),
+    "implementation": choice(0, 1, 2, default=2),  # older files; Keras itself ignores all but recurrent_dropout
+    "time_major": choice(False, default=False),  # older files
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What came out of a cell carried over the timesteps."""
+
+    outputs: Array  # (time, batch, units), in the order of processing; one timestep only where no more was wanted
+    states: States  # after the last timestep, (batch, units) each
+
+
+def scan(
+    project: Project,
+    step: Step,
+    x: Array,
+    states: States,
+    mask: Array | None,
+    previous: Array | None,
+    *,
+    every: bool,
+    zero_masked: bool,
+    output_state: int,
+    record: Record | None,
+    names: Sequence[str],
+) -> Scan:
+    """Carries a cell over the timesteps of x.
+
+    x (time, batch, features), mask (time, batch) or None. Where a timestep is masked the states stay, and the output is
+    the one before (zero with `zero_masked`); `previous` is the output before the first timestep, zero if None.
+    The output is one of the states. `every`: keep it after each timestep, not only after the last. See keras.src.backend.tensorflow.rnn.rnn.
+    """
+    timesteps, batch = x.shape[:2]
+    projected = project(x)  # (time, batch, gates · units)
+    outputs: Array | None = None
+    if mask is not None and previous is None:
+        previous = np.zeros_like(states[output_state])
+    kept: list[dict[str, Array]] = []
+    for t in range(timesteps):
+        gates: dict[str, Array] | None = None if record is None else {}
+        new = step(projected[t], states, gates)
+        output = new[output_state]
+        if mask is not None:
+            valid = mask[t][:, None]  # (batch, 1)
+            assert previous is not None
+            output = np.where(valid, output, output.dtype.type(0) if zero_masked else previous)
+            new = tuple(np.where(valid, after, before) for after, before in zip(new, states, strict=True))
+            previous = output
+        states = new
+        if gates is not None:
+            kept.append(gates | dict(zip(names, states, strict=True)))
+        if every:
+            if outputs is None:
+                outputs = np.empty((timesteps, batch, output.shape[1]), output.dtype)
+            outputs[t] = output
+    if record is not None:
+        for name in kept[0]:
+            record[name] = np.stack([gates[name] for gates in kept], axis=1)  # (batch, time, units)
+    return Scan(output[None] if outputs is None else outputs, states)
+
+
+class Recurrent(Layer):
+    """A layer that carries states. Its `call` is `run`, which takes them and gives them back."""
+
+    def run(
+        self,
+        weights: Any,
+        x: Array,
+        mask: Array | None,
+        states: States | None,
+        record: Record | None,
+        *,
+        resumed: bool = True,
+    ) -> tuple[tuple[Array, ...], States]:
+        """Outputs and final states.
+
+        x (batch, time, features), mask (batch, time); states as `build` lists them, None for zeros. `resumed`: the
+        states are where an earlier call left off, so that the output before the first timestep was the first of them;
+        else they come from elsewhere in the graph, and Keras takes that output as zero.
+        """
+        raise NotImplementedError
+
+
+class CellLayer(Recurrent):
+    """A recurrent layer around one cell."""
+
+    CELL: ClassVar[type[Cell]]
+    NOTE = "stateful=True is served statelessly: the state goes in and comes out with the call"
+
+    def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
+        super().__init__(name, policy, options)
+        self.cell = self.make_cell()
+        self.return_sequences: bool = options["return_sequences"]
+        self.backwards: bool = options["go_backwards"]
+
+    def make_cell(self) -> Cell:
+        """The cell, from the layer's own options."""
+        return self.CELL(self.where, self.policy, self.options)
+
+    def build(self, inputs: Sequence[Tensor]) -> Built:
+        """Weights of the cell; its states."""
+        (x,) = inputs
+        if x.rank != 3:
+            raise self.unsupported(f"expected an input of 3 axes, got {x.rank}")
+        batch, time, _ = x.shape
+        units = self.cell.units
+        if self.backwards or x.time is Time.WHOLE:
+            when = Time.WHOLE
+        elif x.time is Time.SEQUENCE:
+            when = Time.SEQUENCE if self.return_sequences else Time.LATEST
+        else:
+            when = Time.WHOLE  # its timesteps are not those of the input
+        outputs = [self.output((batch, time, units) if self.return_sequences else (batch, units), when)]
+        states = self.cell.states()
+        if self.options["return_state"]:
+            last = Time.LATEST if when is not Time.WHOLE else Time.WHOLE
+            outputs += [self.output((batch, width), last) for _, width, _ in states]
+        return Built(
+            tuple(outputs),
+            tuple(
+                WeightSpec(name, shape, dtype, f"cell/{path}")
+                for name, shape, path, dtype in self.cell.weights(self.width(x))
+            ),
+            tuple(StateSpec(name, width, dtype) for name, width, dtype in states),
+        )
+
+    def prepare(self, weights: Weights) -> Any:
+        """The two functions of the cell."""
+        return self.cell.compile(weights)
+
+    def run(
+        self,
+        weights: Any,
+        x: Array,
+        mask: Array | None,
+        states: States | None,
+        record: Record | None,
+        *,
+        resumed: bool = True,
+    ) -> tuple[tuple[Array, ...], States]:
+        """Outputs and final states; with go_backwards the outputs are in the order of processing, as Keras has them."""
+        project, step = weights
+        x = time_major(x)  # (time, batch, features)
+        mask = None if mask is None else mask.T  # (time, batch)
+        if self.backwards:
+            x, mask = np.ascontiguousarray(x[::-1]), None if mask is None else mask[::-1]
+        if states is None:
+            states = tuple(np.zeros((x.shape[1], units), dtype) for _, units, dtype in self.cell.states())
+        result = scan(
+            project,
+            step,
+            x,
+            states,
+            mask,
+            states[self.output_state()] if resumed else None,
+            every=self.return_sequences,
+            output_state=self.output_state(),
+            zero_masked=self.options["zero_output_for_mask"],
+            record=record,
+            names=[name for name, _, _ in self.cell.states()],
+        )
+        output = result.outputs.swapaxes(0, 1) if self.return_sequences else result.outputs[-1]
+        if self.options["return_state"]:
+            return (output, *result.states), result.states
+        return (output,), result.states
+
+    def output_state(self) -> int:
+        """Which of the states is the output."""
+        return 0
+
+    def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
+        """The mask goes on where the output is a sequence (in the order of the input, as Keras has it)."""
+        outputs = 1 + (len(self.cell.states()) if self.options["return_state"] else 0)
+        return (masks[0] if self.return_sequences else None, *[None] * (outputs - 1))
+
+
+class SimpleRNN(CellLayer):
+    """SimpleRNNCell over the timesteps."""
+
+    CLASS = "SimpleRNN"
+    CELL = SimpleRNNCell
+    OPTIONS: ClassVar[Mapping[str, Option]] = {**SimpleRNNCell.OPTIONS, **SEQUENCE_OPTIONS}

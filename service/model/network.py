@@ -1,0 +1,359 @@
+"""A network: an immutable graph of layers with their weights, and the forward pass."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from service.errors import InvalidArgumentError
+from service.model.graph import Graph, Node
+from service.model.layers.base import Layer, Record, show
+from service.model.layers.recurrent import Recurrent
+from service.model.tensors import Array, DType, Shape, TensorSpec, Time
+
+__all__ = ["Array", "LayerInfo", "LayerTrace", "Network", "Result", "TensorSpec", "Trace"]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What is known of a layer without computing."""
+
+    name: str
+    class_name: str
+    output_shape: Shape  # of the first output at the first call; None where the extent depends on the call
+    parameter_count: int
+    weights: tuple[str, ...]  # full names
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a forward pass gives."""
+
+    outputs: dict[str, Array]
+    final_state: dict[str, Array]  # (batch, units) each
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What happened in one call of one layer.
+
+    `tensors` holds `output`; for Dense and recurrent layers `pre_activation`; for recurrent layers, each
+    (batch, timesteps, units), the states after each timestep (`hidden_state`, `cell_state`) and the gates
+    (`update_gate`, `reset_gate`, `candidate`; `input_gate`, `forget_gate`, `output_gate`). Timesteps stand in the order
+    of processing, as in Keras's own output; within Bidirectional (`forward/…`, `backward/…`) in that of the input.
+    """
+
+    layer: str
+    class_name: str
+    tensors: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in a network, in the order of computation."""
+
+    layers: tuple[LayerTrace, ...]
+    outputs: dict[str, Array]
+    final_state: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node, ready to compute."""
+
+    node: Node
+    layer: Layer
+    weights: Any  # as the layer's `prepare` made them
+    casts: tuple[tuple[int, DType], ...]  # which inputs are cast to which type
+    states: tuple[str, ...]  # full names
+    recurrent: bool
+
+
+_NO_STATE: Mapping[str, Array] = MappingProxyType({})
+
+
+class Network:
+    """A network. Nothing of it changes after construction; `with_weights` makes another one.
+
+    inputs, outputs, states: what goes in and comes out, by name; the batch axis is None.
+    weights: by full name, `LAYER/kernel`, in Keras's order and orientation; not writeable.
+    layers: in the order of computation, inputs left out.
+    streamable: whether timesteps may be fed in pieces, states carried between; else `not_streamable_reason` says why.
+    notes: what a user should know of how it is served.
+    """
+
+    def __init__(self, graph: Graph, weights: Mapping[str, Array]) -> None:
+        """`weights` are those that the graph asks for; they are taken as they are and must not change afterwards."""
+        self._graph = graph
+        self.name = graph.name
+        for array in weights.values():
+            array.setflags(write=False)
+        self.weights: Mapping[str, Array] = MappingProxyType(dict(weights))
+        self.parameter_count = sum(array.size for array in weights.values())
+        self.layers = tuple(self._describe(name) for name in graph.layers)
+        self.not_streamable_reason = _not_streamable(graph)
+        self.streamable = not self.not_streamable_reason
+        self.notes = tuple(graph.notes)
+        self.inputs = tuple(self._relaxed(spec, place) for spec, place in graph.inputs)
+        self.outputs = tuple(
+            TensorSpec(name, graph.values[i].dtype, graph.values[i].shape) for name, i in graph.outputs
+        )
+        self.states = tuple(
+            TensorSpec(f"{node.name}/{state.name}", state.dtype, (None, state.units))
+            for node in graph.nodes
+            if not node.initial
+            for state in node.states
+        )
+        self._inputs = {spec.name: spec for spec in self.inputs}
+        self._states = {spec.name: spec for spec in self.states}
+        prepared = {
+            name: entry.layer.prepare({spec.name: weights[f"{name}/{spec.name}"] for spec in entry.weights})
+            for name, entry in graph.layers.items()
+        }
+        self._steps = tuple(self._step(node, prepared[node.layer]) for node in graph.nodes)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of what computes: options, wiring, types, and every byte of the weights."""
+        graph = self._graph
+        architecture = {
+            "layers": {
+                name: [entry.layer.CLASS, entry.layer.policy.name, dict(entry.layer.options)]
+                for name, entry in graph.layers.items()
+            },
+            "calls": [[n.layer, n.inputs, n.outputs, n.mask, n.initial] for n in graph.nodes],
+            "inputs": [[spec.name, spec.dtype.name, spec.shape, place] for spec, place in graph.inputs],
+            "outputs": graph.outputs,
+            "weights": {name: [array.dtype.name, array.shape] for name, array in self.weights.items()},
+        }
+        digest = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode())
+        for array in self.weights.values():
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def check(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> None:
+        """Whether a call fits: names, types, shapes; one batch size in all; at least one sequence and one timestep.
+
+        Whether the numbers are finite is checked where they are decoded.
+
+        Raises InvalidArgumentError with `field` `inputs[NAME]` or `initial_state[NAME]`.
+        """
+        batch: int | None = None
+        for name, spec in self._inputs.items():
+            array = inputs.get(name)
+            if array is None:
+                raise InvalidArgumentError(f"inputs: {name} is missing", field="inputs")
+            _check(array, spec, f"inputs[{name}]", batch)
+            batch = array.shape[0]
+        if len(inputs) > len(self._inputs):
+            unknown = next(name for name in inputs if name not in self._inputs)
+            raise InvalidArgumentError(
+                f"inputs: no input named {unknown!r}; there are: {', '.join(self._inputs)}", field=f"inputs[{unknown}]"
+            )
+        if initial_state:
+            for name, array in initial_state.items():
+                state = self._states.get(name)
+                if state is None:
+                    raise InvalidArgumentError(
+                        f"initial_state: no state named {name!r}; there are: {', '.join(self._states) or 'none'}",
+                        field=f"initial_state[{name}]",
+                    )
+                _check(array, state, f"initial_state[{name}]", batch)
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """Outputs and final states for inputs that `check` accepted; states not given start at zero.
+
+        Feeding a sequence in pieces, with the states carried, gives bit for bit what one call gives (where `streamable`).
+
+        Raises InvalidArgumentError for numbers that a layer cannot take: an id outside an Embedding, sequences of
+        different lengths where they meet, fewer timesteps than a convolution needs.
+        """
+        return self._evaluate(inputs, initial_state or _NO_STATE, None)
+
+    def trace(
+        self,
+        inputs: Mapping[str, Array],
+        initial_state: Mapping[str, Array] | None = None,
+        layers: Collection[str] | None = None,
+    ) -> Trace:
+        """What happens in each layer (or only in `layers`) for inputs that `check` accepted.
+
+        Raises InvalidArgumentError for a layer that does not exist, and as `forward`.
+        """
+        known = {step.node.layer for step in self._steps}
+        for name in layers or ():
+            if name not in known:
+                raise InvalidArgumentError(
+                    f"layers: no layer named {name!r}; there are: {', '.join(known)}", field="layers"
+                )
+        records: dict[str, Record] = {
+            step.node.name: {} for step in self._steps if not layers or step.node.layer in layers
+        }
+        result = self._evaluate(inputs, initial_state or _NO_STATE, records)
+        classes = {step.node.name: step.layer.CLASS for step in self._steps}
+        return Trace(
+            tuple(LayerTrace(name, classes[name], record) for name, record in records.items()),
+            result.outputs,
+            result.final_state,
+        )
+
+    def with_weights(self, changes: Mapping[str, Array]) -> "Network":
+        """A network of the same architecture with some weights changed; this one stays as it is.
+
+        Raises InvalidArgumentError for an unknown name, another shape or type, and values that are not finite.
+        """
+        weights = dict(self.weights)
+        for name, value in changes.items():
+            old = weights.get(name)
+            if old is None:
+                raise InvalidArgumentError(
+                    f"no weight {name!r}; there are {', '.join(weights)}", field=f"weights[{name}]"
+                )
+            if value.shape != old.shape or value.dtype != old.dtype:
+                raise InvalidArgumentError(
+                    f"{name} is {old.dtype.name} of shape {list(old.shape)}, got {value.dtype.name} of {list(value.shape)}",
+                    field=f"weights[{name}]",
+                )
+            if not np.isfinite(value).all():
+                raise InvalidArgumentError(f"{name} would hold values that are not finite", field=f"weights[{name}]")
+            weights[name] = np.array(value, order="C")
+        return Network(self._graph, weights)
+
+    def _evaluate(
+        self, inputs: Mapping[str, Array], initial: Mapping[str, Array], records: Mapping[str, Record] | None
+    ) -> Result:
+        graph = self._graph
+        values: list[Any] = [None] * len(graph.values)
+        masks: list[Array | None] = [None] * len(graph.values)
+        final: dict[str, Array] = {}
+        for spec, place in graph.inputs:
+            values[place] = inputs[spec.name]
+        with np.errstate(all="ignore"):  # Keras's overflow and NaN are the result here too
+            for step in self._steps:
+                node = step.node
+                arguments = [values[i] for i in node.inputs]
+                for i, dtype in step.casts:
+                    arguments[i] = arguments[i].astype(dtype)
+                record = None if records is None else records.get(node.name)
+                before = _masks(node, values, masks)
+                try:
+                    if step.recurrent:
+                        outputs = self._recur(step, arguments[0], before[0], values, initial, record, final)
+                    else:
+                        outputs = step.layer.call(step.weights, arguments, before, record)
+                except ValueError as error:
+                    raise InvalidArgumentError(
+                        f"{step.layer.where}: the inputs do not fit it: {error}", field="inputs"
+                    ) from error
+                if type(outputs) is not tuple:
+                    outputs = (outputs,)
+                for place, value in zip(node.outputs, outputs, strict=True):
+                    values[place] = value
+                if node.masked and step.layer.PASSES_MASK:
+                    after = step.layer.mask(arguments, before)
+                    for place, mask in zip(node.outputs, after if type(after) is tuple else (after,), strict=True):
+                        masks[place] = mask
+                if record is not None:
+                    record["output"] = outputs[0]
+        return Result({name: values[place] for name, place in graph.outputs}, final)
+
+    def _recur(
+        self,
+        step: _Step,
+        x: Array,
+        mask: Array | None,
+        values: Sequence[Array],
+        initial: Mapping[str, Array],
+        record: Record | None,
+        final: dict[str, Array],
+    ) -> tuple[Array, ...]:
+        layer, node = step.layer, step.node
+        assert isinstance(layer, Recurrent)
+        states: tuple[Array, ...] | None = None
+        if node.initial:
+            states = tuple(values[i].astype(s.dtype) for i, s in zip(node.initial, node.states, strict=True))
+            outputs, _ = layer.run(step.weights, x, mask, states, record, resumed=False)
+            return outputs
+        if any(name in initial for name in step.states):
+            states = tuple(
+                initial[name] if name in initial else np.zeros((x.shape[0], spec.units), spec.dtype)
+                for name, spec in zip(step.states, node.states, strict=True)
+            )
+        outputs, after = layer.run(step.weights, x, mask, states, record)
+        final.update(zip(step.states, after, strict=True))
+        return outputs
+
+    def _step(self, node: Node, weights: Any) -> _Step:
+        layer = self._graph.layers[node.layer].layer
+        kinds, dtype = layer.cast_kinds(), layer.policy.compute
+        types = [self._graph.values[i].dtype for i in node.inputs]
+        return _Step(
+            node,
+            layer,
+            weights,
+            tuple((i, dtype) for i, kind in enumerate(types) if kind.kind in kinds and kind != dtype),
+            () if node.initial else tuple(f"{node.name}/{state.name}" for state in node.states),
+            isinstance(layer, Recurrent),
+        )
+
+    def _describe(self, name: str) -> LayerInfo:
+        entry = self._graph.layers[name]
+        names = tuple(f"{name}/{spec.name}" for spec in entry.weights)
+        return LayerInfo(name, entry.layer.CLASS, entry.output, sum(self.weights[n].size for n in names), names)
+
+    def _relaxed(self, spec: TensorSpec, place: int) -> TensorSpec:
+        """The input as it is served: where timesteps may come in pieces, their number is free whatever Keras declared."""
+        if self.streamable and self._graph.values[place].time is Time.SEQUENCE:
+            return TensorSpec(spec.name, spec.dtype, (None, None, *spec.shape[2:]))
+        return spec
+
+
+def _masks(node: Node, values: Sequence[Any], masks: Sequence[Array | None]) -> Sequence[Array | None]:
+    if not node.masked:
+        return (None,) * len(node.inputs)
+    if node.mask is not None:
+        return (values[node.mask],) * len(node.inputs)
+    return [masks[i] for i in node.inputs]
+
+
+def _not_streamable(graph: Graph) -> str:
+    """Why timesteps cannot be fed in pieces; empty if they can."""
+    if not any(graph.values[place].time is Time.SEQUENCE for _, place in graph.inputs):
+        return "it has no input of timesteps"
+    needed = {place for _, place in graph.outputs}
+    reason = ""
+    for node in reversed(graph.nodes):  # from the outputs back; the last found is the first to look at all timesteps
+        if needed.isdisjoint(node.outputs):
+            continue
+        needed.update(node.inputs, node.initial)
+        if any(graph.values[i].time is Time.WHOLE for i in node.outputs):
+            layer = graph.layers[node.layer].layer
+            reason = f"{layer.where} looks at all timesteps at once"
+    return reason
+
+
+def _check(array: Array, spec: TensorSpec, field: str, batch: int | None) -> None:
+    if array.dtype != spec.dtype:
+        raise InvalidArgumentError(f"{field}: expected {spec.dtype.name}, got {array.dtype.name}", field=field)
+    shape = array.shape
+    fits = len(shape) == len(spec.shape) and all(
+        got == wanted or (wanted is None and got > 0) for got, wanted in zip(shape, spec.shape, strict=True)
+    )
+    if not fits:
+        names = ("batch", "timesteps") if len(spec.shape) > 2 else ("batch",)
+        wanted = [
+            names[i] if i < len(names) and e is None else "any" if e is None else e for i, e in enumerate(spec.shape)
+        ]
+        raise InvalidArgumentError(
+            f"{field}: expected shape [{', '.join(map(str, wanted))}] with nothing empty, got {list(shape)}",
+            field=field,
+            expected=show(spec.shape),
+            actual=show(shape),
+        )
+    if batch is not None and shape[0] != batch:
+        raise InvalidArgumentError(f"{field}: expected a batch of {batch} as before, got {shape[0]}", field=field)

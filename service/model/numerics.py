@@ -1,0 +1,29 @@
+"""Matrix products whose results do not depend on how many timesteps arrive in one call, in Keras's precision."""
+
+import numpy as np
+
+from service.model.tensors import Array
+
+
+def prepare(weight: Array) -> Array:
+    """A weight as `product` wants it: half precision is multiplied in single precision and rounded once, as Eigen does."""
+    return np.ascontiguousarray(weight, np.float32) if weight.dtype == np.float16 else np.ascontiguousarray(weight)
+
+
+def product(x: Array, weight: Array) -> Array:
+    """X · weight over the last axis of x; x (…, n), weight (n, m) from `prepare`, result (…, m) of the type of x.
+
+    BLAS chooses its kernel, and with it the order of additions, by the number of rows. A product over (batch, time)
+    rows would therefore change its last bits with the number of timesteps. So sequences are multiplied timestep by
+    timestep (NumPy makes one BLAS call for each), and feeding them in pieces gives the same bits.
+    """
+    if x.dtype == np.float16:
+        return product(x.astype(np.float32), weight).astype(np.float16)
+    if x.ndim != 3:
+        return np.matmul(x, weight)
+    return np.matmul(time_major(x), weight).swapaxes(0, 1)  # (batch, time, m)
+
+
+def time_major(x: Array) -> Array:
+    """X (batch, time, …) as a contiguous (time, batch, …)."""
+    return np.ascontiguousarray(x.swapaxes(0, 1))

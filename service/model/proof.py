@@ -1,0 +1,164 @@
+"""Proofs: inputs with the outputs and final states they must give, kept beside a version and replayed before it serves."""
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.lib import format as npy
+
+from service.errors import LimitExceededError, ProofError, ServiceError
+from service.model.limits import ReadLimits
+from service.model.network import Network
+from service.model.tensors import Array
+
+# The largest difference allowed between this product and Keras on a CPU, relative to the largest magnitude in the
+# tensor (or to 1, if that is smaller): what tests/service/model/test_exactness.py measures over random networks, times
+# MARGIN for machines whose libraries round otherwise.
+MEASURED = {"float16": 4e-3, "float32": 4e-6, "float64": 1e-13}
+MARGIN = 4.0
+BOUNDS = {name: bound * MARGIN for name, bound in MEASURED.items()}
+
+MadeBy = Literal["keras", "unroll"]
+GROUPS = ("inputs", "outputs", "states")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a network must reproduce."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    states: Mapping[str, Array]  # final ones, by full name
+    made_by: MadeBy
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an npz file without pickles."""
+        arrays = {f"{group}/{name}": array for group in GROUPS for name, array in getattr(self, group).items()}
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, made_by=np.array(self.made_by), **arrays)
+
+
+def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Proof:  # noqa: B008 - frozen
+    """A proof from a file; hostile until read.
+
+    Raises ProofError for a file that is not one; LimitExceededError for one that is too large.
+    """
+    size = Path(path).stat().st_size
+    if size > limits.proof_bytes:
+        raise _too_large(size, limits)
+    groups: dict[str, dict[str, Array]] = {group: {} for group in GROUPS}
+    made_by = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            left = limits.proof_bytes
+            for info in archive.infolist():
+                array = _array(archive, info, left, limits)
+                left -= array.nbytes
+                group, _, name = info.filename.removesuffix(".npy").partition("/")
+                if group == "made_by" and not name and array.shape == ():
+                    made_by = str(array)
+                elif group in groups and name and array.dtype.kind in "fi" and name not in groups[group]:
+                    groups[group][name] = array
+                else:
+                    raise ProofError(f"the proof holds {info.filename[:80]!r}, which no proof does")
+    except ServiceError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        KeyError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise ProofError("the proof is damaged") from error
+    if made_by not in {"keras", "unroll"} or not groups["inputs"] or not groups["outputs"]:
+        raise ProofError("the proof is incomplete")
+    return Proof(groups["inputs"], groups["outputs"], groups["states"], cast("MadeBy", made_by))
+
+
+def replay(network: Network, proof: Proof) -> float:
+    """The largest error of a network over its proof, in units of what is allowed: at most 1.
+
+    Raises ProofError for a proof of another network, and for one that this network does not reproduce.
+    """
+    expected = {"output": proof.outputs, "state": proof.states}
+    try:
+        network.check(proof.inputs)
+        result = network.forward(proof.inputs)
+    except ServiceError as error:
+        raise ProofError(f"the proof is not one of this network: {error.message}") from error
+    actual = {"output": result.outputs, "state": result.final_state}
+    worst = 0.0
+    for what, arrays in expected.items():
+        for name, array in arrays.items():
+            if name not in actual[what]:
+                raise ProofError(f"the proof has the {what} {name}, which the network does not have")
+            error_here = difference(actual[what][name], array)
+            if not error_here <= 1.0:  # NaN too
+                raise ProofError(
+                    f"{what} {name} differs from the proof by {error_here:.3g} times what is allowed",
+                    tensor=name,
+                    error=error_here,
+                )
+            worst = max(worst, error_here)
+    missing = network_outputs(network) - proof.outputs.keys()
+    if missing:
+        raise ProofError(f"the proof lacks the output {min(missing)}")
+    return worst
+
+
+def difference(actual: Array, expected: Array, bounds: Mapping[str, float] = BOUNDS) -> float:
+    """The largest difference of two arrays in units of a bound; infinite for another shape or type.
+
+    Values that are not finite must be the same ones.
+    """
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return float("inf")
+    if not expected.size or actual.dtype.kind != "f":
+        return 0.0 if np.array_equal(actual, expected) else float("inf")
+    finite = np.isfinite(expected)
+    if not np.array_equal(actual[~finite], expected[~finite], equal_nan=True):
+        return float("inf")
+    a, b = actual[finite].astype(np.float64), expected[finite].astype(np.float64)
+    scale = max(1.0, float(np.abs(b).max(initial=0.0)))
+    return float(np.abs(a - b).max(initial=0.0)) / (bounds[actual.dtype.name] * scale)
+
+
+def network_outputs(network: Network) -> set[str]:
+    """Names of the outputs."""
+    return {spec.name for spec in network.outputs}
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, limits: ReadLimits) -> Array:
+    """One array, once its header has been seen to declare no more than there is room for, and no objects."""
+    if info.file_size > left:
+        raise _too_large(info.file_size, limits)
+    with archive.open(info) as file:
+        data = io.BytesIO(file.read(info.file_size))
+    version = npy.read_magic(data)
+    reader: Any = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if reader is None:
+        raise ProofError("the proof holds an array of an unknown format")
+    shape, _, dtype = reader(data)
+    count = 1
+    for extent in shape:
+        count *= extent
+    if dtype.hasobject or count * dtype.itemsize != info.file_size - data.tell():
+        raise ProofError("the proof holds an array of another size than it declares")
+    data.seek(0)
+    return npy.read_array(data, allow_pickle=False)
+
+
+def _too_large(size: int, limits: ReadLimits) -> LimitExceededError:
+    return LimitExceededError(
+        f"the proof has {size} bytes, the limit is {limits.proof_bytes}", limit=limits.proof_bytes, actual=size
+    )

@@ -1,0 +1,117 @@
+"""The weights of a `.keras` file: an H5 file of which nothing is followed, and nothing allocated that was not asked for."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+
+from service.errors import CorruptModelError, LimitExceededError
+from service.model.graph import Graph
+from service.model.layers.base import WeightSpec
+from service.model.limits import ReadLimits
+from service.model.tensors import Array
+
+# What h5py raises for a damaged file: it maps the library's errors to these.
+H5_ERRORS = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+)
+
+
+def places(graph: Graph) -> dict[str, tuple[str, WeightSpec]]:
+    """Where each weight of a graph lies in the H5 file, by its full name."""
+    return {
+        f"{name}/{spec.name}": (f"{entry.folder}/{spec.path}", spec)
+        for name, entry in graph.layers.items()
+        for spec in entry.weights
+    }
+
+
+def read_weights(data: bytes, graph: Graph, limits: ReadLimits) -> dict[str, Array]:
+    """The weights that a graph asks for, each of the shape and type that the config implies.
+
+    Raises CorruptModelError for a weight that is missing, of another shape or type, not stored plainly in this file, or
+    not finite; LimitExceededError for too many numbers, before any is read.
+    """
+    wanted = places(graph)
+    count = sum(math.prod(spec.shape) for _, spec in wanted.values())
+    if count > limits.parameters:
+        raise LimitExceededError(
+            f"the model has {count} parameters, the limit is {limits.parameters}", limit=limits.parameters, actual=count
+        )
+    with h5_file(io.BytesIO(data), "r") as file:
+        return {name: _read(file, path, name, spec, len(data)) for name, (path, spec) in wanted.items()}
+
+
+def replace_weights(data: bytes, graph: Graph, changes: Mapping[str, Array]) -> bytes:
+    """The H5 file with some weights changed in place."""
+    wanted = places(graph)
+    buffer = io.BytesIO(data)
+    with h5_file(buffer, "r+") as file:
+        for name, value in changes.items():
+            path, spec = wanted[name]
+            dataset(file, path, name, spec, len(data))[...] = value
+    return buffer.getvalue()
+
+
+@contextmanager
+def h5_file(buffer: io.BytesIO, mode: str) -> Iterator[Any]:
+    """An H5 file in memory; what the library makes of a damaged one is a CorruptModelError."""
+    try:
+        with h5py.File(buffer, mode) as file:
+            yield file
+    except H5_ERRORS as error:
+        raise CorruptModelError("the H5 file with the weights is damaged") from error
+
+
+def dataset(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> Any:
+    """The dataset at a path, once it is known to be plain numbers in this very file, of the shape and type expected.
+
+    Each step of the path must be a hard link: soft and external ones lead elsewhere. Virtual datasets, external storage,
+    chunks and filters are how a small file makes large arrays or reads others; Keras writes none of them.
+    """
+    place = file
+    for part in path.split("/"):
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
+            raise CorruptModelError(f"weight {name} is missing from the file", weight=name)
+        if not isinstance(link, h5py.HardLink):
+            raise CorruptModelError(f"weight {name} is a link to elsewhere; links are not followed", weight=name)
+        place = place[part]
+    if not isinstance(place, h5py.Dataset):
+        raise CorruptModelError(f"weight {name} is no array", weight=name)
+    if place.is_virtual or place.external or place.chunks is not None or place.compression is not None:
+        raise CorruptModelError(
+            f"weight {name} is not stored plainly: virtual, external, chunked or packed", weight=name
+        )
+    if place.shape != spec.shape or place.dtype != spec.dtype:
+        raise CorruptModelError(
+            f"weight {name}: the file has {place.dtype} of shape {list(place.shape or ())}, "
+            f"its config implies {spec.dtype.name} of {list(spec.shape)}",
+            weight=name,
+            expected=list(spec.shape),
+            actual=list(place.shape or ()),
+        )
+    size = math.prod(spec.shape) * spec.dtype.itemsize
+    if size > stored or place.id.get_storage_size() != size:
+        raise CorruptModelError(f"weight {name} declares {size} bytes that the file does not hold", weight=name)
+    return place
+
+
+def _read(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> Array:
+    array: Array = np.empty(spec.shape, spec.dtype)
+    dataset(file, path, name, spec, stored).read_direct(array)
+    if not np.isfinite(array).all():
+        raise CorruptModelError(f"weight {name} holds values that are not finite", weight=name)
+    return array
