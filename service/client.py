@@ -209,11 +209,18 @@ class Client:
             follow=follow,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
-        requests = itertools.chain(
-            [pb.PredictStreamRequest(options=options)],
-            (pb.PredictStreamRequest(inputs=_tensors(chunk)) for chunk in chunks),
-        )
-        call = next(self._turn)[0].PredictStream(requests, metadata=self._metadata)
+        failures: list[Exception] = []
+
+        def requests() -> Iterator[pb.PredictStreamRequest]:
+            yield pb.PredictStreamRequest(options=options)
+            try:
+                for chunk in chunks:
+                    yield pb.PredictStreamRequest(inputs=_tensors(chunk))
+            except Exception as error:  # grpcio would say no more than that there was one
+                failures.append(error)
+                raise
+
+        call = next(self._turn)[0].PredictStream(requests(), metadata=self._metadata)
         try:
             for answer in call:
                 if answer.outputs:  # the first answer only names the version
@@ -227,7 +234,7 @@ class Client:
                         answer.version_changed,
                     )
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+            raise failures[0] if failures else from_rpc_error(error) from None
         finally:
             call.cancel()
 

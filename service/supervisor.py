@@ -23,12 +23,12 @@ import numpy as np
 from registry.cache import Cache
 from registry.errors import (
     ArtifactError,
+    RegistryConflictError,
     RegistryError,
     RegistryNotFoundError,
     RegistryUnavailableError,
 )
 from registry.errors import (
-    ConflictError as RegistryConflictError,
 )
 from registry.references import Reference, parse
 
@@ -48,6 +48,7 @@ from service.host import MODEL_FILE, PROOF_FILE, load_version
 from service.model import keras_file
 from service.model import proof as proofs
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
+from service.webhook import listen
 
 if TYPE_CHECKING:
     from registry.store import Store, VersionInfo
@@ -63,7 +64,7 @@ class Supervisor:
     """One server: its workers, its cache, and its view of the registry."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Raises ServiceError or RegistryError where the configuration is not usable, OSError where the port is taken."""
+        """Raises ServiceError or RegistryError for a configuration that makes no sense, OSError for a port in use."""
         self._references: dict[str, list[Reference]] = {}
         for text in config.references:
             reference = parse(text)
@@ -98,12 +99,17 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        webhooks = None
         try:
+            if self._config.webhook_address:
+                webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self.look_now)
             self._fleet.start(self._last_good())
             # In a thread of its own: a registry that hangs must not keep a signal waiting.
             threading.Thread(target=self._follow, name="follow", daemon=True).start()
             self._stopping.wait()
         finally:
+            if webhooks is not None:
+                webhooks.shutdown()
             self._fleet.stop(self._config.drain_seconds if self._failure is None else 0.0)
             self._port.close()
         if self._failure is not None:
@@ -316,7 +322,7 @@ class Supervisor:
                 self._check_alias(name, alias, base)
             with np.load(io.BytesIO(body), allow_pickle=False) as packed:
                 weights = dict(packed)
-            made = _with_weights(Path(version.directory), Path(folder), weights)
+            model, proof = _with_weights(Path(version.directory), Path(folder), weights)
             tags = {
                 artifact.KIND: "override",
                 artifact.BASE_VERSION: base,
@@ -325,7 +331,7 @@ class Supervisor:
                 artifact.REASON: arguments["reason"],
             }
             self._epoch += 1
-            info = self._registry.register(name, made, tags=tags)
+            info = self._registry.derive(name, base, model, proof, tags)
             try:
                 new = self._fetch(name, info.number)
                 if alias:
@@ -443,21 +449,20 @@ class Port:
         self._socket.close()
 
 
-def _with_weights(base: Path, into: Path, weights: dict[str, np.ndarray]) -> Path:
-    """A version folder like `base` but for its weights, with a proof computed by the changed network.
+def _with_weights(base: Path, into: Path, weights: dict[str, np.ndarray]) -> tuple[Path, Path | None]:
+    """A model file like the one in `base` but for its weights, and a proof computed by the changed network.
 
     Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
     changed, so whoever replays it elsewhere sees whether they compute what this server computes.
     """
-    model = into / MODEL_FILE
+    model, proof = into / MODEL_FILE, into / PROOF_FILE
     keras_file.rewrite(base / MODEL_FILE, model, weights)
-    proof_file = None
-    if (base / PROOF_FILE).exists():
-        old = proofs.load(base / PROOF_FILE)
-        result = keras_file.read(model).forward(old.inputs)
-        proof_file = into / PROOF_FILE
-        proofs.Proof(old.inputs, result.outputs, result.final_state, made_by="unroll").save(proof_file)
-    return artifact.derive(base, into / "version", model, proof_file)
+    if not (base / PROOF_FILE).exists():
+        return model, None
+    inputs = proofs.load(base / PROOF_FILE).inputs
+    result = keras_file.read(model).forward(inputs)
+    proofs.Proof(inputs, result.outputs, result.final_state, made_by="unroll").save(proof)
+    return model, proof
 
 
 def _version_entry(info: "VersionInfo", digest: str, directory: Path, *, on_demand: bool) -> VersionEntry:

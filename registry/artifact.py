@@ -1,0 +1,93 @@
+"""A version as a folder: MLflow's layout of a Keras model, with a proof beside it. Reads only what it must."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from registry.errors import ArtifactCorruptError, ArtifactRefusedError
+
+# Tags of registered versions.
+DIGEST = "unroll.sha256"  # of the .keras file
+KIND = "unroll.kind"  # trained, override, registered
+BASE_VERSION = "unroll.base_version"  # of an override
+CHANGED_WEIGHTS = "unroll.changed_weights"  # of an override, with commas between
+ACTOR = "unroll.actor"
+REASON = "unroll.reason"
+MOVED = "unroll.moved"  # unroll.moved.ALIAS: who moved that alias here, from where, and why
+
+MLMODEL = "MLmodel"
+KERAS_FILE = "data/model.keras"  # in both of MLflow's Keras layouts
+PROOF_FILE = "proof.npz"
+FLAVORS = ("keras", "tensorflow")
+PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
+LARGEST_MLMODEL = 1024 * 1024
+
+
+def check_files(paths: Iterable[str]) -> None:
+    """Refuses a version by the names of its files, before anything of it is downloaded.
+
+    Raises ArtifactRefusedError for pickles, `.h5` and SavedModel; ArtifactCorruptError where files are missing.
+    """
+    names = set(paths)
+    for name in sorted(names):
+        if name.endswith(PICKLES):
+            raise ArtifactRefusedError(f"{name} is a pickle: reading it would run what it says; it is never read")
+        if name.endswith((".h5", ".hdf5")):
+            raise ArtifactRefusedError(f"{name} is in Keras's old H5 format, which is not read; save it as .keras")
+        if name.endswith("saved_model.pb"):
+            raise ArtifactRefusedError(f"{name} is a TensorFlow SavedModel, which is not read; save it as .keras")
+    for name in (MLMODEL, KERAS_FILE):
+        if name not in names:
+            raise ArtifactCorruptError(f"the version has no file {name}; is it a Keras model?")
+
+
+def keras_file(directory: Path) -> Path:
+    """The `.keras` file of a downloaded version.
+
+    Raises ArtifactRefusedError where it is not a Keras model in a layout that is read, ArtifactCorruptError where it
+    is damaged.
+    """
+    root = directory.resolve()
+    for path in directory.rglob("*"):
+        if path.is_symlink() or not path.resolve().is_relative_to(root):
+            raise ArtifactRefusedError(f"{path.name} is a link, and links are not followed")
+    check_files(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    flavors = read_mlmodel(directory).get("flavors")
+    if not isinstance(flavors, dict) or not any(flavor in flavors for flavor in FLAVORS):
+        named = ", ".join(sorted(map(str, flavors))) if isinstance(flavors, dict) else "none"
+        raise ArtifactRefusedError(f"the version has the flavors {named}; expected {' or '.join(FLAVORS)}")
+    return directory / KERAS_FILE
+
+
+def read_mlmodel(directory: Path) -> dict[str, Any]:
+    """What the MLmodel file says. Raises ArtifactCorruptError."""
+    path = directory / MLMODEL
+    try:
+        if path.stat().st_size > LARGEST_MLMODEL:
+            raise ArtifactCorruptError(f"{MLMODEL} has {path.stat().st_size} bytes, the limit is {LARGEST_MLMODEL}")
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeError, RecursionError, OSError) as error:
+        raise ArtifactCorruptError(f"{MLMODEL} cannot be read: {type(error).__name__}") from error
+    if not isinstance(content, dict):
+        raise ArtifactCorruptError(f"{MLMODEL} is not a mapping")
+    return content
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def derive(base: Path, into: Path, model: Path, proof: Path | None) -> Path:
+    """A version folder like `base` (signature, example, requirements), with another network and proof; gives `into`."""
+    shutil.copytree(base, into)
+    shutil.copyfile(model, into / KERAS_FILE)
+    (into / PROOF_FILE).unlink(missing_ok=True)
+    if proof is not None:
+        shutil.copyfile(proof, into / PROOF_FILE)
+    return into

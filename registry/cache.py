@@ -1,0 +1,68 @@
+"""Downloaded versions on disk, by the SHA-256 of their model file: what is in the cache is what its name says."""
+
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry import artifact
+from registry.errors import ArtifactCorruptError
+
+if TYPE_CHECKING:
+    from registry.store import Store, VersionInfo
+
+MODEL_FILE = "model.keras"
+PROOF_FILE = artifact.PROOF_FILE
+KEPT = 64  # versions kept that nobody needs now
+
+
+class Cache:
+    """A folder of versions, each a folder with `model.keras` and, where there is one, `proof.npz`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "versions"
+
+    def path(self, digest: str) -> Path:
+        """Where the version of that digest lies, if it is there."""
+        return self._root / digest
+
+    def holds(self, digest: str) -> bool:
+        """Whether a version is there and intact, as far as its model file goes."""
+        model = self.path(digest) / MODEL_FILE
+        return model.is_file() and artifact.digest(model) == digest
+
+    def fetch(self, store: "Store", version: "VersionInfo") -> tuple[Path, str]:
+        """The folder of a version and its digest; downloads it unless it is there and intact.
+
+        Raises ArtifactCorruptError where the registry holds other bytes than were registered, ArtifactRefusedError
+        for what is never read, RegistryError from the store; OSError where the disk is full.
+        """
+        expected = version.tags.get(artifact.DIGEST, "")
+        if expected and self.holds(expected):
+            return self.path(expected), expected
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._root, prefix=".part-") as folder:
+            downloaded = store.download(version.name, version.number, Path(folder) / "download")
+            model, proof = artifact.keras_file(downloaded), downloaded / artifact.PROOF_FILE
+            actual = artifact.digest(model)
+            if expected and actual != expected:
+                raise ArtifactCorruptError(
+                    f"the model file of version {version.number} of {version.name} has SHA-256 {actual[:12]}…, "
+                    f"but {expected[:12]}… was registered"
+                )
+            entry = Path(folder) / "entry"
+            entry.mkdir()
+            model.rename(entry / MODEL_FILE)
+            if proof.is_file():
+                proof.rename(entry / PROOF_FILE)
+            if self.path(actual).exists():  # damaged, or of a version without a digest
+                shutil.rmtree(self.path(actual))
+            entry.rename(self.path(actual))
+        return self.path(actual), actual
+
+    def prune(self, needed: Collection[str]) -> None:
+        """Removes the oldest versions beyond KEPT, never those that are needed."""
+        spare = [path for path in self._root.glob("[0-9a-f]*") if path.name not in needed]
+        for path in sorted(spare, key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)

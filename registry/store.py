@@ -1,0 +1,456 @@
+"""The registry itself: MLflow's tracking server and model registry. The only file that imports MLflow.
+
+MLflow is used to resolve, to register and to move files. Its model loaders execute what they load; they are not used.
+"""
+
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from registry import artifact
+from registry.errors import (
+    ArtifactRefusedError,
+    RegistryConflictError,
+    RegistryDeniedError,
+    RegistryError,
+    RegistryNotFoundError,
+    RegistryUnavailableError,
+)
+from registry.references import Reference
+
+DEFAULT_URI = "sqlite:///mlflow.db"  # what MLflow itself takes as default
+BATCH = 1000  # most metrics that a tracking server takes at once
+LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
+DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own default is two minutes, seven times over
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+T = TypeVar("T")
+
+
+class Spec(Protocol):
+    """Name, type and shape of an input or output; the shape has a leading batch axis, and None where it is open."""
+
+    @property
+    def name(self) -> str:
+        """As the network calls it."""
+
+    @property
+    def dtype(self) -> Any:
+        """NumPy's type."""
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Extents."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model and where its aliases point."""
+
+    name: str
+    aliases: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """A registered version."""
+
+    name: str
+    number: str
+    tags: Mapping[str, str]
+    run_id: str
+    created: float  # seconds since the epoch
+
+
+def uris() -> tuple[str, str]:
+    """Tracking and registry URI, as MLflow's variables say; a local SQLite file where they say nothing."""
+    tracking = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    return tracking, os.environ.get("MLFLOW_REGISTRY_URI") or tracking
+
+
+def ui_command(host: str, port: int) -> list[str]:
+    """The command that shows the store in MLflow's web interface. Raises RegistryError where a server does already."""
+    tracking, registry = uris()
+    if urlsplit(tracking).scheme in {"http", "https"}:
+        raise RegistryError(f"MLFLOW_TRACKING_URI points at a server, which has the interface: open {tracking}")
+    return [
+        sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1",
+        "--backend-store-uri", tracking, "--registry-store-uri", registry,
+    ]  # fmt: skip
+
+
+class Store:
+    """MLflow, as far as Unroll needs it. Every method raises RegistryError, one of its kinds where that is known."""
+
+    def __init__(self) -> None:
+        """Imports MLflow, which takes seconds. Contacts nothing yet, but a local database is created or migrated."""
+        for name, value in DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        self._tracking_uri, self._registry_uri = uris()
+        with _errors():
+            from mlflow import MlflowClient
+
+            for name in ("mlflow", "alembic"):  # after MLflow was imported, which sets them itself
+                logging.getLogger(name).setLevel(logging.WARNING)
+            self._client = MlflowClient(self._tracking_uri, self._registry_uri)
+            if urlsplit(self._tracking_uri).scheme == "sqlite":
+                self._client.get_experiment("0")  # creates the database, once and here
+
+    # Reading.
+
+    def describe(self, name: str) -> RegisteredModel:
+        """A model and its aliases, in one call. Raises RegistryNotFoundError."""
+        with _errors(f"no model {name} in the registry"):
+            found = self._client.get_registered_model(name)
+        return RegisteredModel(name, {alias: str(number) for alias, number in found.aliases.items()})
+
+    def version(self, name: str, number: str) -> VersionInfo:
+        """A version. Raises RegistryNotFoundError."""
+        with _errors(f"no version {number} of {name} in the registry"):
+            return _info(self._client.get_model_version(name, number))
+
+    def resolve(self, reference: Reference) -> VersionInfo:
+        """The version a reference means. Raises RegistryNotFoundError."""
+        number = reference.version or self.describe(reference.name).aliases.get(reference.alias)
+        if number is None:
+            raise RegistryNotFoundError(f"no alias {reference.alias} of {reference.name} in the registry")
+        return self.version(reference.name, number)
+
+    def download(self, name: str, number: str, into: Path) -> Path:
+        """The files of a version; gives the folder. Nothing of it is loaded or run.
+
+        Raises ArtifactRefusedError, before anything is downloaded, for kinds that are never read and for too much.
+        """
+        with _errors(f"version {number} of {name} has no files in the registry"):
+            from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+            repository = ModelsArtifactRepository(f"models:/{name}/{number}", self._tracking_uri, self._registry_uri)
+            files = dict(_walk(repository.list_artifacts))
+        artifact.check_files(files)
+        if sum(files.values()) > LARGEST_VERSION:
+            raise ArtifactRefusedError(f"the version has {sum(files.values())} bytes, the limit is {LARGEST_VERSION}")
+        into.mkdir(parents=True)
+        with _errors(f"files of version {number} of {name} are missing in the registry"):
+            repository.download_artifacts("", str(into))  # type: ignore[no-untyped-call]  # MLflow's types are partial
+        return into
+
+    # Changing.
+
+    @contextmanager
+    def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator["Run"]:
+        """A run of an experiment; FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C."""
+        with _errors():
+            found = self._client.get_experiment_by_name(experiment)
+            experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
+            run_id = self._client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
+        status = "FAILED"
+        try:
+            yield Run(self, self._client, run_id, experiment_id)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            with _errors():
+                self._client.set_terminated(run_id, status)
+
+    def register(
+        self,
+        name: str,
+        directory: Path,
+        tags: Mapping[str, str],
+        *,
+        experiment_id: str = "0",
+        run_id: str | None = None,
+    ) -> VersionInfo:
+        """Registers a version folder. The version appears complete, with its tags, or not at all."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
+
+        tags = {**tags, artifact.DIGEST: artifact.digest(directory / artifact.KERAS_FILE)}
+        with _errors():
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            model = self._client.create_logged_model(
+                experiment_id, name=name.replace(".", "-"), source_run_id=run_id, model_type="keras"
+            )
+            try:
+                _sign(directory, model.model_id, model.artifact_location, run_id)
+                self._client.log_model_artifacts(model.model_id, str(directory))
+                self._client.finalize_logged_model(model.model_id, "READY")
+                if run_id is not None:
+                    self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+                version = self._client.create_model_version(
+                    name, f"models:/{model.model_id}", run_id, tags, model_id=model.model_id, await_creation_for=0
+                )
+            except BaseException:
+                self._client.delete_logged_model(model.model_id)
+                raise
+        return _info(version)
+
+    def derive(self, name: str, base: str, model: Path, proof: Path | None, tags: Mapping[str, str]) -> VersionInfo:
+        """Registers a version like `base`, with another network and proof, in the experiment of the base."""
+        with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
+            downloaded = self.download(name, base, Path(folder) / "base")
+            made = artifact.derive(downloaded, Path(folder) / "made", model, proof)
+            return self.register(name, made, tags, experiment_id=self._experiment_of(name, base))
+
+    def move_alias(self, name: str, alias: str, number: str, *, expected: str) -> None:
+        """Points an alias at a version, if it points at `expected` now; "": if it does not exist.
+
+        MLflow cannot compare and set in one step: of two servers that move an alias in the same instant, the later
+        wins. Raises RegistryConflictError, RegistryNotFoundError.
+        """
+        actual = self.describe(name).aliases.get(alias, "")
+        if actual != expected:
+            raise RegistryConflictError(
+                f"alias {alias} of {name} points at version {actual or '(none)'}, not at {expected or '(none)'}"
+            )
+        self.set_alias(name, alias, number)
+
+    def set_alias(self, name: str, alias: str, number: str) -> None:
+        """Points an alias at a version, wherever it pointed before. Raises RegistryNotFoundError."""
+        with _errors(f"no version {number} of {name} in the registry"):
+            self._client.set_registered_model_alias(name, alias, number)
+
+    def set_tags(self, name: str, number: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version. Raises RegistryNotFoundError."""
+        with _errors(f"no version {number} of {name} in the registry"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, number, key, value)
+
+    def delete_version(self, name: str, number: str) -> None:
+        """Deletes a version and its files' entry. Raises RegistryNotFoundError."""
+        with _errors(f"no version {number} of {name} in the registry"):
+            model_id = self._client.get_model_version(name, number).model_id
+            self._client.delete_model_version(name, number)
+            if model_id:
+                self._client.delete_logged_model(model_id)
+
+    def _experiment_of(self, name: str, number: str) -> str:
+        """The experiment that a version belongs to; MLflow's default one where that is not known."""
+        try:
+            with _errors("unknown"):
+                version = self._client.get_model_version(name, number)
+                if version.model_id:
+                    return str(self._client.get_logged_model(version.model_id).experiment_id)
+                return str(self._client.get_run(version.run_id).info.experiment_id) if version.run_id else "0"
+        except RegistryNotFoundError:
+            return "0"
+
+
+class Run:
+    """A run in progress."""
+
+    def __init__(self, store: Store, client: Any, run_id: str, experiment_id: str) -> None:
+        self._store = store
+        self._client = client
+        self.run_id = run_id
+        self.experiment_id = experiment_id
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs parameters, in one call."""
+        from mlflow.entities import Param
+
+        with _errors():
+            self._client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+
+    def log_metrics(self, name: str, values: Sequence[float]) -> None:
+        """Logs a curve: the step is the index. As few calls as the server allows."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(value), now, step) for step, value in enumerate(values)]
+        with _errors():
+            for start in range(0, len(points), BATCH):
+                self._client.log_batch(self.run_id, metrics=points[start : start + BATCH])
+
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Logs single figures, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with _errors():
+            self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
+
+    def log_files(self, directory: Path) -> None:
+        """Logs all files of a folder under their paths in it."""
+        with _errors():
+            self._client.log_artifacts(self.run_id, str(directory))
+
+    def register(
+        self,
+        name: str,
+        keras_file: Path,
+        *,
+        proof_file: Path | None,
+        example: Mapping[str, npt.NDArray[Any]],
+        inputs: Sequence[Spec],
+        outputs: Sequence[Spec],
+        tags: Mapping[str, str],
+    ) -> VersionInfo:
+        """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run."""
+        with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
+            directory = Path(folder) / "model"
+            with _errors():
+                build(directory, keras_file, proof_file, example, inputs, outputs)
+            return self._store.register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)
+
+
+def build(
+    directory: Path,
+    keras_file: Path,
+    proof_file: Path | None,
+    example: Mapping[str, npt.NDArray[Any]],
+    inputs: Sequence[Spec],
+    outputs: Sequence[Spec],
+) -> None:
+    """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
+    import shutil
+    import zipfile
+
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.models.utils import _save_example
+
+    data = directory / "data"
+    data.mkdir(parents=True)
+    shutil.copyfile(keras_file, directory / artifact.KERAS_FILE)
+    (data / "keras_module.txt").write_text("keras")
+    if proof_file is not None:
+        shutil.copyfile(proof_file, directory / artifact.PROOF_FILE)
+    with zipfile.ZipFile(keras_file) as archive:
+        keras_version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    signature = ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
+    model = Model(signature=signature)
+    arrays = list(example.values())
+    _save_example(model, arrays[0] if len(arrays) == 1 else dict(example), str(directory))
+    model.add_flavor(
+        "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
+    )
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    model.model_size_bytes = keras_file.stat().st_size
+    model.save(str(directory / artifact.MLMODEL))
+    # Named, not inferred: MLflow infers by loading and running the model, which takes many seconds.
+    requirements = [f"mlflow=={metadata.version('mlflow')}", f"keras=={keras_version}", _requirement("tensorflow")]
+    python = platform.python_version()
+    (directory / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    environment: dict[str, Any] = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
+    }
+    (directory / "conda.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (directory / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+
+
+def _schema(specs: Sequence[Spec]) -> Any:
+    from mlflow.types import Schema, TensorSpec
+
+    single = len(specs) == 1  # then arrays may be passed as they are, without a name
+    return Schema(
+        [
+            TensorSpec(
+                np.dtype(spec.dtype),
+                tuple(-1 if extent is None else extent for extent in spec.shape),
+                None if single else spec.name,
+            )
+            for spec in specs
+        ]
+    )
+
+
+def _requirement(package: str) -> str:
+    try:
+        return f"{package}=={metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return package
+
+
+def _sign(directory: Path, model_id: str, location: str, run_id: str | None) -> None:
+    """Writes into MLmodel which logged model this is, as MLflow does when it logs one."""
+    content = artifact.read_mlmodel(directory)
+    content.pop("run_id", None)
+    content.update(model_id=model_id, model_uuid=model_id, artifact_path=location)
+    content["utc_time_created"] = time.strftime("%Y-%m-%d %H:%M:%S.000000", time.gmtime())
+    if run_id is not None:
+        content["run_id"] = run_id
+    (directory / artifact.MLMODEL).write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _walk(list_artifacts: Callable[[str], Any], folder: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Paths and sizes of all files of a version."""
+    if depth > 8:
+        raise ArtifactRefusedError("the folders of the version are nested too deeply")
+    for entry in list_artifacts(folder):
+        if entry.is_dir:
+            yield from _walk(list_artifacts, entry.path, depth + 1)
+        else:
+            yield entry.path, entry.file_size or 0
+
+
+def _info(version: Any) -> VersionInfo:
+    return VersionInfo(
+        version.name,
+        str(version.version),
+        dict(version.tags or {}),
+        version.run_id or "",
+        (version.creation_timestamp or 0) / 1000,
+    )
+
+
+_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+_DENIED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
+@contextmanager
+def _errors(not_found: str = "") -> Iterator[None]:
+    """Turns what MLflow raises into RegistryError; `not_found` is the sentence for what does not exist."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except RegistryError:
+        raise
+    except MlflowException as error:
+        text = _sentence(error)
+        if error.error_code in _NOT_FOUND:
+            raise RegistryNotFoundError(not_found or text) from error
+        if error.error_code in _DENIED:
+            raise RegistryDeniedError(text) from error
+        raise RegistryUnavailableError(text) from error
+    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+        raise RegistryUnavailableError(_sentence(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in {"sqlalchemy", "urllib3"}:
+            raise RegistryUnavailableError(_sentence(error)) from error
+        raise
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of an error's text: what comes after is SQL, traces, and hints for others."""
+    return str(error).strip().partition("\n")[0][:300]

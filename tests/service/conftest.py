@@ -1,0 +1,17 @@
+"""Versions made by Keras once for all tests of the service."""
+
+import pytest
+
+from service.snapshot import VersionEntry
+from tests.service.support import R2_INPUTS, R3_INPUTS, keep, r2, r3
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory):
+    """Folders of versions by name, made once: three reference networks, and the linear one."""
+    root = tmp_path_factory.mktemp("versions")
+    made = {f"r3-{seed}": (r3(seed), R3_INPUTS) for seed in (1, 2, 3)} | {"r2": (r2(), R2_INPUTS)}
+    return {
+        name: VersionEntry("0", keep(model, root / name, inputs), str(root / name))
+        for name, (model, inputs) in made.items()
+    }
