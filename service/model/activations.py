@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.model.tensors import Array
+from service.model.tensors import Array, DType
 
 Activation = Callable[[Array], Array]
 
@@ -204,6 +204,14 @@ ACTIVATIONS: dict[str, Activation] = {
     "mish": mish,
     "exponential": np.exp,
 }
+
+
+def activation_of(name: str, dtype: DType) -> Activation:
+    """The activation of that name for a type; in half precision it computes in single and rounds once, as Eigen does."""
+    function = ACTIVATIONS[name]
+    if dtype != np.float16 or name == "linear":
+        return function
+    return lambda x: function(x.astype(np.float32)).astype(np.float16)
 
 
 # NumPy has no erf, and SciPy would be a large dependency for one function. math.erf is exact and works on Python

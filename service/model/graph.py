@@ -1,21 +1,25 @@
 """From Keras's config to a graph: which layer is called on which values, with nested models written out."""
 
+import heapq
+from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
-from service.model.layers import LAYERS
+from service.model.layers import make_layer
 from service.model.layers.base import Built, Layer, StateSpec, WeightSpec
-from service.model.layers.options import MAX_EXTENT, parse, shown
+from service.model.layers.config import layer_policy, parse_shape, unwrap
+from service.model.layers.embedding import Embedding
+from service.model.layers.operations import Operand, Operation
+from service.model.layers.options import shown
 from service.model.layers.recurrent import Recurrent
 from service.model.limits import ReadLimits
 from service.model.naming import Counter
-from service.model.tensors import INPUT_DTYPES, POLICIES, Policy, Shape, Tensor, TensorSpec, Time
+from service.model.tensors import INPUT_DTYPES, Shape, Tensor, TensorSpec, Time
 
-# What stands beside a layer's own options in its config.
-COMMON = {"name", "trainable", "dtype", "batch_input_shape", "input_shape"}
-MODELS = {"Sequential", "Functional", "Model"}
+FUNCTIONAL = {"Functional", "Model"}
+MODELS = {"Sequential", *FUNCTIONAL}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Graph:
     inputs: list[tuple[TensorSpec, int]] = field(default_factory=list)
     outputs: list[tuple[str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    calls: Tally[str] = field(default_factory=Tally)  # of each layer
+    operations: set[str] = field(default_factory=set)  # nodes that are no layers: their names may be those of layers
 
     def add(self, tensor: Tensor, *, masked: bool = False) -> int:
         """A new value."""
@@ -71,8 +77,8 @@ class Graph:
     def input(self, name: str, shape: Shape, dtype: str) -> int:
         """A new input of the network."""
         kind = INPUT_DTYPES[dtype]
-        # (batch, time, …); a matrix of integers is a sequence of ids, a matrix of floats has no time.
-        time = Time.SEQUENCE if len(shape) > 2 or (len(shape) == 2 and kind.kind == "i") else Time.LATEST
+        # (batch, time, …); a matrix has no time, unless an Embedding takes it for a sequence of ids.
+        time = Time.SEQUENCE if len(shape) > 2 else Time.LATEST
         place = self.add(Tensor(shape, kind, time))
         self.inputs.append((TensorSpec(name, kind, shape), place))
         return place
@@ -92,8 +98,12 @@ class Graph:
             )
         if not layer.MANY_INPUTS and len(inputs) != 1:
             raise layer.unsupported(f"expected one input, got {len(inputs)}")
+        if isinstance(layer, Embedding) and inputs[0] in {place for _, place in self.inputs}:
+            ids = self.values[inputs[0]]
+            self.values[inputs[0]] = replace(ids, time=Time.SEQUENCE) if ids.rank == 2 else ids
         built = layer.build([self.values[i] for i in inputs])
-        calls = sum(node.layer == layer.name for node in self.nodes)
+        calls = self.calls[layer.name]
+        self.calls[layer.name] += 1
         known = self.layers.get(layer.name)
         if known is None:
             self._new_layer(layer, folder, built)
@@ -121,6 +131,15 @@ class Graph:
         )
         return outputs
 
+    def operate(self, operation: Operation, inputs: Sequence[int]) -> tuple[int, ...]:
+        """An operation on values. Each stands once in a graph; called again, it is another one."""
+        again = self.calls[f"operation {operation.name}"]
+        self.calls[f"operation {operation.name}"] += 1
+        if again or operation.name in self.layers:
+            operation.name = f"{operation.name}/operation_{again}"
+        self.operations.add(operation.name)
+        return self.call(operation, "", inputs)
+
     def _new_layer(self, layer: Layer, folder: str, built: Built) -> None:
         if len(self.layers) >= self.limits.layers:
             raise LimitExceededError(
@@ -144,55 +163,24 @@ def build(document: Any, limits: ReadLimits) -> Graph:
         )
     graph = Graph(name, limits)
     if class_name == "Sequential":
-        _sequential_root(graph, config, document)
+        template: Template = sequential(graph, config, "", "layers", 0)
+        places = [graph.input(*_sequential_input(name, config, document))]
     else:
-        _functional_root(graph, config)
-    if not graph.outputs:
-        raise CorruptModelError("the model has no output")
-    if not graph.inputs:
-        raise CorruptModelError("the model has no input")
+        functional_template = functional(graph, config, "", "layers", 0)
+        template = functional_template
+        places = [graph.input(*functional_template.inputs[key]) for key in functional_template.input_order]
     names = [spec.name for spec, _ in graph.inputs]
-    if len(set(names)) < len(names):
-        raise CorruptModelError("two inputs have one name")
+    if not names or len(set(names)) < len(names):
+        raise CorruptModelError("the model has no inputs, or two of one name")
+    graph.outputs = _named(graph, template.call(graph, places))
     return graph
 
 
-def unwrap(document: Any, what: str) -> tuple[str, str, Mapping[str, Any]]:
-    """Name, class and config out of {"class_name": …, "config": {"name": …, …}}.
-
-    Raises CorruptModelError where it is not that, UnsupportedModelError where the class is not Keras's own.
-    """
-    if not isinstance(document, dict):
-        raise CorruptModelError(f"{what}: expected an object, got {shown(document)}")
-    class_name, config = document.get("class_name"), document.get("config")
-    if not isinstance(class_name, str) or not isinstance(config, dict):
-        raise CorruptModelError(f"{what}: expected an object with class_name and config")
-    name = config.get("name", document.get("name"))
-    if not isinstance(name, str) or not 0 < len(name) <= 256 or not name.isprintable():
-        raise CorruptModelError(f"{what}: the name {shown(name)} is not one")
-    module, registered = document.get("module"), document.get("registered_name")
-    foreign = module is not None and not (
-        isinstance(module, str) and (module == "keras" or module.startswith("keras."))
-    )
-    if foreign or (registered is not None and registered not in {class_name, "Functional", "Sequential"}):
-        raise UnsupportedModelError(
-            f"layer {name} ({shown(class_name)}): a class of {shown(module)} cannot be loaded: "
-            "custom layers are code, and nothing from a file is executed",
-            layer=name,
-            layer_class=shown(class_name),
-        )
-    return name, class_name, config
-
-
-@dataclass
 class Template:
     """A model inside the model (or the model itself), whose layers are made once and called any number of times."""
 
-    name: str
-    members: "dict[str, Member]"
-
     def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
-        """The model on values; gives the places of its outputs."""
+        """Writes the model out on some values; gives the places of its outputs."""
         raise NotImplementedError
 
 
@@ -203,108 +191,178 @@ class Member:
     part: Layer | Template
     folder: str
 
+    def call(
+        self, graph: Graph, inputs: Sequence[int], mask: int | None = None, initial: Sequence[int] = ()
+    ) -> Sequence[int]:
+        """The layer, or the model written out, on values."""
+        if isinstance(self.part, Layer):
+            return graph.call(self.part, self.folder, inputs, mask, initial)
+        if initial:
+            raise UnsupportedModelError("a model inside the model is called with states of its own")
+        return self.part.call(graph, inputs)  # an explicit mask is the one that its first input carries
 
+
+@dataclass(frozen=True)
 class Sequential(Template):
     """Layers in a row."""
+
+    name: str
+    members: tuple[Member, ...]
 
     def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
         """Each on the output of the one before."""
         places = list(inputs)
-        for member in self.members.values():
+        for member in self.members:
             if len(places) != 1:
-                raise UnsupportedModelError(f"model {self.name}: a layer in a row has {len(places)} outputs")
-            places = list(call(graph, member, places))
+                raise UnsupportedModelError(f"model {self.name}: a layer in a row is given {len(places)} values")
+            places = list(member.call(graph, places))
         return places
 
 
-def call(
-    graph: Graph, member: Member, inputs: Sequence[int], mask: int | None = None, initial: Sequence[int] = ()
-) -> Sequence[int]:
-    """A layer, or a model written out, on values."""
-    if isinstance(member.part, Layer):
-        return graph.call(member.part, member.folder, inputs, mask, initial)
-    if mask is not None or initial:
-        raise UnsupportedModelError(f"model {member.part.name}: is called with a mask or a state of its own")
-    return member.part.call(graph, inputs)
+Key = tuple[str, int]  # a layer's name and the number of the call
 
 
-def _sequential_root(graph: Graph, config: Mapping[str, Any], document: Mapping[str, Any]) -> None:
-    documents = list(_documents(config, f"model {graph.name}"))
-    first = documents[0] if documents else None
-    if first is not None and isinstance(first, dict) and first.get("class_name") == "InputLayer":
-        name, shape, dtype = input_layer(first)
-        place = graph.input(name, shape, dtype)
-    else:  # built by its first call: the shape stands beside the layers
-        build_config = document.get("build_config")
-        given = config.get("build_input_shape") or (
-            build_config.get("input_shape") if isinstance(build_config, dict) else None
-        )
-        if given is None:
+@dataclass(frozen=True)
+class Call:
+    """One call in a functional model, before it is made: arguments name what they come from."""
+
+    key: Key
+    member: Member | None  # None: an operation
+    kind: str  # of an operation
+    options: Mapping[str, Any]  # of an operation
+    arguments: Sequence[Any]  # with `Source`s where tensors stand
+    mask: "Source | None"
+    initial: "tuple[Source, ...]"
+
+    def sources(self) -> list["Source"]:
+        """All tensors that the call needs."""
+        return [*_sources(self.arguments), *([self.mask] if self.mask else []), *self.initial]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor by where it comes from."""
+
+    key: Key
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Functional(Template):
+    """Layers and operations wired by name."""
+
+    name: str
+    prefix: str
+    inputs: Mapping[str, tuple[str, Shape, str]]  # name, shape, type by the name of the InputLayer
+    input_order: tuple[str, ...]
+    order: tuple[Call, ...]  # each after what it needs
+    outputs: tuple[Source, ...]
+
+    def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
+        """All calls, in order."""
+        if len(inputs) != len(self.input_order):
             raise UnsupportedModelError(
-                f"model {graph.name} was saved before it was built: its input shape is not known"
+                f"model {self.name} has {len(self.input_order)} inputs, and is called on {len(inputs)}"
             )
-        place = graph.input("input", parse_shape(given, "the model's input"), "float32")
-    outputs = sequential(graph, config, "", "layers", graph.name, 0).call(graph, [place])
-    graph.outputs = output_names(graph, outputs)
+        made: dict[Key, Sequence[int]] = {
+            (name, 0): [place] for name, place in zip(self.input_order, inputs, strict=True)
+        }
+
+        def place(source: Source) -> int:
+            if not 0 <= source.tensor < len(made[source.key]):
+                raise CorruptModelError(f"layer {source.key[0]} has no output {source.tensor}")
+            return made[source.key][source.tensor]
+
+        for call in self.order:
+            given = [place(source) for source in _sources(call.arguments)]
+            if call.member is None:
+                count = iter(range(len(given)))
+                name = f"{self.prefix}{call.key[0]}"
+                made[call.key] = graph.operate(
+                    Operation(name, call.kind, _operands(call.arguments, count), call.options), given
+                )
+            else:
+                mask = None if call.mask is None else place(call.mask)
+                made[call.key] = call.member.call(graph, given, mask, [place(source) for source in call.initial])
+        return [place(source) for source in self.outputs]
 
 
-def sequential(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str, name: str, depth: int) -> Sequential:
+def sequential(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str, depth: int) -> Sequential:
     """The layers of a Sequential; a leading InputLayer has no folder in the H5 file."""
+    name = f"model {prefix or graph.name}"
     members: dict[str, Member] = {}
     count = Counter()
-    for i, document in enumerate(_documents(config, f"model {name}")):
-        layer_name, class_name, _ = unwrap(document, f"layer {i} of model {name}")
+    for i, document in enumerate(_documents(graph, config, name)):
+        layer_name, class_name, _ = unwrap(document, f"layer {i} of {name}")
         if class_name == "InputLayer":
             if i:
-                raise CorruptModelError(f"model {name}: an InputLayer stands at place {i}, not first")
+                raise CorruptModelError(f"{name}: an InputLayer stands at place {i}, not first")
             continue
         if layer_name in members:
-            raise CorruptModelError(f"model {name}: two layers are named {layer_name}")
-        members[layer_name] = member(graph, document, prefix, f"{folder}/{count(class_name)}", depth)
-    return Sequential(name, members)
+            raise CorruptModelError(f"{name}: two layers are named {layer_name}")
+        members[layer_name] = make_member(graph, document, prefix, f"{folder}/{count(class_name)}", depth)
+    return Sequential(prefix.rstrip("/") or graph.name, tuple(members.values()))
 
 
-def member(graph: Graph, document: Any, prefix: str, folder: str, depth: int) -> Member:
+def functional(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str, depth: int) -> Functional:
+    """The layers, operations and wires of a functional model."""
+    name = f"model {prefix or graph.name}"
+    inputs: dict[str, tuple[str, Shape, str]] = {}
+    members: dict[str, Member | None] = {}
+    calls: dict[Key, Call] = {}
+    models: set[str] = set()
+    count = Counter()
+    for document in _documents(graph, config, name):
+        layer_name, class_name, own = unwrap(document, f"a layer of {name}")
+        if layer_name in members:
+            raise CorruptModelError(f"{name}: two layers are named {layer_name}")
+        nodes = document.get("inbound_nodes", [])
+        if not isinstance(nodes, list):
+            raise CorruptModelError(f"layer {layer_name}: inbound_nodes is not a list")
+        if class_name == "InputLayer":
+            inputs[layer_name] = input_layer(document)
+            members[layer_name] = None
+            count(class_name)
+            continue
+        if str(document.get("module", "")).startswith("keras.src.ops"):
+            members[layer_name] = None
+        else:
+            members[layer_name] = make_member(graph, document, prefix, f"{folder}/{count(class_name)}", depth)
+        if class_name in FUNCTIONAL:
+            models.add(layer_name)
+        if len(calls) + len(nodes) > graph.limits.calls:
+            raise LimitExceededError(f"more than {graph.limits.calls} calls of layers", limit=graph.limits.calls)
+        options = {key: value for key, value in own.items() if key != "name"}
+        for i, node in enumerate(nodes):
+            arguments, mask, initial = _arguments(node, layer_name)
+            calls[layer_name, i] = Call(
+                (layer_name, i), members[layer_name], class_name, options, arguments, mask, initial
+            )
+    order = tuple(input_name for (input_name, _), _ in _wires(config.get("input_layers"), name))
+    if sorted(order) != sorted(inputs):
+        raise CorruptModelError(f"{name}: its inputs are not its input layers")
+    # Keras counts a model's own graph as its first call, when it names the outputs of the outer model.
+    outputs = tuple(
+        Source((layer, call - (layer in models)), tensor)
+        for (layer, call), tensor in _wires(config.get("output_layers"), name)
+    )
+    for source in [*outputs, *(source for call in calls.values() for source in call.sources())]:
+        if source.key not in calls and not (source.key[1] == 0 and source.key[0] in inputs):
+            raise CorruptModelError(f"{name}: call {source.key[1]} of layer {shown(source.key[0])} does not exist")
+    return Functional(prefix.rstrip("/") or graph.name, prefix, inputs, order, _ordered(calls, outputs, name), outputs)
+
+
+def make_member(graph: Graph, document: Any, prefix: str, folder: str, depth: int) -> Member:
     """A layer or a model from its config."""
     name, class_name, config = unwrap(document, "a layer")
+    if class_name not in MODELS:
+        return Member(make_layer(document, prefix=prefix), folder)
     if depth >= graph.limits.depth:
         raise LimitExceededError(
             f"models inside each other, deeper than {graph.limits.depth}", limit=graph.limits.depth, actual=depth + 1
         )
-    if class_name == "Sequential":
-        return Member(
-            sequential(graph, config, f"{prefix}{name}/", f"{folder}/layers", f"{prefix}{name}", depth + 1), folder
-        )
-    return Member(make_layer(document, prefix), folder)
-
-
-def make_layer(document: Any, prefix: str) -> Layer:
-    """A layer from its config, its options checked. Raises UnsupportedModelError naming layer, class and option."""
-    name, class_name, config = unwrap(document, "a layer")
-    kind = LAYERS.get(class_name)
-    where = f"layer {prefix}{name} ({shown(class_name)})"
-    if kind is None:
-        raise UnsupportedModelError(
-            f"{where}: the class is not supported; `unroll check` lists what is",
-            layer=name,
-            layer_class=shown(class_name),
-        )
-    options = parse(config, kind.OPTIONS, where, COMMON)
-    return kind(f"{prefix}{name}", layer_policy(config.get("dtype"), where), options)
-
-
-def output_names(graph: Graph, places: Sequence[int]) -> list[tuple[str, int]]:
-    """Outputs by the name of the layer that makes them; further outputs of one layer are numbered."""
-    makers = {place: (node.name, i) for node in graph.nodes for i, place in enumerate(node.outputs)}
-    makers |= {place: (spec.name, 0) for spec, place in graph.inputs}
-    named: dict[str, int] = {}
-    for place in places:
-        name, i = makers[place]
-        name = name if i == 0 else f"{name}/{i}"
-        if name in named:
-            raise UnsupportedModelError(f"the output of layer {name} is given out twice")
-        named[name] = place
-    return list(named.items())
+    make = sequential if class_name == "Sequential" else functional
+    return Member(make(graph, config, f"{prefix}{name}/", f"{folder}/layers", depth + 1), folder)
 
 
 def input_layer(document: Any) -> tuple[str, Shape, str]:
@@ -323,42 +381,153 @@ def input_layer(document: Any) -> tuple[str, Shape, str]:
             layer=name,
             option="dtype",
         )
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
-    return name, parse_shape(shape, where), dtype
+    return name, parse_shape(config.get("batch_shape", config.get("batch_input_shape")), where), dtype
 
 
-def parse_shape(value: Any, where: str) -> Shape:
-    """A shape out of a config, its batch axis set free."""
-    if not isinstance(value, list) or not value or len(value) > 32:
-        raise CorruptModelError(f"{where}: {shown(value)} is not a shape")
-    for extent in value:
-        if extent is not None and (
-            isinstance(extent, bool) or not isinstance(extent, int) or not 0 < extent <= MAX_EXTENT
-        ):
-            raise CorruptModelError(f"{where}: {shown(value)} is not a shape")
-    return (None, *value[1:])
+def _sequential_input(name: str, config: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, Shape, str]:
+    """The input of a Sequential: its InputLayer, or (built by its first call) the shape that stands beside the layers."""
+    layers = config["layers"]
+    if layers and unwrap(layers[0], f"the first layer of model {name}")[1] == "InputLayer":
+        return input_layer(layers[0])
+    built = document.get("build_config")
+    shape = config.get("build_input_shape") or (built.get("input_shape") if isinstance(built, dict) else None)
+    if shape is None:
+        raise UnsupportedModelError(f"model {name} was saved before it was built: its input shape is not known")
+    return "input", parse_shape(shape, "the model's input"), "float32"
 
 
-def layer_policy(value: Any, where: str) -> Policy:
-    """Keras's dtype policy out of a config: a name, or an object around one."""
-    if isinstance(value, dict):
-        config = value.get("config")
-        value = config.get("name") if isinstance(config, dict) else None
-    if value is None:
-        value = "float32"
-    if not isinstance(value, str) or value not in POLICIES:
-        raise UnsupportedModelError(
-            f"{where}: dtype={shown(value)} is not supported; expected one of {', '.join(POLICIES)}", option="dtype"
-        )
-    return POLICIES[value]
-
-
-def _documents(config: Mapping[str, Any], where: str) -> Iterator[Any]:
+def _documents(graph: Graph, config: Mapping[str, Any], where: str) -> Iterator[Any]:
     layers = config.get("layers")
     if not isinstance(layers, list):
-        raise CorruptModelError(f"{where}: has no list of layers")
+        raise CorruptModelError(f"{where} has no list of layers")
+    if len(layers) > graph.limits.layers:
+        raise LimitExceededError(
+            f"{where} has {len(layers)} layers, the limit is {graph.limits.layers}",
+            limit=graph.limits.layers,
+            actual=len(layers),
+        )
     yield from layers
 
 
-def _functional_root(graph: Graph, config: Mapping[str, Any]) -> None:
-    raise UnsupportedModelError("functional models are not supported yet")
+def _arguments(node: Any, layer: str) -> tuple[Sequence[Any], "Source | None", "tuple[Source, ...]"]:
+    """Positional arguments, mask and initial states of a call."""
+    if (
+        not isinstance(node, dict)
+        or not isinstance(node.get("args"), list)
+        or not isinstance(node.get("kwargs", {}), dict)
+    ):
+        raise UnsupportedModelError(f"layer {layer}: a call of it is written in a form that Keras 3 does not use")
+    arguments = [_argument(value, layer, 0) for value in node["args"]]
+    named = {key: _argument(value, layer, 0) for key, value in node.get("kwargs", {}).items() if value is not None}
+    named.pop("training", None)
+    mask, initial = named.pop("mask", None), named.pop("initial_state", None)
+    if named:
+        raise UnsupportedModelError(
+            f"layer {layer}: a call of it has the argument {shown(min(named))}, which is not supported"
+        )
+    if mask is not None and not isinstance(mask, Source):
+        found = list(_sources([mask]))  # a list of masks, one for each input, or none
+        if found:
+            raise UnsupportedModelError(f"layer {layer}: a call of it has several masks")
+        mask = None
+    return arguments, mask, tuple(_sources([initial]))
+
+
+def _argument(value: Any, layer: str, depth: int) -> Any:
+    """An argument of a call with `Source`s in place of tensors."""
+    if depth > 4:
+        raise UnsupportedModelError(f"layer {layer}: an argument of a call is nested too deeply")
+    if isinstance(value, list):
+        return [_argument(part, layer, depth + 1) for part in value]
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        config = value.get("config")
+        return _source(config.get("keras_history") if isinstance(config, dict) else None, f"layer {layer}")
+    if isinstance(value, dict) and "class_name" not in value:  # tensors by name; Keras flattens them by sorted keys
+        return [_argument(value[key], layer, depth + 1) for key in sorted(value)]
+    return value
+
+
+def _source(history: Any, where: str) -> Source:
+    if (
+        not isinstance(history, list)
+        or len(history) != 3
+        or not isinstance(history[0], str)
+        or not all(isinstance(part, int) and not isinstance(part, bool) and part >= 0 for part in history[1:])
+    ):
+        raise CorruptModelError(f"{where}: {shown(history)} does not name a tensor")
+    return Source((history[0], history[1]), history[2])
+
+
+def _sources(arguments: Any) -> Iterator[Source]:
+    """The tensors among arguments, in order."""
+    if isinstance(arguments, Source):
+        yield arguments
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            yield from _sources(part)
+
+
+def _operands(arguments: Any, count: Iterator[int]) -> Any:
+    """Arguments with numbered operands in place of tensors."""
+    if isinstance(arguments, Source):
+        return Operand(next(count))
+    if isinstance(arguments, list | tuple):
+        return [_operands(part, count) for part in arguments]
+    return arguments
+
+
+def _wires(value: Any, where: str, depth: int = 0) -> list[tuple[Key, int]]:
+    """The inputs or outputs of a model: [layer, call, tensor], or a list or object of these."""
+    if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
+        source = _source(value, where)
+        return [(source.key, source.tensor)]
+    if depth > 4 or not isinstance(value, list | dict):
+        raise CorruptModelError(f"{where}: {shown(value)} does not name inputs or outputs")
+    parts = value if isinstance(value, list) else [value[key] for key in sorted(value)]
+    return [wire for part in parts for wire in _wires(part, where, depth + 1)]
+
+
+def _ordered(calls: Mapping[Key, Call], outputs: Sequence[Source], where: str) -> tuple[Call, ...]:
+    """The calls that the outputs need, each after what it needs, else in the order of the config. Refuses cycles."""
+    needed: set[Key] = set()
+    left = [source.key for source in outputs]
+    while left:
+        key = left.pop()
+        if key in calls and key not in needed:
+            needed.add(key)
+            left += [source.key for source in calls[key].sources()]
+    rank = {key: i for i, key in enumerate(calls)}
+    waiting = {key: {s.key for s in calls[key].sources() if s.key in calls} for key in needed}
+    users: dict[Key, list[Key]] = {}
+    for key, sources in waiting.items():
+        for source in sources:
+            users.setdefault(source, []).append(key)
+    ready = [rank[key] for key, sources in waiting.items() if not sources]
+    heapq.heapify(ready)
+    keys, order = list(calls), []
+    while ready:
+        key = keys[heapq.heappop(ready)]
+        order.append(calls[key])
+        for user in users.get(key, []):
+            waiting[user].discard(key)
+            if not waiting[user]:
+                heapq.heappush(ready, rank[user])
+    if len(order) < len(needed):
+        raise CorruptModelError(f"{where}: its layers are wired in a circle")
+    return tuple(order)
+
+
+def _named(graph: Graph, places: Sequence[int]) -> list[tuple[str, int]]:
+    """Outputs by the name of the layer that makes them; further outputs of one layer are numbered."""
+    makers = {place: (node.name, i) for node in graph.nodes for i, place in enumerate(node.outputs)}
+    makers |= {place: (spec.name, 0) for spec, place in graph.inputs}
+    named: dict[str, int] = {}
+    for place in places:
+        name, i = makers[place]
+        name = f"{name}/{i}" if i else name
+        if name in named:
+            raise UnsupportedModelError(f"the output of layer {name} is given out twice")
+        named[name] = place
+    if not named:
+        raise CorruptModelError("the model has no output")
+    return list(named.items())

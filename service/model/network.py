@@ -241,9 +241,12 @@ class Network:
                     arguments[i] = arguments[i].astype(dtype)
                 record = None if records is None else records.get(node.name)
                 before = _masks(node, values, masks)
+                outputs: Any
                 try:
                     if step.recurrent:
-                        outputs = self._recur(step, arguments[0], before[0], values, initial, record, final)
+                        # Keras does not pass the mask that a tensor carries to a layer that is given states in the graph.
+                        mask = None if node.initial and node.mask is None else before[0]
+                        outputs = self._recur(step, arguments[0], mask, values, initial, record, final)
                     else:
                         outputs = step.layer.call(step.weights, arguments, before, record)
                 except ValueError as error:

@@ -1,7 +1,102 @@
-"""The table of the layers that this product computes."""
+"""The table of the layers that this product computes, and how one is made from its config."""
 
+from typing import Any
+
+from service.errors import UnsupportedModelError
 from service.model.layers.base import Layer
+from service.model.layers.config import COMMON, layer_policy, unwrap
+from service.model.layers.convolution import (
+    AveragePooling1D,
+    Conv1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+)
 from service.model.layers.dense import Dense
-from service.model.layers.recurrent import SimpleRNN
+from service.model.layers.elementwise import (
+    ELU,
+    Activation,
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    Identity,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+    SpatialDropout1D,
+)
+from service.model.layers.embedding import Embedding, Masking
+from service.model.layers.merge import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from service.model.layers.normalization import (
+    BatchNormalization,
+    LayerNormalization,
+    Normalization,
+    Rescaling,
+    RMSNormalization,
+    UnitNormalization,
+)
+from service.model.layers.options import parse, shown
+from service.model.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+from service.model.layers.shape import (
+    Cropping1D,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
+)
+from service.model.layers.wrappers import Bidirectional, TimeDistributed
 
-LAYERS: dict[str, type[Layer]] = {layer.CLASS: layer for layer in (SimpleRNN, Dense)}
+FAMILIES: dict[str, tuple[type[Layer], ...]] = {
+    "Recurrent": (SimpleRNN, GRU, LSTM, RNN, Bidirectional, TimeDistributed),
+    "Dense and convolution": (Dense, Conv1D),
+    "Ids and masks": (Embedding, Masking),
+    "Pooling": (MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D),
+    "Normalization": (
+        Normalization,
+        Rescaling,
+        BatchNormalization,
+        LayerNormalization,
+        RMSNormalization,
+        UnitNormalization,
+    ),
+    "Activation": (Activation, ReLU, LeakyReLU, PReLU, ELU, Softmax),
+    "Merging": (Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot),
+    "Shape": (Flatten, Reshape, Permute, RepeatVector, Cropping1D, ZeroPadding1D, UpSampling1D),
+    "Training only": (
+        Dropout,
+        SpatialDropout1D,
+        AlphaDropout,
+        GaussianDropout,
+        GaussianNoise,
+        ActivityRegularization,
+        Identity,
+    ),
+}
+LAYERS = {layer.CLASS: layer for family in FAMILIES.values() for layer in family}
+
+
+def make_layer(document: Any, name: str = "", prefix: str = "", depth: int = 0) -> Layer:
+    """A layer from its config, its options checked.
+
+    `name` replaces the one in the config; `prefix` comes before it.
+
+    Raises UnsupportedModelError naming layer, class and option.
+    """
+    given, class_name, config = unwrap(document, "a layer")
+    name = name or f"{prefix}{given}"
+    where = f"layer {name} ({shown(class_name)})"
+    kind = LAYERS.get(class_name)
+    if kind is None:
+        raise UnsupportedModelError(f"{where}: the class is not supported", layer=name, layer_class=shown(class_name))
+    if depth > 1:
+        raise UnsupportedModelError(f"{where}: wrappers inside wrappers are not supported", layer=name)
+    options = parse(config, kind.OPTIONS, where, COMMON)
+    policy = layer_policy(config.get("dtype"), where)
+    if issubclass(kind, Bidirectional | TimeDistributed):
+        return kind(name, policy, options, lambda inner, inner_name: make_layer(inner, inner_name, depth=depth + 1))
+    return kind(name, policy, options)

@@ -46,7 +46,7 @@ class Layer:
     Subclasses list their options, say in `build` which shapes, weights and states follow, and compute in `call`.
     """
 
-    CLASS: ClassVar[str]  # as Keras names it
+    CLASS: str  # as Keras names it
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     NOTE: ClassVar[str] = ""  # for the list of supported layers
     # Keras's `supports_masking`: whether a mask that comes in goes out; a layer that does not destroys it.

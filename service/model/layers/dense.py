@@ -1,11 +1,11 @@
 """Dense: one affine map of the last axis and an activation."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from service.model.activations import ACTIVATIONS
+from service.model.activations import activation_of
 from service.model.layers.base import Built, Layer, Record, Weights
-from service.model.layers.options import activation, choice, flag, size
+from service.model.layers.options import Option, activation, choice, flag, size
 from service.model.numerics import prepare, product
 from service.model.tensors import Array, Tensor
 
@@ -14,7 +14,7 @@ class Dense(Layer):
     """y = f(x·W + b); x (batch, …, n), W (n, units), b (units), y (batch, …, units)."""
 
     CLASS = "Dense"
-    OPTIONS = {
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
         "units": size(),
         "activation": activation("linear"),
         "use_bias": flag(True),
@@ -41,7 +41,11 @@ class Dense(Layer):
         """Kernel for `product`, bias, activation."""
         kernel = self.cast(weights, "kernel")
         assert kernel is not None
-        return prepare(kernel), self.cast(weights, "bias"), ACTIVATIONS[self.options["activation"]]
+        return (
+            prepare(kernel),
+            self.cast(weights, "bias"),
+            activation_of(self.options["activation"], self.policy.compute),
+        )
 
     def call(
         self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None

@@ -48,7 +48,7 @@ def activation(default: str | object = REQUIRED) -> Option:
     return Option(_activation, "an activation by name", default)
 
 
-def choice(*values: str | int | bool | None, default: str | bool | None | object = REQUIRED) -> Option:
+def choice(*values: str | int | bool | None, default: object = REQUIRED) -> Option:
     """One of some values."""
 
     def parse(value: Any) -> Any:

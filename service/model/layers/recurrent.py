@@ -7,8 +7,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, WeightSpec
-from service.model.layers.cells import Cell, Project, SimpleRNNCell, States, Step
-from service.model.layers.options import Option, choice, flag
+from service.model.layers.cells import (
+    CELLS,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    Project,
+    SimpleRNNCell,
+    StackedCells,
+    States,
+    Step,
+)
+from service.model.layers.config import COMMON, layer_policy, unwrap
+from service.model.layers.options import Option, choice, flag, parse, shown
 from service.model.numerics import time_major
 from service.model.tensors import Array, Policy, Tensor, Time
 
@@ -115,6 +126,7 @@ class CellLayer(Recurrent):
         self.cell = self.make_cell()
         self.return_sequences: bool = options["return_sequences"]
         self.backwards: bool = options["go_backwards"]
+        self.zero_masked: bool = options["zero_output_for_mask"]
 
     def make_cell(self) -> Cell:
         """The cell, from the layer's own options."""
@@ -175,10 +187,10 @@ class CellLayer(Recurrent):
             x,
             states,
             mask,
-            states[self.output_state()] if resumed else None,
+            states[self.cell.output_state()] if resumed else None,
             every=self.return_sequences,
-            output_state=self.output_state(),
-            zero_masked=self.options["zero_output_for_mask"],
+            output_state=self.cell.output_state(),
+            zero_masked=self.zero_masked,
             record=record,
             names=[name for name, _, _ in self.cell.states()],
         )
@@ -186,10 +198,6 @@ class CellLayer(Recurrent):
         if self.options["return_state"]:
             return (output, *result.states), result.states
         return (output,), result.states
-
-    def output_state(self) -> int:
-        """Which of the states is the output."""
-        return 0
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
         """The mask goes on where the output is a sequence (in the order of the input, as Keras has it)."""
@@ -203,3 +211,52 @@ class SimpleRNN(CellLayer):
     CLASS = "SimpleRNN"
     CELL = SimpleRNNCell
     OPTIONS: ClassVar[Mapping[str, Option]] = {**SimpleRNNCell.OPTIONS, **SEQUENCE_OPTIONS}
+
+
+class GRU(CellLayer):
+    """GRUCell over the timesteps."""
+
+    CLASS = "GRU"
+    CELL = GRUCell
+    OPTIONS: ClassVar[Mapping[str, Option]] = {**GRUCell.OPTIONS, **SEQUENCE_OPTIONS}
+
+
+class LSTM(CellLayer):
+    """LSTMCell over the timesteps."""
+
+    CLASS = "LSTM"
+    CELL = LSTMCell
+    OPTIONS: ClassVar[Mapping[str, Option]] = {**LSTMCell.OPTIONS, **SEQUENCE_OPTIONS}
+
+
+class RNN(CellLayer):
+    """A cell, or a list of cells on top of each other, over the timesteps."""
+
+    CLASS = "RNN"
+    NOTE = "over SimpleRNNCell, GRUCell, LSTMCell, or StackedRNNCells of these"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        **SEQUENCE_OPTIONS,
+        "cell": Option(lambda value: value, "a cell, or StackedRNNCells"),
+    }
+
+    def make_cell(self) -> Cell:
+        """The cell in the option of that name."""
+        document = self.options["cell"]
+        _, class_name, config = unwrap(document, self.where)
+        if class_name != StackedCells.CLASS:
+            return self._one(document)
+        cells = config.get("cells")
+        if not isinstance(cells, list) or not 0 < len(cells) <= 64:
+            raise self.unsupported("cells is not a list of cells")
+        if self.options["return_state"]:
+            raise self.unsupported("return_state=True is not supported together with StackedRNNCells")
+        return StackedCells(layer_policy(config.get("dtype"), self.where), tuple(self._one(cell) for cell in cells))
+
+    def _one(self, document: Any) -> Cell:
+        name, class_name, config = unwrap(document, self.where)
+        kind = CELLS.get(class_name)
+        if kind is None:
+            raise self.unsupported(f"the cell {shown(class_name)} is not supported; expected one of {', '.join(CELLS)}")
+        where = f"cell {name} ({class_name}) of {self.where}"
+        options = parse(config, kind.OPTIONS, where, COMMON)
+        return kind(where, layer_policy(config.get("dtype"), where), options)
