@@ -2,13 +2,30 @@
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from service.model.tensors import Array, DType
+from service.model.tensors import Array
 
 Activation = Callable[[Array], Array]
+
+
+def kernel(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Marks what is one kernel in TensorFlow: in half precision it computes in single and rounds once.
+
+    The other activations are made of several operations there, each of which rounds; so they do here.
+    """
+
+    @wraps(function)
+    def rounded_once(x: Array, *args: Any, **kwargs: Any) -> Array:
+        if x.dtype == np.float16:
+            return function(x.astype(np.float32), *args, **kwargs).astype(np.float16)
+        return function(x, *args, **kwargs)
+
+    return rounded_once
+
 
 # Klambauer et al., Self-Normalizing Neural Networks, 2017.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -30,11 +47,13 @@ def relu(x: Array, negative_slope: float = 0.0, max_value: float | None = None, 
     return y if negative is None else y - x.dtype.type(negative_slope) * negative
 
 
+@kernel
 def leaky_relu(x: Array, negative_slope: float = 0.2) -> Array:
-    """X where positive, else slope · x."""
-    return np.where(x > 0, x, x.dtype.type(negative_slope) * x)
+    """X where positive, else slope · x. TensorFlow keeps the slope in single precision, whatever x is."""
+    return np.where(x > 0, x, x.dtype.type(np.float32(negative_slope)) * x)
 
 
+@kernel
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """X where positive, else alpha · (exp(x) - 1)."""
     return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
@@ -45,11 +64,13 @@ def celu(x: Array, alpha: float = 1.0) -> Array:
     return np.maximum(x, 0) + x.dtype.type(alpha) * np.expm1(np.minimum(x, 0) / x.dtype.type(alpha))
 
 
+@kernel
 def selu(x: Array) -> Array:
     """Scale · elu(x, alpha)."""
     return x.dtype.type(SELU_SCALE) * elu(x, SELU_ALPHA)
 
 
+@kernel
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
     y = np.exp(-x)
@@ -68,12 +89,14 @@ def sparse_sigmoid(x: Array) -> Array:
     return np.clip(half * (x + one), 0, 1)
 
 
+@kernel
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """exp(x - max x) / Σ exp(x - max x)."""
     y = np.exp(x - x.max(axis=axis, keepdims=True))
     return y / y.sum(axis=axis, keepdims=True)
 
 
+@kernel
 def log_softmax(x: Array) -> Array:
     """X - max x - log Σ exp(x - max x) over the last axis."""
     shifted = x - x.max(axis=-1, keepdims=True)
@@ -91,11 +114,13 @@ def sparsemax(x: Array) -> Array:
     return np.maximum(x - tau, 0)
 
 
+@kernel
 def softplus(x: Array) -> Array:
     """log(1 + exp(x))."""
     return np.logaddexp(x, x.dtype.type(0))
 
 
+@kernel
 def log_sigmoid(x: Array) -> Array:
     """-softplus(-x)."""
     return -softplus(-x)
@@ -122,9 +147,9 @@ def mish(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """X · Φ(x), with the exact distribution function of the normal distribution."""
+    """X · Φ(x), with the exact distribution function of the normal distribution; √½ in single precision, as above."""
     kind = x.dtype.type
-    return kind(0.5) * x * (kind(1) + _erf(x * kind(math.sqrt(0.5))))
+    return kind(0.5) * x * _erfc(-x * kind(np.float32(math.sqrt(0.5))))
 
 
 def relu6(x: Array) -> Array:
@@ -206,19 +231,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def activation_of(name: str, dtype: DType) -> Activation:
-    """The activation of that name for a type; in half precision it computes in single and rounds once, as Eigen does."""
-    function = ACTIVATIONS[name]
-    if dtype != np.float16 or name == "linear":
-        return function
-    return lambda x: function(x.astype(np.float32)).astype(np.float16)
-
-
-# NumPy has no erf, and SciPy would be a large dependency for one function. math.erf is exact and works on Python
+# NumPy has no erfc, and SciPy would be a large dependency for one function. math.erfc is exact and works on Python
 # floats; gelu is rare in recurrent networks.
-_erf_each = np.frompyfunc(math.erf, 1, 1)
+_erfc_each = np.frompyfunc(math.erfc, 1, 1)
 
 
-def _erf(x: Array) -> Array:
-    result: Any = _erf_each(x)
-    return np.asarray(result, dtype=x.dtype)
+def _erfc(x: Array) -> Array:
+    return np.asarray(_erfc_each(x), dtype=x.dtype)

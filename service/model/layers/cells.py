@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from service.errors import UnsupportedModelError
-from service.model.activations import Activation, activation_of
+from service.model.activations import ACTIVATIONS, Activation
 from service.model.layers.options import Option, activation, flag, number, size
 from service.model.naming import Counter
 from service.model.numerics import prepare
@@ -70,8 +70,8 @@ class Cell:
         return weights[name].astype(self.policy.compute, copy=False)
 
     def activation(self, option: str) -> Activation:
-        """The activation that an option names, in the precision of the cell."""
-        return activation_of(self.options[option], self.policy.compute)
+        """The activation that an option names."""
+        return ACTIVATIONS[self.options[option]]
 
     def output_state(self) -> int:
         """Which of the states is the output."""

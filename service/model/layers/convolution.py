@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from service.model.activations import activation_of
+from service.model.activations import ACTIVATIONS
 from service.model.layers.base import Built, Layer, Record, Weights
 from service.model.layers.options import MAX_EXTENT, Option, activation, choice, flag, optional, size, sizes
 from service.model.layers.shape import DATA_FORMAT
@@ -90,7 +90,7 @@ class Conv1D(Windows):
         kernel = self.cast(weights, "kernel")
         assert kernel is not None
         matrices = [prepare(w.reshape(-1, w.shape[2])) for w in np.split(kernel, self.options["groups"], axis=2)]
-        return matrices, self.cast(weights, "bias"), activation_of(self.options["activation"], self.policy.compute)
+        return matrices, self.cast(weights, "bias"), ACTIVATIONS[self.options["activation"]]
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output; keeps `pre_activation`."""

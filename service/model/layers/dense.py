@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from service.model.activations import activation_of
+from service.model.activations import ACTIVATIONS
 from service.model.layers.base import Built, Layer, Record, Weights
 from service.model.layers.options import Option, activation, choice, flag, size
 from service.model.numerics import prepare, product
@@ -44,7 +44,7 @@ class Dense(Layer):
         return (
             prepare(kernel),
             self.cast(weights, "bias"),
-            activation_of(self.options["activation"], self.policy.compute),
+            ACTIVATIONS[self.options["activation"]],
         )
 
     def call(

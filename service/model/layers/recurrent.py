@@ -245,12 +245,14 @@ class RNN(CellLayer):
         _, class_name, config = unwrap(document, self.where)
         if class_name != StackedCells.CLASS:
             return self._one(document)
+        if layer_policy(config.get("dtype"), self.where).compute != self.policy.compute:
+            raise self.unsupported("cells of another dtype than the layer's are not supported")
         cells = config.get("cells")
         if not isinstance(cells, list) or not 0 < len(cells) <= 64:
             raise self.unsupported("cells is not a list of cells")
         if self.options["return_state"]:
             raise self.unsupported("return_state=True is not supported together with StackedRNNCells")
-        return StackedCells(layer_policy(config.get("dtype"), self.where), tuple(self._one(cell) for cell in cells))
+        return StackedCells(self.policy, tuple(self._one(cell) for cell in cells))
 
     def _one(self, document: Any) -> Cell:
         name, class_name, config = unwrap(document, self.where)
@@ -259,4 +261,7 @@ class RNN(CellLayer):
             raise self.unsupported(f"the cell {shown(class_name)} is not supported; expected one of {', '.join(CELLS)}")
         where = f"cell {name} ({class_name}) of {self.where}"
         options = parse(config, kind.OPTIONS, where, COMMON)
-        return kind(where, layer_policy(config.get("dtype"), where), options)
+        policy = layer_policy(config.get("dtype"), where)
+        if policy.compute != self.policy.compute:
+            raise self.unsupported("cells of another dtype than the layer's are not supported")
+        return kind(where, policy, options)
