@@ -5,6 +5,8 @@ import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +22,11 @@ SIGNATURES = {
 ENCRYPTED = 0x1
 
 
-def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Any, bytes]:
-    """The config, parsed, and the bytes of the H5 file with the weights.
+@contextmanager
+def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[zipfile.ZipFile]:
+    """The zip of a model, its members checked, none of them unpacked.
 
-    Raises CorruptModelError, UnsupportedModelError or LimitExceededError; NotFoundError never: a path that does not
-    exist is the caller's, and stays an OSError.
+    Raises CorruptModelError, UnsupportedModelError or LimitExceededError; a path that cannot be opened stays an OSError.
     """
     with Path(path).open("rb") as file:
         status = os.fstat(file.fileno())
@@ -33,9 +35,12 @@ def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Any, b
         if status.st_size > limits.file_bytes:
             raise too_large("the file", limits.file_bytes, status.st_size)
         with open_zip(file, limits) as archive:
-            config = member(archive, CONFIG, limits.config_bytes)
-            weights = member(archive, WEIGHTS, limits.file_bytes)
-    return parse_json(config), weights
+            yield archive
+
+
+def read_config(archive: zipfile.ZipFile, limits: ReadLimits) -> Any:
+    """The config, parsed. Raises as `open_model`."""
+    return parse_json(member(archive, CONFIG, limits.config_bytes))
 
 
 def open_zip(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:

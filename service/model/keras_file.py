@@ -11,11 +11,12 @@ from pathlib import Path
 
 from service.errors import InvalidArgumentError
 from service.model import graph as graphs
-from service.model.container import WEIGHTS, open_model
+from service.model.container import WEIGHTS, open_model, read_config
+from service.model.graph import Graph
 from service.model.limits import ReadLimits
 from service.model.network import Network
 from service.model.tensors import Array
-from service.model.weights_file import read_weights, replace_weights
+from service.model.weights_file import read_weights, replace_weights, unpack
 
 DEFAULT_LIMITS = ReadLimits()
 
@@ -27,9 +28,8 @@ def read(path: str | os.PathLike[str], limits: ReadLimits = DEFAULT_LIMITS) -> N
     does not support (naming layer, class and option), LimitExceededError for what is too large; OSError where the file
     cannot be opened.
     """
-    config, data = open_model(path, limits)
-    graph = graphs.build(config, limits)
-    return Network(graph, read_weights(data, graph, limits))
+    network, _, _ = _read(path, limits)
+    return network
 
 
 def rewrite(
@@ -44,9 +44,8 @@ def rewrite(
 
     Raises InvalidArgumentError for changes that `Network.with_weights` refuses, and as `read`.
     """
-    config, data = open_model(source, limits)
-    graph = graphs.build(config, limits)
-    Network(graph, read_weights(data, graph, limits)).with_weights(changes)  # refuses what does not fit
+    network, graph, data = _read(source, limits)
+    network.with_weights(changes)  # refuses what does not fit
     changed = replace_weights(data, graph, changes)
     target = Path(target)
     if target.exists() and target.samefile(source):
@@ -59,3 +58,11 @@ def rewrite(
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Network, Graph, bytes]:
+    """The network, its graph, and the bytes of the H5 file."""
+    with open_model(path, limits) as archive:
+        graph = graphs.build(read_config(archive, limits), limits)
+        data = unpack(archive, graph, limits)
+    return Network(graph, read_weights(data, graph)), graph, data

@@ -2,6 +2,7 @@
 
 import io
 import math
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 
 from service.errors import CorruptModelError, LimitExceededError
+from service.model.container import WEIGHTS, member
 from service.model.graph import Graph
 from service.model.layers.base import WeightSpec
 from service.model.limits import ReadLimits
@@ -28,6 +30,9 @@ H5_ERRORS = (
     MemoryError,
 )
 
+# What an H5 file may hold beside the weights: groups, and the optimizer, which keeps up to three copies of them.
+OVERHEAD, LAYER_OVERHEAD, COPIES = 1 << 20, 1 << 16, 5
+
 
 def places(graph: Graph) -> dict[str, tuple[str, WeightSpec]]:
     """Where each weight of a graph lies in the H5 file, by its full name."""
@@ -38,20 +43,30 @@ def places(graph: Graph) -> dict[str, tuple[str, WeightSpec]]:
     }
 
 
-def read_weights(data: bytes, graph: Graph, limits: ReadLimits) -> dict[str, Array]:
-    """The weights that a graph asks for, each of the shape and type that the config implies.
+def unpack(archive: zipfile.ZipFile, graph: Graph, limits: ReadLimits) -> bytes:
+    """The bytes of the H5 file, once it is no larger than the weights that the config asks for explain.
 
-    Raises CorruptModelError for a weight that is missing, of another shape or type, not stored plainly in this file, or
-    not finite; LimitExceededError for too many numbers, before any is read.
+    Raises LimitExceededError for too many parameters or bytes, before any is read.
     """
-    wanted = places(graph)
-    count = sum(math.prod(spec.shape) for _, spec in wanted.values())
+    specs = [spec for _, spec in places(graph).values()]
+    count = sum(math.prod(spec.shape) for spec in specs)
     if count > limits.parameters:
         raise LimitExceededError(
             f"the model has {count} parameters, the limit is {limits.parameters}", limit=limits.parameters, actual=count
         )
+    size = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in specs)
+    explained = OVERHEAD + LAYER_OVERHEAD * len(graph.layers) + COPIES * size
+    return member(archive, WEIGHTS, min(explained, limits.file_bytes))
+
+
+def read_weights(data: bytes, graph: Graph) -> dict[str, Array]:
+    """The weights that a graph asks for, each of the shape and type that the config implies.
+
+    Raises CorruptModelError for a weight that is missing, of another shape or type, not stored plainly in this file, or
+    not finite.
+    """
     with h5_file(io.BytesIO(data), "r") as file:
-        return {name: _read(file, path, name, spec, len(data)) for name, (path, spec) in wanted.items()}
+        return {name: _read(file, path, name, spec, len(data)) for name, (path, spec) in places(graph).items()}
 
 
 def replace_weights(data: bytes, graph: Graph, changes: Mapping[str, Array]) -> bytes:
