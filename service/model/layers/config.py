@@ -28,7 +28,7 @@ def unwrap(document: Any, what: str) -> tuple[str, str, Mapping[str, Any]]:
     foreign = module is not None and not (
         isinstance(module, str) and (module == "keras" or module.startswith("keras."))
     )
-    if foreign or (registered is not None and registered not in {class_name, "Functional", "Sequential"}):
+    if foreign or (registered is not None and registered not in (class_name, "Functional", "Sequential")):
         raise UnsupportedModelError(
             f"layer {name} ({shown(class_name)}): a class of {shown(module)} cannot be loaded: "
             "custom layers are code, and nothing from a file is executed",

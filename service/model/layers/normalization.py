@@ -19,8 +19,10 @@ def array(default: Any) -> Option:
     """A number or nested lists of numbers, as Keras stores NumPy arrays too."""
 
     def parse(value: Any) -> Any:
-        if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
-            value = value.get("config", {}).get("value")
+        if isinstance(value, dict):
+            if value.get("class_name") not in ("__numpy__", "__tensor__") or not isinstance(value.get("config"), dict):
+                raise ValueError
+            value = value["config"].get("value")
         if value is None:
             return None
         found = np.array(value, np.float64)

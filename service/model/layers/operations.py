@@ -116,7 +116,7 @@ class Operation(Layer):
         wanted = self.options.get("dtype")
         if wanted is None:
             return dtype
-        if wanted not in {"bool", "float16", "float32", "float64", "int32", "int64"}:
+        if wanted not in ("bool", "float16", "float32", "float64", "int32", "int64"):
             raise self.unsupported("its dtype is not supported")
         return np.dtype(wanted)
 
