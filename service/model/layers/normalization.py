@@ -85,7 +85,8 @@ class Normalization(Layer):
             )
         for name in ("mean", "variance"):
             given = np.shape(self.options[name])
-            if len(given) > len(shape) or np.broadcast_shapes(given, tuple(shape)) != tuple(shape):
+            ends = shape[len(shape) - len(given) :]
+            if len(given) > len(shape) or any(g not in {1, extent} for g, extent in zip(given, ends, strict=True)):
                 raise self.unsupported(f"{name} of shape {given} does not fit")
         return built
 

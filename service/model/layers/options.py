@@ -1,7 +1,7 @@
 """What a layer's config may say: each option is parsed and checked by a rule, and what no rule knows is refused."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,30 +106,33 @@ TRAINING_ONLY = {
 
 
 def parse(config: Mapping[str, Any], rules: Mapping[str, Option], where: str, skip: Collection[str]) -> dict[str, Any]:
-    """The options of a layer.
+    """The options of a layer. Arguments as `faults`. Raises UnsupportedModelError, the first of the faults."""
+    for fault in faults(config, rules, where, skip):
+        raise fault
+    return {key: rule.parse(config[key]) if key in config else rule.default for key, rule in rules.items()}
+
+
+def faults(
+    config: Mapping[str, Any], rules: Mapping[str, Option], where: str, skip: Collection[str]
+) -> Iterator[UnsupportedModelError]:
+    """All that is wrong with the options of a layer: keys without a rule, values that theirs refuses, missing ones.
 
     `where` names the layer and its class, for errors; keys in `skip` are somebody else's.
-
-    Raises UnsupportedModelError for a key without a rule, a value that its rule does not accept, a missing value.
     """
     for key in config:
         if key not in rules and key not in skip and key not in TRAINING_ONLY:
-            raise UnsupportedModelError(f"{where}: the option {shown(key)} is not supported", option=shown(key))
-    options = {}
+            yield UnsupportedModelError(f"{where}: the option {shown(key)} is not supported", option=shown(key))
     for key, rule in rules.items():
-        value = config.get(key, rule.default)
-        if value is REQUIRED:
-            raise UnsupportedModelError(f"{where}: the option {key} is missing", option=key)
         if key not in config:
-            options[key] = rule.default
+            if rule.default is REQUIRED:
+                yield UnsupportedModelError(f"{where}: the option {key} is missing", option=key)
             continue
         try:
-            options[key] = rule.parse(value)
+            rule.parse(config[key])
         except (ValueError, TypeError, OverflowError):
-            raise UnsupportedModelError(
-                f"{where}: {key}={shown(value)} is not supported; expected {rule.text}", option=key
-            ) from None
-    return options
+            yield UnsupportedModelError(
+                f"{where}: {key}={shown(config[key])} is not supported; expected {rule.text}", option=key
+            )
 
 
 def shown(value: Any, length: int = 80) -> str:

@@ -30,7 +30,11 @@ def tensor(name, call=0, index=0):
 
 def call(document, *arguments, **named):
     """A layer of a functional model, called once."""
-    return {**document, "name": document["config"]["name"], "inbound_nodes": [{"args": list(arguments), "kwargs": named}]}
+    return {
+        **document,
+        "name": document["config"]["name"],
+        "inbound_nodes": [{"args": list(arguments), "kwargs": named}],
+    }
 
 
 def rich():
@@ -45,7 +49,9 @@ def rich():
         call(layer("GRU", "g", units=3, return_sequences=True), tensor("m"), initial_state=tensor("l", 0, 1)),
         call(layer("Multiply", "mul"), [tensor("l"), tensor("g")]),
         call(
-            layer("Bidirectional", "bi", layer=layer("SimpleRNN", "s", units=2, return_sequences=True), merge_mode="ave"),
+            layer(
+                "Bidirectional", "bi", layer=layer("SimpleRNN", "s", units=2, return_sequences=True), merge_mode="ave"
+            ),
             tensor("mul"),
         ),
         call(layer("TimeDistributed", "td", layer=layer("Dense", "d", units=2)), tensor("bi")),

@@ -1,0 +1,74 @@
+"""What the reader supports, told from the tables that the reader itself uses; the README's list is made from it."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.model.activations import ACTIVATIONS
+from service.model.layers import FAMILIES
+from service.model.layers.cells import CELLS
+from service.model.layers.operations import OPERATIONS
+from service.model.layers.options import ANY, REQUIRED, Option
+from service.model.tensors import INPUT_DTYPES, POLICIES
+
+
+@dataclass(frozen=True)
+class SupportedOption:
+    """An option of a layer, and what it may be."""
+
+    name: str
+    accepts: str
+    default: str  # empty where it is required
+
+
+@dataclass(frozen=True)
+class SupportedLayer:
+    """A layer, what it computes, and its options; those that concern training alone are accepted and left out."""
+
+    family: str
+    name: str
+    summary: str  # the first sentence of its description
+    options: tuple[SupportedOption, ...]
+    note: str
+
+
+def layers() -> tuple[SupportedLayer, ...]:
+    """All layers, family by family."""
+    return tuple(
+        SupportedLayer(family, layer.CLASS, _summary(layer), _options(layer.OPTIONS), layer.NOTE)
+        for family, members in FAMILIES.items()
+        for layer in members
+    )
+
+
+def markdown() -> str:
+    """The list as tables, one for each family, and what else may stand in a config."""
+    lines: list[str] = []
+    family = ""
+    for layer in layers():
+        if layer.family != family:
+            family = layer.family
+            lines += ["", f"**{family}**", "", "| layer | options |", "|---|---|"]
+        options = ", ".join(f"`{option.name}`" for option in layer.options) or "none"
+        lines.append(f"| `{layer.name}` | {options}{f' ({layer.note})' if layer.note else ''} |")
+    for title, names in (
+        ("Cells", CELLS),
+        ("Activations", ACTIVATIONS),
+        ("Operations between layers", OPERATIONS),
+        ("Layer dtypes", POLICIES),
+        ("Input dtypes", INPUT_DTYPES),
+    ):
+        lines += ["", f"**{title}**: {', '.join(f'`{name}`' for name in names)}"]
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def _options(rules: Mapping[str, Option]) -> tuple[SupportedOption, ...]:
+    return tuple(
+        SupportedOption(name, rule.text, "" if rule.default is REQUIRED else str(rule.default))
+        for name, rule in rules.items()
+        if rule is not ANY
+    )
+
+
+def _summary(layer: type) -> str:
+    return (inspect.getdoc(layer) or "").split("\n\n")[0].replace("\n", " ")

@@ -1,0 +1,64 @@
+"""`check` says whether a file can be served, with every reason, and `supported` lists what can."""
+
+import numpy as np
+from tests.data.hostile import build
+
+from service.model import supported
+from service.model.check import check, example
+from service.model.layers import LAYERS
+
+
+def test_a_good_file_is_supported_and_timed(tmp_path):
+    """A file that can be served has no reasons, its parameter count, and the time of one prediction."""
+    build.write(tmp_path / "m.keras")
+    report = check(tmp_path / "m.keras")
+    assert report.supported
+    assert report.parameter_count == 33
+    assert report.timesteps == 10
+    assert report.microseconds > 0
+
+
+def test_every_reason_is_told(tmp_path):
+    """A file with several faults is told all of them: classes, options, operations, inside nested models too."""
+    layer = build.layer
+    config = build.functional(
+        build.wired(layer("Lambda", "a", function={}), ("x", 0, 0)),
+        build.wired(layer("LSTM", "b", units=0, cudnn=1, activation="evil"), ("a", 0, 0)),
+        build.wired(
+            layer("Sequential", "c", module="keras", layers=[layer("ConvLSTM2D", "d"), layer("Dense", "e", units=2)]),
+            ("b", 0, 0),
+        ),
+        build.wired(layer("Einsum", "f", module="keras.src.ops.numpy"), ("c", 0, 0)),
+        build.wired(layer("MyLayer", "y", module="mine"), ("f", 0, 0)),
+    )
+    build.write(tmp_path / "m.keras", config)
+    report = check(tmp_path / "m.keras")
+    assert not report.supported
+    text = "\n".join(report.reasons)
+    for part in ("a (Lambda)", "units=0", "cudnn", "activation=evil", "c/d (ConvLSTM2D)", "f (Einsum)", "y (MyLayer)"):
+        assert part in text
+    assert len(set(report.reasons)) == len(report.reasons)
+
+
+def test_hostile_files_are_reported_not_raised(tmp_path):
+    """Every hostile file has a report with a reason."""
+    for path in build.build_all(tmp_path).values():
+        assert not check(path).supported, path.name
+
+
+def test_an_example_fits_its_network(tmp_path):
+    """The inputs that are made for timing are accepted by the network."""
+    build.write(tmp_path / "m.keras")
+    network = check(tmp_path / "m.keras").network
+    network.check(example(network, batch=3, timesteps=2))
+    assert example(network)["input"].dtype == np.float32
+
+
+def test_the_list_names_every_layer_once():
+    """The list has each layer of the table once, with its options, and the tables of everything else."""
+    listed = supported.layers()
+    assert [layer.name for layer in listed] == list(LAYERS)
+    assert all(layer.summary for layer in listed)
+    text = supported.markdown()
+    for name in (*LAYERS, "mixed_float16", "hard_swish", "GRUCell", "LogicalOr"):
+        assert f"`{name}`" in text
