@@ -244,7 +244,7 @@ class Store:
     def delete_version(self, name: str, number: str) -> None:
         """Deletes a version and its files' entry. Raises RegistryNotFoundError."""
         with _errors(f"no version {number} of {name} in the registry"):
-            model_id = self._client.get_model_version(name, number).model_id
+            model_id = _model_id(self._client.get_model_version(name, number))
             self._client.delete_model_version(name, number)
             if model_id:
                 self._client.delete_logged_model(model_id)
@@ -254,8 +254,8 @@ class Store:
         try:
             with _errors("unknown"):
                 version = self._client.get_model_version(name, number)
-                if version.model_id:
-                    return str(self._client.get_logged_model(version.model_id).experiment_id)
+                if model_id := _model_id(version):
+                    return str(self._client.get_logged_model(model_id).experiment_id)
                 return str(self._client.get_run(version.run_id).info.experiment_id) if version.run_id else "0"
         except RegistryNotFoundError:
             return "0"
@@ -331,7 +331,6 @@ def build(
     import shutil
     import zipfile
 
-    from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.models.utils import _save_example
 
@@ -350,7 +349,13 @@ def build(
     model.add_flavor(
         "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
     )
-    pyfunc.add_to_model(model, loader_module="mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml")
+    # What mlflow.pyfunc.add_to_model adds; importing mlflow.pyfunc costs seconds.
+    model.add_flavor(
+        "python_function",
+        loader_module="mlflow.keras",
+        python_version=platform.python_version(),
+        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+    )
     model.model_size_bytes = keras_file.stat().st_size
     model.save(str(directory / artifact.MLMODEL))
     # Named, not inferred: MLflow infers by loading and running the model, which takes many seconds.
@@ -410,6 +415,12 @@ def _walk(list_artifacts: Callable[[str], Any], folder: str = "", depth: int = 0
             yield from _walk(list_artifacts, entry.path, depth + 1)
         else:
             yield entry.path, entry.file_size or 0
+
+
+def _model_id(version: Any) -> str:
+    """The logged model that a version is of; empty for versions from before MLflow 3. SQL stores say it in `source`."""
+    source = version.source or ""
+    return version.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else "")
 
 
 def _info(version: Any) -> VersionInfo:

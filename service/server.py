@@ -1,5 +1,6 @@
 """The gRPC edge: puts a table of methods on a grpcio server. The only file that hands a call's fate to gRPC."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 
 from service.access import Access
 from service.config import Limits, ServerConfig, Tls
-from service.errors import LimitExceededError, ServiceError, TimeLimitError
+from service.errors import LimitExceededError, TimeLimitError
 from service.methods import Caller, Method, Pool
 from service.status import DETAILS_KEY, to_status
 
@@ -44,60 +45,10 @@ class GrpcCall:
         return _header(self._context, key)
 
 
-class Streams:
-    """The open streams of a worker: how many there may be, how long each may live, how long it may be silent."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._lock = threading.Lock()  # guards _open
-        self._open: dict[grpc.ServicerContext, tuple[float, float]] = {}  # opened, last heard of; monotonic seconds
-        threading.Thread(target=self._watch, name="stream-limits", daemon=True).start()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def enter(self, context: grpc.ServicerContext) -> None:
-        """Counts a stream in. Raises LimitExceededError where there are as many as there may be."""
-        with self._lock:
-            if len(self._open) >= self._limits.streams:
-                raise LimitExceededError(
-                    f"{len(self._open)} streams are open in this worker, the limit is {self._limits.streams}",
-                    limit=self._limits.streams,
-                    actual=len(self._open) + 1,
-                )
-            now = time.monotonic()
-            self._open[context] = (now, now)
-
-    def heard(self, context: grpc.ServicerContext) -> None:
-        """Notes that a message came in or went out."""
-        with self._lock:
-            if context in self._open:
-                self._open[context] = (self._open[context][0], time.monotonic())
-
-    def leave(self, context: grpc.ServicerContext) -> None:
-        """Counts a stream out."""
-        with self._lock:
-            self._open.pop(context, None)
-
-    def _watch(self) -> None:
-        idle, life = self._limits.stream_idle_seconds, self._limits.stream_seconds
-        pause = threading.Event()
-        while not pause.wait(min(1.0, idle / 4, life / 4)):
-            now = time.monotonic()
-            with self._lock:
-                ended = [(c, now - start, now - heard) for c, (start, heard) in self._open.items()]
-            for context, lived, silent in ended:
-                if silent > idle:
-                    _abort_elsewhere(context, TimeLimitError(f"no message for {idle:g} s", limit=idle))
-                elif lived > life:
-                    _abort_elsewhere(
-                        context, TimeLimitError(f"the stream reached its lifetime of {life:g} s", limit=life)
-                    )
-
-
 def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server:
     """A server, not started and on no port, that answers the methods."""
-    access, streams, limits = Access(config), Streams(config.limits), config.limits
+    access, limits = Access(config), config.limits
+    places = threading.BoundedSemaphore(limits.streams)
     server = grpc.server(
         ThreadPoolExecutor(config.unary_threads, "unary"),
         maximum_concurrent_rpcs=limits.concurrent_calls,
@@ -116,7 +67,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server
         _, service, name = method.path.split("/")
         behavior: Callable[..., Any]
         if method.request_streams or method.response_streams:
-            behavior = _stream(method, access, streams)
+            behavior = _stream(method, access, places, limits)
         else:
             behavior = _unary(method, access)
         if method.pool in pools:
@@ -168,30 +119,80 @@ def _unary(method: Method, access: Access) -> Callable[[Message, grpc.ServicerCo
     return behavior
 
 
-def _stream(method: Method, access: Access, streams: Streams) -> Callable[..., Iterator[Message]]:
+def _stream(
+    method: Method, access: Access, places: threading.BoundedSemaphore, limits: Limits
+) -> Callable[..., Iterator[Message]]:
     handler, role = method.handler, method.role
 
-    def heard(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
-        for request in requests:
-            streams.heard(context)
-            yield request
-
-    def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:  # one or an iterator
+    def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:
+        placed = places.acquire(blocking=False)
         try:
+            if not placed:
+                raise LimitExceededError(
+                    f"as many streams are open in this worker as may be; the limit is {limits.streams}",
+                    limit=limits.streams,
+                    actual=limits.streams + 1,
+                )
             caller = _caller(access, context)
             access.check(caller, role)
-            streams.enter(context)
-            argument = heard(request, context) if method.request_streams else request
-            for response in handler(argument, GrpcCall(context, caller)):
-                streams.heard(context)
-                yield response
-        except Exception as error:  # as above
+            argument = _arriving(request, limits) if method.request_streams else request
+            yield from handler(argument, GrpcCall(context, caller))
+        except Exception as error:
             if context.is_active():  # else the client is gone, and so is the reason for a status
                 _abort(context, error)
         finally:
-            streams.leave(context)
+            if placed:
+                places.release()
 
     return behavior
+
+
+def _arriving(requests: Iterator[Message], limits: Limits) -> Iterator[Message]:
+    """The messages of a stream, as they arrive; TimeLimitError when the client is silent or the stream old.
+
+    grpcio waits for a message without a limit, so another thread does that waiting, one message ahead.
+    """
+    arrived: queue.Queue[Message | None] = queue.Queue(maxsize=1)
+    ended = threading.Event()
+
+    def put(message: Message | None) -> None:
+        while not ended.is_set():
+            with suppress(queue.Full):
+                arrived.put(message, timeout=1.0)
+                return
+
+    def pump() -> None:
+        with suppress(grpc.RpcError):  # the client is gone
+            for message in requests:
+                put(message)
+        put(None)
+
+    threading.Thread(target=pump, name="stream-requests", daemon=True).start()
+    end = time.monotonic() + limits.stream_seconds
+    try:
+        while True:
+            left = end - time.monotonic()
+            try:
+                message = arrived.get(timeout=min(limits.stream_idle_seconds, max(left, 0.0)))
+            except queue.Empty:
+                if left <= limits.stream_idle_seconds:
+                    raise _too_old(limits) from None
+                raise TimeLimitError(
+                    f"no message for {limits.stream_idle_seconds:g} s", limit=limits.stream_idle_seconds
+                ) from None
+            if message is None:
+                return
+            if left <= 0:
+                raise _too_old(limits)
+            yield message
+    finally:
+        ended.set()
+
+
+def _too_old(limits: Limits) -> TimeLimitError:
+    return TimeLimitError(
+        f"the stream reached its lifetime of {limits.stream_seconds:g} s", limit=limits.stream_seconds
+    )
 
 
 def _caller(access: Access, context: grpc.ServicerContext) -> Caller:
@@ -212,9 +213,3 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> None:
     code, message, details = to_status(error)
     context.set_trailing_metadata(((DETAILS_KEY, details),))
     context.abort(code, message)
-
-
-def _abort_elsewhere(context: grpc.ServicerContext, error: ServiceError) -> None:
-    """Ends a call that another thread is serving: that thread then finds no more messages."""
-    with suppress(Exception):  # how abort says that it is done, or that the call ended meanwhile
-        _abort(context, error)

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from registry import artifact
 from registry.cache import Cache
 from registry.errors import (
     ArtifactError,
@@ -28,11 +30,7 @@ from registry.errors import (
     RegistryNotFoundError,
     RegistryUnavailableError,
 )
-from registry.errors import (
-)
 from registry.references import Reference, parse
-
-from registry import artifact
 from service.access import split_address
 from service.config import ServerConfig
 from service.errors import (
@@ -280,24 +278,22 @@ class Supervisor:
             if number in entry.versions:
                 return {}, b""
             version = self._fetch(name, number, on_demand=True)
-            now = time.monotonic()
-            self._loaded[name, number] = now
-            last_used = {
-                **self._loaded,
-                **{k: max(v, self._loaded.get(k, v)) for k, v in self._fleet.last_used().items()},
-            }
-            held = [
-                (model.name, v.number) for model in self._fleet.snapshot.models.values() for v in model.versions.values()
-                if v.on_demand
-            ]  # fmt: skip
-            held.sort(key=lambda key: last_used.get(key, 0.0))
-            for displaced in held[: len(held) + 1 - self._config.limits.on_demand_versions]:
-                self._loaded.pop(displaced, None)
-                other = self._entry(displaced[0])
-                self._declare(replace(other, versions={n: v for n, v in other.versions.items() if n != displaced[1]}))
-            entry = self._entry(name)
+            self._make_room()
+            self._loaded[name, number] = time.monotonic()
+            entry = self._served(name)
             self._declare(replace(entry, versions={**entry.versions, number: version}))
         return {}, b""
+
+    def _make_room(self) -> None:
+        """Lets go of the versions on demand that were not used for longest, until one more may be held."""
+        models = self._fleet.snapshot.models.values()
+        held = [(model.name, v.number) for model in models for v in model.versions.values() if v.on_demand]
+        last_used = self._fleet.last_used()
+        held.sort(key=lambda key: max(self._loaded.get(key, 0.0), last_used.get(key, 0.0)))
+        for name, number in held[: max(0, len(held) + 1 - self._config.limits.on_demand_versions)]:
+            self._loaded.pop((name, number), None)
+            entry = self._served(name)
+            self._declare(replace(entry, versions={n: v for n, v in entry.versions.items() if n != number}))
 
     def _move_alias(self, arguments: dict[str, Any], _body: bytes) -> tuple[dict[str, Any], bytes]:
         """Moves an alias: the workers load the version, then the registry is changed, then the workers switch."""

@@ -3,10 +3,10 @@
 import sys
 
 import typer
-from training.cli import train
 
 from service.cli import demo, models, predict, serve, weights
 from service.errors import ServiceError
+from training.cli import train
 
 app = typer.Typer(
     no_args_is_help=True,

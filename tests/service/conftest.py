@@ -3,7 +3,7 @@
 import pytest
 
 from service.snapshot import VersionEntry
-from tests.service.support import R2_INPUTS, R3_INPUTS, keep, r2, r3
+from tests.service.support import R2_INPUTS, R3_INPUTS, Registry, keep, r2, r3
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,13 @@ def versions(tmp_path_factory):
         name: VersionEntry("0", keep(model, root / name, inputs), str(root / name))
         for name, (model, inputs) in made.items()
     }
+
+
+@pytest.fixture(scope="module")
+def registry(versions, tmp_path_factory):
+    """A local registry, empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("registry")
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield Registry(f"sqlite:///{folder}/mlflow.db", versions)

@@ -2,19 +2,30 @@
 
 import dataclasses
 import hashlib
+import itertools
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import psutil
 
+from registry import artifact
+from registry.store import Store
 from service.client import Client
 from service.config import Limits, ServerConfig
 from service.host import MODEL_FILE, PROOF_FILE, Host
-from service.model import proof
+from service.model import keras_file, proof
 from service.server import bind, build_server
 from service.servicers.models import ModelServicer
 from service.servicers.prediction import PredictionServicer
 from service.servicers.weights import WeightServicer
-from service.snapshot import ModelEntry, Snapshot, VersionEntry
+from service.snapshot import ModelEntry, Snapshot
 
 R3_INPUTS = np.array([[[1, 2], [2, 3], [3, 4]], [[5, 6], [6, 7], [7, 8]], [[9, 10], [10, 11], [11, 12]]], np.float32)
 R2_INPUTS = np.array([[[1, 3], [1, 1], [2, 3]]], np.float32)
@@ -92,3 +103,148 @@ def show(host, *models):
     generation = host.snapshot().generation + 1
     host.prepare(Snapshot(generation, {model.name: model for model in models}))
     host.commit(generation)
+
+
+class Server:
+    """`unroll serve` as a process of its own, on a free port, with what it logs."""
+
+    def __init__(self, *models, cache, env, **options):
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        command = [sys.executable, "-m", "service.cli", "serve", "--address=127.0.0.1:0", f"--cache={cache}", *flags]
+        command += [f"--model={model}" for model in models]
+        self.log = []
+        self.process = subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True)
+        self._line = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self._line:
+                self.log.append(line)
+                self._line.notify_all()
+        with self._line:
+            self.process.wait()
+            self._line.notify_all()
+
+    def logged(self, pattern, count=1, timeout=60):
+        """Waits until so many lines match; gives the last match. Fails if the server ends before."""
+
+        def found():
+            return [m for m in (re.search(pattern, line) for line in list(self.log)) if m]
+
+        with self._line:
+            self._line.wait_for(lambda: len(found()) >= count or self.process.returncode is not None, timeout)
+        matches = found()
+        assert len(matches) >= count, f"not logged: {pattern}\n{''.join(self.log)}"
+        return matches[count - 1]
+
+    @property
+    def address(self):
+        return self.logged(r"serving \S+ version \d+ on ([\d.:]+)")[1]
+
+    def workers(self):
+        """Process ids of the workers."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def stop(self):
+        """Ends it as an operator would; gives the exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(60)
+        self._reader.join(10)
+        self.process.stderr.close()
+        return self.process.returncode
+
+
+@contextmanager
+def running(*models, cache, env, **options):
+    """A server process that serves, and a client of it."""
+    server = Server(*models, cache=cache, env=env, **options)
+    try:
+        with Client(server.address) as client:
+            eventually(client.health)
+            yield server, client
+    finally:
+        server.stop()
+
+
+def eventually(condition, timeout=30):
+    """Waits until a condition holds, asking again and again; gives what it gave."""
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.02)
+    return result
+
+
+class Load:
+    """Clients that predict without pause while a block runs; keeps their answers and failures."""
+
+    def __init__(self, address, inputs, *, model="", threads=3):
+        self.answers, self.failures = [], []
+        self._address, self._inputs, self._model = address, inputs, model
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def _run(self):
+        with Client(self._address) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.predict(self._inputs, model=self._model)
+                except Exception as error:
+                    self.failures.append(error)
+                    self._stop.wait(0.05)
+                else:
+                    self.answers.append((answer.version, answer.output.tobytes()))
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        eventually(lambda: self.answers)
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def versions(self):
+        """The versions that answered, without repetitions in a row."""
+        return [version for version, _ in itertools.groupby(version for version, _ in self.answers)]
+
+
+class Registry:
+    """A real MLflow registry with the versions of this module's fixtures in it."""
+
+    def __init__(self, uri, versions):
+        self.env = {"MLFLOW_TRACKING_URI": uri}
+        self.store = Store()
+        self._versions = versions
+
+    def register(self, name, version, alias=None, **tags):
+        """Registers a version made by Keras; gives its number."""
+        folder = Path(self._versions[version].directory)
+        network = keras_file.read(folder / MODEL_FILE)
+        with self.store.run("tests", version, {}) as run:
+            info = run.register(
+                name,
+                folder / MODEL_FILE,
+                proof_file=folder / PROOF_FILE,
+                example=dict(proof.load(folder / PROOF_FILE).inputs),
+                inputs=network.inputs,
+                outputs=network.outputs,
+                tags={artifact.KIND: "trained", **tags},
+            )
+        if alias:
+            self.store.set_alias(name, alias, info.number)
+        return info.number
+
+    def files(self, name, number):
+        """Where the files of a version lie in the registry's own storage."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        source = client.get_model_version(name, number).source
+        location = client.get_logged_model(source.removeprefix("models:/")).artifact_location
+        return Path(location.removeprefix("file://"))

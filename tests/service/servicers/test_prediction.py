@@ -351,9 +351,9 @@ def test_stream_limits(versions):
     """Silence and old age end a stream, each with its own sentence; one stream too many is refused."""
     limits = Limits(streams=2, stream_idle_seconds=0.4, stream_seconds=60)
     with serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client):
-        steps = queue.Queue()
-        first, second = (client.stream(arrivals(steps)) for _ in range(2))
-        for stream in (first, second):
+        queues = queue.Queue(), queue.Queue()
+        first, second = (client.stream(arrivals(steps)) for steps in queues)
+        for stream, steps in zip((first, second), queues, strict=True):
             steps.put(R3_INPUTS[:, :1])
             next(stream)
         with pytest.raises(LimitExceededError, match="limit is 2") as caught:
@@ -365,8 +365,8 @@ def test_stream_limits(versions):
             next(second)
         (answer,) = client.stream([R3_INPUTS])  # both places are free again
         assert answer.timesteps == 3
-        steps.put(None)
-        steps.put(None)
+        for steps in queues:
+            steps.put(None)
     limits = Limits(stream_idle_seconds=60, stream_seconds=0.4)
     with serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client):
         with pytest.raises(TimeLimitError, match=r"lifetime of 0.4 s"):

@@ -1,0 +1,152 @@
+"""The training job: data, network, fit, proof, registration, alias."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry import artifact
+from registry.store import Store
+from service.model import keras_file
+from service.model import proof as proofs
+from training import data
+from training.options import Options
+
+if TYPE_CHECKING:
+    from training.network import Weights
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where the network goes."""
+
+    name: str = "reference"
+    alias: str = "champion"
+    experiment: str = ""  # empty: the name of the model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job made."""
+
+    version: str
+    losses: list[float]
+    before: "Weights"
+    after: "Weights"
+    inputs: data.Array
+    targets: data.Array
+    predictions: data.Array
+    parity: float  # error of our own network against Keras, as a fraction of what is allowed
+
+
+class Listener:
+    """Hears how a job goes; the command line draws it. This one keeps quiet."""
+
+    def built(self, summary: str, weights: "Weights") -> None:
+        """The network stands, with its initial weights."""
+
+    def progress(self, epoch: int, loss: float) -> None:
+        """So many epochs are done; the loss of the last one."""
+
+    def fitted(self, seconds: float) -> None:
+        """The network is fitted."""
+
+
+def run(options: Options, registration: Registration, listener: Listener) -> Outcome:
+    """Trains and registers; the alias moves last, and only if everything before it succeeded.
+
+    Raises InvalidArgumentError for options that make no sense, ModelError for a network that the service could not
+    serve, RegistryError. An interrupted run is marked KILLED, a failed one FAILED; neither leaves a version.
+    """
+    dataset = data.reference()
+    with ThreadPoolExecutor(1, "registry") as background:
+        # MLflow takes seconds to import and to make a new database; meanwhile TensorFlow is imported.
+        opening = background.submit(Store)
+        from training import network
+
+        model = network.build(options, *dataset.inputs.shape[1:])
+        targets = network.targets_for(model, dataset, options.chosen_loss)
+        store = opening.result()
+    experiment = registration.experiment or registration.name
+    with store.run(experiment, f"{registration.name} seed {options.seed}", _tags()) as run, _folder() as folder:
+        run.log_params(options.as_params())
+        before = network.weights(model)
+        listener.built(network.summary(model), before)
+        begin = time.monotonic()
+        losses = network.fit(model, dataset.inputs, targets, options.epochs, listener.progress)
+        listener.fitted(time.monotonic() - begin)
+        after = network.weights(model)
+        predictions = network.predict(model, dataset.inputs)
+
+        network.save(model, folder / "model.keras")
+        proof = network.proof(model, dataset.inputs)
+        proof.save(folder / "proof.npz")
+        served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
+        parity = proofs.replay(served, proof)
+
+        if losses:
+            run.log_metrics("loss", losses)
+            run.log_summary({"final_loss": losses[-1]})
+        over_time = {name: layer.over_time for name, layer in network.states(model, dataset.inputs).items()}
+        _log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
+        version = run.register(
+            registration.name,
+            folder / "model.keras",
+            proof_file=folder / "proof.npz",
+            example={network.INPUT: dataset.inputs},
+            inputs=served.inputs,
+            outputs=served.outputs,
+            tags={artifact.KIND: "trained"},
+        )
+        store.set_alias(registration.name, registration.alias, version.number)
+    return Outcome(version.number, losses, before, after, dataset.inputs, targets, predictions, parity)
+
+
+def _log_pictures(
+    log: Callable[[Path], None],
+    folder: Path,
+    losses: list[float],
+    before: "Weights",
+    after: "Weights",
+    predictions: data.Array,
+    targets: data.Array,
+    over_time: Mapping[str, data.Array],
+) -> None:
+    """Draws the figures of a run and logs them, with the weights as arrays."""
+    from training import figures  # matplotlib is slow to import
+
+    drawn = {"weights.png": figures.weights_before_and_after(before, after)}
+    if losses:
+        drawn["loss.png"] = figures.loss_curve(losses)
+    if predictions.shape == targets.shape:
+        drawn["predictions.png"] = figures.predictions_against_targets(predictions, targets)
+    drawn |= {f"hidden_states_{name}.png": figures.hidden_states(name, states) for name, states in over_time.items()}
+    (folder / "figures").mkdir(parents=True)
+    (folder / "weights").mkdir()
+    for name, figure in drawn.items():
+        figure.savefig(folder / "figures" / name, dpi=110)
+    for when, weights in (("before", before), ("after", after)):
+        arrays = {name.replace("/", "."): value for name, value in weights.items()}
+        np.savez(folder / "weights" / f"{when}.npz", allow_pickle=False, **arrays)
+    log(folder)
+
+
+def _tags() -> dict[str, str]:
+    return {f"unroll.{package}": metadata.version(package) for package in ("unroll", "keras", "tensorflow")}
+
+
+def _folder() -> "_Folder":
+    return _Folder(prefix="unroll-")
+
+
+class _Folder(tempfile.TemporaryDirectory[str]):
+    """A temporary folder that is a Path."""
+
+    def __enter__(self) -> Path:  # type: ignore[override]  # a Path instead of a str is the point
+        return Path(super().__enter__())
