@@ -130,7 +130,7 @@ class Client:
         if root_certificates is None:
             make = lambda: grpc.insecure_channel(address, options)  # noqa: E731  # two lines shorter than a function
         else:
-            key, chain = (p.read_bytes() for p in client_certificate) if client_certificate else (None, None)
+            key, chain = [p.read_bytes() for p in client_certificate] if client_certificate else [None, None]
             credentials = grpc.ssl_channel_credentials(root_certificates.read_bytes(), key, chain)
             make = lambda: grpc.secure_channel(address, credentials, options)  # noqa: E731  # as above
         self._channels = [make() for _ in range(connections)]
@@ -430,7 +430,7 @@ def _arrays(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:
 def _change(change: WeightChange) -> pb.WeightChange:
     return pb.WeightChange(
         weight=change.weight,
-        operation=pb.WeightOperation.Value(f"WEIGHT_OPERATION_{change.operation.upper()}"),
+        operation=f"WEIGHT_OPERATION_{change.operation.upper()}",
         ranges=[pb.IndexRange(start=start, stop=stop) for start, stop in change.ranges],
         value=to_tensor(change.value),
     )

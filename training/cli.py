@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -132,7 +133,7 @@ def _show(outcome: "Outcome") -> None:
     import numpy as np
 
     console.print(_weights("Weights after training", outcome.after))
-    table = Table(title="Predictions", title_justify="left")
+    table = Table(title="Predictions", title_justify="left", box=SIMPLE_HEAD)
     for column in ("sequence", "target", "prediction"):
         table.add_column(column)
     for sequence, target, prediction in zip(outcome.inputs, outcome.targets, outcome.predictions, strict=True):
@@ -145,7 +146,7 @@ def _show(outcome: "Outcome") -> None:
 def _weights(title: str, weights: "Weights") -> Table:
     import numpy as np
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in ("weight", "shape", "values"):
         table.add_column(column)
     for weight, values in weights.items():

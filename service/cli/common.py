@@ -7,7 +7,9 @@ import numpy as np
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 from service.client import Client
 
@@ -47,13 +49,21 @@ def print_json(value: Message | dict[str, Any] | list[Any]) -> None:
 
 
 def number(value: float) -> str:
-    """A number for people: six significant digits."""
-    return f"{value:.6g}"
+    """A number for people: four significant digits."""
+    return f"{value:.4g}"
 
 
-def array_text(array: Any, rows: int = 6) -> str:  # any array
+def table(*columns: str, title: str = "") -> Table:
+    """A table that still fits where lines are 80 characters."""
+    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        made.add_column(column, no_wrap=i == 0)
+    return made
+
+
+def array_text(array: Any, precision: int = 4) -> str:  # any array
     """An array for people, aligned, and shortened where it is long."""
-    return np.array2string(np.asarray(array), precision=6, suppress_small=True, threshold=64, edgeitems=rows // 2)
+    return np.array2string(np.asarray(array), precision=precision, suppress_small=True, threshold=64)
 
 
 def _plain(value: Any) -> Any:  # whatever JSON does not know

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.table import Table
 
-from service.cli.common import console
+from service.cli.common import console, table
 
 MODEL = "reference"
 REFERENCE = f"models:/{MODEL}@champion"
@@ -48,13 +47,11 @@ def demo() -> None:
             with _step("Move the alias back: the first predictions again"):
                 _run("models", "move-alias", before.version, "--reason", "end of demonstration", *here)
                 again = client.predict(array)
-            table = Table(title="predictions")
-            table.add_column("target", justify="right")
-            for title, p in (("trained", before), ("overridden", after), ("moved back", again)):
-                table.add_column(f"{title}\nversion {p.version}", justify="right")
+            seen = (("trained", before), ("overridden", after), ("moved back", again))
+            predictions = table("target", *(f"{title}\nversion {p.version}" for title, p in seen), title="Predictions")
             for i, target in enumerate(TARGETS):
-                table.add_row(str(target), *(f"{p.output[i, 0]:.6f}" for p in (before, after, again)))
-            console.print(table)
+                predictions.add_row(str(target), *(f"{p.output[i, 0]:.6f}" for p in (before, after, again)))
+            console.print(predictions)
             if (before.output != again.output).any():
                 raise RuntimeError("the first predictions did not come back")
             _run("models", "list", *here)

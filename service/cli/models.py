@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 from google.protobuf.json_format import MessageToDict
-from rich.table import Table
 
 from service.cli.common import (
     DEFAULT_ADDRESS,
@@ -16,6 +15,7 @@ from service.cli.common import (
     connect,
     console,
     print_json,
+    table,
 )
 from service.pb import unroll_pb2 as pb
 
@@ -32,13 +32,11 @@ def list_models(
     if json:
         print_json([MessageToDict(model, preserving_proto_field_name=True) for model in models])
         return
-    table = Table()
-    for column in ("model", "version", "aliases", "made by", "who and why", "proof", "parameters"):
-        table.add_column(column)
+    found = table("model", "version", "aliases", "made by", "who: why", "proof")
     for model in models:
         for version in model.versions:
             aliases = [f"@{alias}" for alias, number in sorted(model.aliases.items()) if number == version.version]
-            table.add_row(
+            found.add_row(
                 model.name,
                 version.version + (" (default)" if version.version == model.default_version else ""),
                 " ".join(aliases),
@@ -46,9 +44,8 @@ def list_models(
                 + (f" of {version.base_version}" if version.base_version else ""),
                 ": ".join(filter(None, (version.actor, version.reason))),
                 _word(pb.Proof.Name(version.proof), "PROOF_"),
-                str(version.parameter_count),
             )
-    console.print(table)
+    console.print(found)
     for model in models:
         if model.stale_reason:
             console.print(f"[yellow]{model.name}: {model.stale_reason}")
@@ -71,15 +68,14 @@ def show(
     console.print(f"[bold]{found.name}[/], serving version {found.default_version} for {found.references[0]}")
     console.print(f"registry: {found.stale_reason or 'agrees'}, last heard {found.confirmed_time.ToJsonString()}")
     for version in found.versions:
-        table = Table(
-            title=f"version {version.version}  engine {version.engine}  {version.digest[:12]}", title_justify="left"
-        )
-        for column in ("layer", "class", "output shape", "parameters"):
-            table.add_column(column)
+        layers = table(
+            "layer", "class", "output shape", "parameters",
+            title=f"version {version.version}, engine {version.engine}, SHA-256 {version.digest[:12]}…",
+        )  # fmt: skip
         for layer in version.layers:
             shape = "(" + ", ".join("any" if n < 0 else str(n) for n in layer.output_shape) + ")"
-            table.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
-        console.print(table)
+            layers.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
+        console.print(layers)
         for note in version.notes:
             console.print(f"  {note}")
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from service.cli.common import (
     DEFAULT_ADDRESS,
@@ -17,6 +16,7 @@ from service.cli.common import (
     connect,
     console,
     print_json,
+    table,
 )
 from service.cli.literals import parse_array, parse_change
 
@@ -55,14 +55,11 @@ def predict(
             shown["what_if"] = {"outputs": dict(changed.outputs), "final_state": dict(changed.final_state)}
         print_json(shown)
         return
-    table = Table(title=f"{plain.model} version {plain.version}", title_justify="left")
-    table.add_column("tensor")
-    table.add_column("prediction" if changed is None else "as served")
-    if changed:
-        table.add_column("what if " + ", ".join(what_if or ()))
+    columns = ["prediction"] if changed is None else ["as served", "what if " + ", ".join(what_if or ())]
+    shown_as = table("tensor", *columns, title=f"{plain.model} version {plain.version}")
     for name, array in [*plain.outputs.items(), *plain.final_state.items()]:
-        row = [name, array_text(array)]
+        row = [name, array_text(array, precision=6)]
         if changed:
-            row.append(array_text({**changed.outputs, **changed.final_state}[name]))
-        table.add_row(*row)
-    console.print(table)
+            row.append(array_text({**changed.outputs, **changed.final_state}[name], precision=6))
+        shown_as.add_row(*row)
+    console.print(shown_as)

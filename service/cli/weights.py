@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 from google.protobuf.json_format import MessageToDict
-from rich.table import Table
 
 from service.cli.common import (
     DEFAULT_ADDRESS,
@@ -19,6 +18,7 @@ from service.cli.common import (
     console,
     number,
     print_json,
+    table,
 )
 from service.cli.literals import parse_change
 from service.cli.models import user
@@ -50,20 +50,18 @@ def show(
                 entry["value"] = to_array(weight.value)
         print_json(shown)
         return
-    table = Table(title=f"{answer.model} version {answer.version}  {answer.digest[:12]}", title_justify="left")
-    for column in ("weight", "shape", "mean", "std", "min", "max", "L2", "spectral radius"):
-        table.add_column(column)
+    title = f"{answer.model} version {answer.version}, SHA-256 {answer.digest[:12]}…"
     if not statistics:
-        table.add_column("values")
+        values = table("weight", "shape", "values", title=title)
+        for weight in answer.weights:
+            values.add_row(weight.name, str(tuple(weight.shape)), array_text(to_array(weight.value)))
+        console.print(values)
+    figures = table("weight", "mean", "std", "min", "max", "L2", "radius", title="Statistics")
     for weight in answer.weights:
         s = weight.statistics
-        row = [weight.name, str(tuple(weight.shape))]
-        row += [number(x) for x in (s.mean, s.standard_deviation, s.min, s.max, s.l2_norm)]
-        row.append(" ".join(number(r) for r in s.spectral_radius))
-        if not statistics:
-            row.append(array_text(to_array(weight.value)))
-        table.add_row(*row)
-    console.print(table)
+        row = [number(x) for x in (s.mean, s.standard_deviation, s.min, s.max, s.l2_norm)]
+        figures.add_row(weight.name, *row, " ".join(number(r) for r in s.spectral_radius))
+    console.print(figures)
 
 
 @app.command()
@@ -82,14 +80,20 @@ def compare(
     if json:
         print_json(answer)
         return
-    table = Table(title=f"{answer.model}: version {answer.base_version} → {answer.version}", title_justify="left")
-    for column in ("weight", "largest change", "mean change", "relative norm", "cosine", "elements changed"):
-        table.add_column(column)
+    differences = table(
+        "weight",
+        "largest change",
+        "mean change",
+        "relative norm",
+        "cosine",
+        "elements changed",
+        title=f"{answer.model}: version {answer.base_version} → {answer.version}",
+    )
     for d in answer.differences:
-        table.add_row(
+        differences.add_row(
             d.name, *(number(x) for x in (d.max_change, d.mean_change, d.relative_norm, d.cosine)), str(d.changed)
         )
-    console.print(table)
+    console.print(differences)
     for what, only in ((answer.base_version, answer.only_in_base), (answer.version, answer.only_in_version)):
         if only:
             console.print(f"only in version {what}: {', '.join(only)}")
