@@ -127,13 +127,16 @@ class Client:
             ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
         ]
-        if root_certificates is None:
-            make = lambda: grpc.insecure_channel(address, options)  # noqa: E731  # two lines shorter than a function
-        else:
+        credentials = None
+        if root_certificates is not None:
             key, chain = [p.read_bytes() for p in client_certificate] if client_certificate else [None, None]
             credentials = grpc.ssl_channel_credentials(root_certificates.read_bytes(), key, chain)
-            make = lambda: grpc.secure_channel(address, credentials, options)  # noqa: E731  # as above
-        self._channels = [make() for _ in range(connections)]
+        self._channels = [
+            grpc.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.insecure_channel(address, options)
+            for _ in range(connections)
+        ]
         self._turn = itertools.cycle(
             [
                 (

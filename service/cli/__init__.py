@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import demo, models, predict, serve, weights
+from service.cli import demo, models, predict, serve, trace, weights
 from service.errors import ServiceError
 from training.cli import train
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(serve.serve)
 app.command()(predict.predict)
+app.command()(trace.trace)
 app.add_typer(weights.app, name="weights")
 app.add_typer(models.app, name="models")
 app.command()(serve.health)

@@ -55,7 +55,7 @@ def number(value: float) -> str:
 
 def table(*columns: str, title: str = "") -> Table:
     """A table that still fits where lines are 80 characters."""
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
         made.add_column(column, no_wrap=i == 0)
     return made

@@ -22,6 +22,7 @@ from service.cli.common import (
 )
 from service.cli.literals import parse_change
 from service.cli.models import user
+from service.cli.plots import heat_map, save_weights
 from service.client import to_array
 
 app = typer.Typer(no_args_is_help=True, help="See weights, compare them, override them.")
@@ -35,6 +36,7 @@ def show(
     model: Model = "",
     version: Version = "",
     statistics: Annotated[bool, typer.Option("--statistics", help="Statistics only, no values.")] = False,
+    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of them.", metavar="FILE")] = "",
     json: Json = False,
     address: Address = DEFAULT_ADDRESS,
     token: Token = "",
@@ -42,7 +44,12 @@ def show(
 ) -> None:
     """Show the weights of a version, with statistics."""
     with connect(address, token, ca) as client:
-        answer = client.get_weights(model=model, version=version, names=names or (), values=not statistics)
+        answer = client.get_weights(
+            model=model, version=version, names=names or (), values=not statistics or bool(plot)
+        )
+    if plot:
+        arrays = {weight.name: to_array(weight.value) for weight in answer.weights}
+        save_weights(plot, f"{answer.model} version {answer.version}", arrays)
     if json:
         shown = MessageToDict(answer, preserving_proto_field_name=True)
         for entry, weight in zip(shown.get("weights", []), answer.weights, strict=True):
@@ -52,9 +59,10 @@ def show(
         return
     title = f"{answer.model} version {answer.version}, SHA-256 {answer.digest[:12]}…"
     if not statistics:
-        values = table("weight", "shape", "values", title=title)
+        values = table("weight", "values", "", title=title)
         for weight in answer.weights:
-            values.add_row(weight.name, str(tuple(weight.shape)), array_text(to_array(weight.value)))
+            array = to_array(weight.value)
+            values.add_row(f"{weight.name}\n{tuple(weight.shape)}", array_text(array), heat_map(array))
         console.print(values)
     figures = table("weight", "mean", "std", "min", "max", "L2", "radius", title="Statistics")
     for weight in answer.weights:
@@ -68,6 +76,7 @@ def show(
 def compare(
     base: Annotated[str, typer.Argument(help="Version to compare from: number, alias or @ALIAS.")],
     version: Annotated[str, typer.Argument(help="Version to compare to; default: what is served.")] = "",
+    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of new minus old.", metavar="FILE")] = "",
     model: Model = "",
     json: Json = False,
     address: Address = DEFAULT_ADDRESS,
@@ -76,7 +85,10 @@ def compare(
 ) -> None:
     """Show what differs between two versions, weight by weight."""
     with connect(address, token, ca) as client:
-        answer = client.compare_weights(base, version, model=model)
+        answer = client.compare_weights(base, version, model=model, values=bool(plot))
+    if plot:
+        arrays = {difference.name: to_array(difference.difference) for difference in answer.differences}
+        save_weights(plot, f"{answer.model}: version {answer.version} minus {answer.base_version}", arrays)
     if json:
         print_json(answer)
         return

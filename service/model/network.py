@@ -224,6 +224,20 @@ class Network:
             weights[name] = np.array(value, order="C")
         return Network(self._graph, weights)
 
+    def row(self) -> tuple[Layer, ...] | None:
+        """The layers, where they stand in a row from the one input to the one output, each called once, and without masks.
+
+        For engines; None for any other graph.
+        """
+        graph = self._graph
+        place = graph.inputs[0][1]
+        for node in graph.nodes:
+            if node.inputs != (place,) or len(node.outputs) != 1 or node.masked or node.initial:
+                return None
+            (place,) = node.outputs
+        ends = len(graph.inputs) == 1 and [end for _, end in graph.outputs] == [place]
+        return tuple(graph.layers[node.layer].layer for node in graph.nodes) if ends else None
+
     def _evaluate(
         self, inputs: Mapping[str, Array], initial: Mapping[str, Array], records: Mapping[str, Record] | None
     ) -> Result:

@@ -1,0 +1,65 @@
+"""`unroll trace`: what happens inside a network while it reads a sequence."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    Json,
+    Model,
+    RootCertificates,
+    Token,
+    Version,
+    array_text,
+    connect,
+    console,
+    print_json,
+    table,
+)
+from service.cli.literals import parse_array, parse_change
+from service.cli.plots import heat_map, save_trace
+from service.errors import InvalidArgumentError
+
+
+def trace(
+    inputs: Annotated[
+        str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
+    ],
+    layer: Annotated[list[str] | None, typer.Option(help="Layer to show; repeat for more; default: all.")] = None,
+    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the batch to show.")] = 0,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
+    ] = None,
+    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the states.", metavar="FILE")] = "",
+    model: Model = "",
+    version: Version = "",
+    json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = "",
+    ca: RootCertificates = "",
+) -> None:
+    """Show every layer's output, hidden states and gates at every timestep, for one sequence of a batch."""
+    array = parse_array(inputs)
+    if sequence >= len(array):
+        raise InvalidArgumentError(f"sequence: the batch has {len(array)}, counted from 0; got {sequence}")
+    changes = [parse_change(text) for text in what_if or ()]
+    with connect(address, token, ca) as client:
+        found = client.trace(array, model=model, version=version, layers=layer or (), what_if=changes)
+    if plot:
+        save_trace(plot, found, sequence)
+    if json:
+        layers = {name: dict(shown.tensors) for name, shown in found.layers.items()}
+        print_json({"model": found.model, "version": found.version, "layers": layers, "outputs": dict(found.outputs)})
+        return
+    for name, shown in found.layers.items():
+        title = f"{name} ({shown.class_name}) of {found.model} version {found.version}, sequence {sequence}"
+        tensors = table("tensor", "shape", "values", "", title=title)
+        for tensor, values in shown.tensors.items():
+            one = values[sequence]
+            tensors.add_row(tensor, str(one.shape), array_text(one), heat_map(one))
+        console.print(tensors)
+    if plot:
+        console.print(f"picture: {plot}", highlight=False)

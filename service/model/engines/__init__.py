@@ -1,0 +1,205 @@
+"""Engines behind a network's forward pass, proven against the NumPy reference and chosen by measured time.
+
+NumPy is the reference: it traces, and takes weights changed for one call. The others serve predictions where they are
+faster. An engine serves a network only if it reproduces its proof and, where timesteps may be fed in pieces, gives the
+same bits for any pieces. The choice depends on the batch size alone, never on the number of timesteps: so whatever
+serves a prediction may serve a stream, and the two agree bit for bit.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from service.errors import InvalidArgumentError, ServiceError
+from service.model.check import example
+from service.model.engines import onnx_runtime, scalar
+from service.model.network import Network, Result
+from service.model.proof import Proof, difference
+from service.model.tensors import Array
+
+MANY = 32  # the batch that stands for all above 1
+TIMESTEPS = 20  # of what is timed, where the network leaves them open and there is no proof
+ROUNDS = 7  # timings of each engine, the engines taking turns
+SECONDS = 0.05  # of each timing, at most
+GAIN = 0.9  # another engine than NumPy must take less than so much of its time
+PIECES = (1, 2, 3, 5)
+
+
+class Engine(Protocol):
+    """What computes a network."""
+
+    name: str
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As `Network.forward`."""
+
+
+class NumpyEngine:
+    """The reference."""
+
+    name = "numpy"
+
+    def __init__(self, network: Network) -> None:
+        self.forward = network.forward
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What an engine takes for one call, or why it does not serve."""
+
+    engine: str
+    batch: int
+    microseconds: float
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engines of a network: one for a batch of 1, one for larger ones."""
+
+    single: Engine
+    many: Engine
+    timings: tuple[Timing, ...]
+
+    @property
+    def name(self) -> str:
+        """For people: `numpy`, or `scalar (batch 1), onnxruntime`."""
+        return (
+            self.many.name if self.single.name == self.many.name else f"{self.single.name} (batch 1), {self.many.name}"
+        )
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """The forward pass, by the engine for this batch size."""
+        batch = len(next(iter(inputs.values())))
+        return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to compute, besides NumPy."""
+
+    make: Callable[[Network], Engine | None]
+    batches: tuple[int, ...]
+
+
+KINDS: dict[str, Kind] = {
+    "scalar": Kind(scalar.make, (1,)),
+    "onnxruntime": Kind(onnx_runtime.make, (1, MANY)),
+}
+NAMES = ("numpy", *KINDS)
+
+
+def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Choice:
+    """The engines that serve a network: of those that pass `prove`, the fastest by measurement at each batch size.
+
+    `fixed` names the one that is to serve wherever it can. Takes some tenths of a second for a network that more than
+    NumPy can compute.
+
+    Raises InvalidArgumentError for a name that is no engine's, or an engine that cannot compute this network.
+    """
+    if fixed and fixed not in NAMES:
+        raise InvalidArgumentError(f"no engine {fixed!r}; there are: {', '.join(NAMES)}", field="engine")
+    reference = NumpyEngine(network)
+    made: dict[str, Engine] = {}
+    if fixed != "numpy":
+        wanted = [fixed] if fixed else list(KINDS)
+        made = {name: engine for name in wanted if (engine := KINDS[name].make(network)) is not None}
+    if fixed not in ("", "numpy", *made):
+        raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
+    timings: list[Timing] = []
+    chosen: dict[int, Engine] = {}
+    for batch in (1, MANY):
+        fit: list[Engine] = [reference]
+        for name, engine in made.items():
+            if batch not in KINDS[name].batches:
+                continue
+            refused = prove(engine, network, proof, batch)
+            if refused:
+                timings.append(Timing(name, batch, float("nan"), refused))
+            else:
+                fit.append(engine)
+        if len(fit) == 1:
+            chosen[batch] = reference
+            continue
+        taken = _time(fit, sample(network, proof, batch))
+        timings += [Timing(engine.name, batch, micros) for engine, micros in zip(fit, taken, strict=True)]
+        best = min(range(len(fit)), key=lambda i: taken[i] * (GAIN if i == 0 else 1))
+        chosen[batch] = fit[1] if fixed else fit[best]
+    return Choice(chosen[1], chosen[MANY], tuple(timings))
+
+
+def prove(engine: Engine, network: Network, proof: Proof | None, batch: int) -> str:
+    """Why an engine may not serve a network at a batch size; empty if it may.
+
+    It must give what NumPy gives (which reproduced the proof) within the bound, on the proof's inputs and on random
+    ones, from zero and from the states so reached; and where the network is streamable, the same bits for any pieces.
+    """
+    inputs = sample(network, proof, batch)
+    try:
+        first = engine.forward(inputs)
+        for state in ({}, first.final_state):
+            actual, expected = engine.forward(inputs, state), network.forward(inputs, state)
+            for ours, theirs in (
+                (actual.outputs, expected.outputs),
+                (actual.final_state, expected.final_state),
+            ):
+                if ours.keys() != theirs.keys() or not all(difference(ours[n], theirs[n]) <= 1 for n in theirs):
+                    return "differs from NumPy by more than is allowed"
+        return "" if not network.streamable or _keeps_the_law(engine, inputs) else "gives other bits for pieces"
+    except ServiceError as error:
+        return error.message
+    except Exception as error:  # noqa: BLE001 - an engine is another's code: whatever it raises, NumPy serves
+        return f"failed: {type(error).__name__}"
+
+
+def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array]:
+    """Inputs of a batch size: the proof's, repeated or cut; random ones where there is no proof."""
+    if proof is not None:
+        return {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.normal(size=array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
+        for name, array in example(network, batch, TIMESTEPS).items()
+    }
+
+
+def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
+    """Whether any pieces give the bits of one call: outputs that are sequences put together, others the last ones."""
+    whole = engine.forward(inputs)
+    timesteps = max(array.shape[1] for array in inputs.values() if array.ndim > 1)
+    for size in PIECES:
+        state: Mapping[str, Array] = {}
+        pieces = []
+        for start in range(0, timesteps, size):
+            cut = {
+                n: a[:, start : start + size] if a.ndim > 1 and a.shape[1] == timesteps else a
+                for n, a in inputs.items()
+            }
+            result = engine.forward(cut, state)
+            state = result.final_state
+            pieces.append(result.outputs)
+        for name, expected in whole.outputs.items():
+            actual = np.concatenate([p[name] for p in pieces], axis=1) if expected.ndim > 2 else pieces[-1][name]
+            if not np.array_equal(actual, expected):
+                return False
+        if not all(np.array_equal(state[name], value) for name, value in whole.final_state.items()):
+            return False
+    return True
+
+
+def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
+    """Microseconds of CPU for one call of each engine: the median of rounds in which they take turns."""
+    rounds: list[list[float]] = [[] for _ in engines]
+    for _ in range(ROUNDS):
+        for engine, times in zip(engines, rounds, strict=True):
+            calls, start = 0, time.perf_counter()
+            until = start + SECONDS / ROUNDS
+            while calls == 0 or time.perf_counter() < until:
+                engine.forward(inputs)
+                calls += 1
+            times.append((time.perf_counter() - start) / calls * 1e6)
+    return [statistics.median(times) for times in rounds]

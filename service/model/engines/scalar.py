@@ -1,0 +1,231 @@
+"""Plain Python numbers, for tiny networks at batch 1.
+
+A call of NumPy costs microseconds whatever the size, and twice that inside a server, whose work between two calls
+displaces what the processor had at hand. A network of a few dozen weights is fewer operations than that.
+
+Sums are computed in double precision. The state is rounded to single precision at each timestep, as a caller sees it:
+so a sequence fed in pieces gives the same bits as in one call. Covers layers in a row: SimpleRNN, GRU, LSTM forward,
+Dense, and what does nothing to a prediction; float32, no masks, batch 1.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from operator import mul
+from typing import Any
+
+import numpy as np
+
+from service.model.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
+from service.model.layers.dense import Dense
+from service.model.layers.elementwise import Identity
+from service.model.layers.recurrent import CellLayer
+from service.model.network import Network, Result
+from service.model.tensors import Array
+
+MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
+Row = Sequence[float]
+Step = Callable[[Row, tuple[Row, ...]], tuple[Row, ...]]  # features, states -> states; the first is the output
+Point = Callable[[Row], Row]
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x > -700 else 0.0
+
+
+def _softmax(row: Row) -> Row:
+    top = max(row)
+    powers = [math.exp(x - top) for x in row]
+    total = sum(powers)
+    return [power / total for power in powers]
+
+
+def _each(function: Callable[[float], float]) -> Point:
+    return lambda row: [function(x) for x in row]
+
+
+ACTIVATIONS: dict[str, Callable[[float], float]] = {
+    "linear": lambda x: x,
+    "tanh": math.tanh,
+    "sigmoid": _sigmoid,
+    "relu": lambda x: x if x > 0 else 0.0,
+    "softsign": lambda x: x / (1 + abs(x)),
+}
+POINTS: dict[str, Point] = {**{name: _each(f) for name, f in ACTIVATIONS.items()}, "linear": list, "softmax": _softmax}
+
+
+class ScalarEngine:
+    """A network in plain numbers. `forward` takes batches of 1 only."""
+
+    name = "scalar"
+
+    def __init__(self, network: Network, stages: Sequence["_Recurrence | _Pointwise"]) -> None:
+        self._stages = stages
+        self._input = network.inputs[0].name
+        self._output = network.outputs[0].name
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As `Network.forward` on a batch of 1, within the bound of the proof."""
+        rows: list[Row] = inputs[self._input][0].tolist()
+        final: dict[str, Array] = {}
+        sequence = True
+        for stage in self._stages:
+            if isinstance(stage, _Pointwise):
+                rows = [stage.function(row) for row in rows]
+            else:
+                rows = stage.run(rows, initial_state, final)
+                sequence = sequence and stage.every
+        found = np.array(rows, np.float32)
+        return Result({self._output: found[None] if sequence else found}, final)
+
+
+class _Pointwise:
+    """A layer that looks at one timestep."""
+
+    def __init__(self, function: Point) -> None:
+        self.function = function
+
+
+class _Recurrence:
+    """A cell carried over the timesteps."""
+
+    def __init__(self, step: Step, names: Sequence[str], units: int, every: bool) -> None:
+        self.every = every
+        self._step = step
+        self._names = names
+        self._zero = (0.0,) * units
+        rounding = struct.Struct(f"{units}f")
+        self._pack, self._unpack = rounding.pack, rounding.unpack
+
+    def run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array]) -> list[Row]:
+        """Outputs, of all timesteps or the last; the states after it go into `final`."""
+        states: tuple[Row, ...] = tuple(
+            initial[name][0].tolist() if initial and name in initial else self._zero for name in self._names
+        )
+        step, pack, unpack = self._step, self._pack, self._unpack
+        outputs = []
+        for row in rows:
+            states = tuple([unpack(pack(*state)) for state in step(row, states)])  # single precision
+            if self.every:
+                outputs.append(states[0])
+        for name, state in zip(self._names, states, strict=True):
+            final[name] = np.array([state], np.float32)
+        return outputs if self.every else [states[0]]
+
+
+def make(network: Network) -> ScalarEngine | None:
+    """The engine; None where the network has what it does not cover, or is too large to profit."""
+    row = network.row()
+    if (
+        row is None
+        or network.parameter_count > MAX_WEIGHTS
+        or any(array.dtype != np.float32 for array in network.weights.values())
+        or len(network.inputs[0].shape) != 3
+        or network.inputs[0].dtype != np.float32
+    ):
+        return None
+    stages: list[_Recurrence | _Pointwise] = []
+    for layer in row:
+        if isinstance(layer, Identity):
+            continue
+        weights = {
+            name.removeprefix(f"{layer.name}/"): array.astype(np.float64)
+            for name, array in network.weights.items()
+            if name.startswith(f"{layer.name}/")
+        }
+        stage: _Recurrence | _Pointwise | None = None
+        if isinstance(layer, Dense) and layer.options["activation"] in POINTS:
+            stage = _Pointwise(_dense(weights, POINTS[layer.options["activation"]]))
+        elif isinstance(layer, CellLayer) and not layer.backwards and not layer.options["return_state"]:
+            stage = _recurrence(layer, weights)
+        if stage is None:
+            return None
+        stages.append(stage)
+    return ScalarEngine(network, stages)
+
+
+def _recurrence(layer: CellLayer, weights: Mapping[str, Array]) -> _Recurrence | None:
+    maker = MAKERS.get(type(layer.cell))
+    names = {layer.cell.options.get("activation"), layer.cell.options.get("recurrent_activation", "linear")}
+    if maker is None or not names <= ACTIVATIONS.keys():
+        return None
+    return _Recurrence(
+        maker(layer.cell.options, weights),
+        [f"{layer.name}/{name}" for name in layer.cell.STATES],
+        layer.cell.units,
+        layer.return_sequences,
+    )
+
+
+def _dense(weights: Mapping[str, Array], function: Point) -> Point:
+    columns = _columns(weights.get("bias"), weights["kernel"])
+    return lambda row: function([sum(map(mul, column, row), bias) for bias, column in columns])
+
+
+def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
+    """h = f(x·W + b + h·U), as one product of (x, h) with W above U."""
+    function = ACTIVATIONS[options["activation"]]
+    columns = _columns(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
+
+    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
+        seen = (*x, *states[0])
+        return ([function(sum(map(mul, column, seen), bias)) for bias, column in columns],)
+
+    return step
+
+
+def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
+    function, gate = ACTIVATIONS[options["activation"]], ACTIVATIONS[options["recurrent_activation"]]
+    units = options["units"]
+    columns = _columns(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
+
+    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
+        seen = (*x, *states[0])
+        sums = [sum(map(mul, column, seen), bias) for bias, column in columns]
+        i, f = map(gate, sums[:units]), map(gate, sums[units : 2 * units])
+        candidates, o = map(function, sums[2 * units : 3 * units]), map(gate, sums[3 * units :])
+        c = [f1 * c1 + i1 * g1 for f1, c1, i1, g1 in zip(f, states[1], i, candidates, strict=True)]
+        return [o1 * function(c1) for o1, c1 in zip(o, c, strict=True)], c
+
+    return step
+
+
+def _gru(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
+    function, gate = ACTIVATIONS[options["activation"]], ACTIVATIONS[options["recurrent_activation"]]
+    units, after = options["units"], options["reset_after"]
+    kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]
+    bias = weights.get("bias", np.zeros(3 * units))
+    outer, inner = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros(3 * units))
+    both = 2 * units
+    gates = _columns((outer + inner)[:both], kernel[:, :both], recurrent[:, :both])
+    candidates = _columns(outer[both:], kernel[:, both:])
+    recurrences = _columns(inner[both:], recurrent[:, both:])
+
+    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
+        (h,) = states
+        seen = (*x, *h)
+        zr = [gate(sum(map(mul, column, seen), bias)) for bias, column in gates]
+        z, r = zr[:units], zr[units:]
+        if after:
+            back = [r1 * sum(map(mul, column, h), bias) for r1, (bias, column) in zip(r, recurrences, strict=True)]
+        else:
+            reset = [r1 * h1 for r1, h1 in zip(r, h, strict=True)]
+            back = [sum(map(mul, column, reset)) for _, column in recurrences]
+        new = [function(sum(map(mul, column, x), bias) + b) for b, (bias, column) in zip(back, candidates, strict=True)]
+        return ([z1 * h1 + (1.0 - z1) * n1 for z1, h1, n1 in zip(z, h, new, strict=True)],)
+
+    return step
+
+
+MAKERS: dict[type, Callable[[Mapping[str, Any], Mapping[str, Array]], Step]] = {
+    SimpleRNNCell: _simple,
+    LSTMCell: _lstm,
+    GRUCell: _gru,
+}
+
+
+def _columns(bias: Array | None, *matrices: Array) -> list[tuple[float, tuple[float, ...]]]:
+    """For each column of some matrices above each other: its bias, and its numbers."""
+    stacked = np.concatenate(matrices)
+    biases = [0.0] * stacked.shape[1] if bias is None else bias.tolist()
+    return [(b, tuple(column)) for b, column in zip(biases, stacked.T.tolist(), strict=True)]
