@@ -25,6 +25,7 @@ MANY = 32  # the batch that stands for all above 1
 TIMESTEPS = 20  # of what is timed, where the network leaves them open and there is no proof
 ROUNDS = 7  # timings of each engine, the engines taking turns
 SECONDS = 0.05  # of each timing, at most
+HEAVY = 200.0  # microseconds of NumPy, above which ONNX Runtime is worth its memory (some 40 MB) and its start
 GAIN = 0.9  # another engine than NumPy must take less than so much of its time
 PIECES = (1, 2, 3, 5)
 
@@ -84,11 +85,12 @@ class Kind:
 
     make: Callable[[Network], Engine | None]
     batches: tuple[int, ...]
+    above: float = 0.0  # microseconds of NumPy; a network that takes less is not tried
 
 
 KINDS: dict[str, Kind] = {
     "scalar": Kind(scalar.make, (1,)),
-    "onnxruntime": Kind(onnx_runtime.make, (1, MANY)),
+    "onnxruntime": Kind(onnx_runtime.make, (1, MANY), HEAVY),
 }
 NAMES = ("numpy", *KINDS)
 
@@ -104,41 +106,41 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
     if fixed and fixed not in NAMES:
         raise InvalidArgumentError(f"no engine {fixed!r}; there are: {', '.join(NAMES)}", field="engine")
     reference = NumpyEngine(network)
-    made: dict[str, Engine] = {}
-    if fixed != "numpy":
-        wanted = [fixed] if fixed else list(KINDS)
-        made = {name: engine for name in wanted if (engine := KINDS[name].make(network)) is not None}
-    if fixed not in ("", "numpy", *made):
-        raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
+    made: dict[str, Engine | None] = {}
     timings: list[Timing] = []
     chosen: dict[int, Engine] = {}
     for batch in (1, MANY):
+        inputs = sample(network, proof, batch)
         fit: list[Engine] = [reference]
-        for name, engine in made.items():
-            if batch not in KINDS[name].batches:
+        (alone,) = _time(fit, inputs)
+        for name, kind in KINDS.items():
+            if fixed not in ("", name) or batch not in kind.batches or (not fixed and alone < kind.above):
                 continue
-            refused = prove(engine, network, proof, batch)
+            if name not in made:
+                made[name] = kind.make(network)
+            engine = made[name]
+            if engine is None:
+                continue
+            refused = prove(engine, network, inputs)
             if refused:
                 timings.append(Timing(name, batch, float("nan"), refused))
             else:
                 fit.append(engine)
-        if len(fit) == 1:
-            chosen[batch] = reference
-            continue
-        taken = _time(fit, sample(network, proof, batch))
+        taken = _time(fit, inputs) if len(fit) > 1 else [alone]
         timings += [Timing(engine.name, batch, micros) for engine, micros in zip(fit, taken, strict=True)]
         best = min(range(len(fit)), key=lambda i: taken[i] * (GAIN if i == 0 else 1))
-        chosen[batch] = fit[1] if fixed else fit[best]
+        chosen[batch] = fit[-1] if fixed else fit[best]
+    if fixed not in {"", *(engine.name for engine in chosen.values())}:
+        raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
     return Choice(chosen[1], chosen[MANY], tuple(timings))
 
 
-def prove(engine: Engine, network: Network, proof: Proof | None, batch: int) -> str:
-    """Why an engine may not serve a network at a batch size; empty if it may.
+def prove(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> str:
+    """Why an engine may not serve a network at the batch size of some inputs; empty if it may.
 
-    It must give what NumPy gives (which reproduced the proof) within the bound, on the proof's inputs and on random
-    ones, from zero and from the states so reached; and where the network is streamable, the same bits for any pieces.
+    It must give what NumPy gives (which reproduced the proof) within the bound, from zero and from the states so
+    reached; and where the network is streamable, the same bits for any pieces.
     """
-    inputs = sample(network, proof, batch)
     try:
         first = engine.forward(inputs)
         for state in ({}, first.final_state):
@@ -192,14 +194,14 @@ def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
 
 
 def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
-    """Microseconds of CPU for one call of each engine: the median of rounds in which they take turns."""
+    """Microseconds of processor time for one call of each engine: the median of rounds in which they take turns."""
     rounds: list[list[float]] = [[] for _ in engines]
     for _ in range(ROUNDS):
         for engine, times in zip(engines, rounds, strict=True):
-            calls, start = 0, time.perf_counter()
+            calls, start = 0, time.thread_time()
             until = start + SECONDS / ROUNDS
-            while calls == 0 or time.perf_counter() < until:
+            while calls == 0 or time.thread_time() < until:
                 engine.forward(inputs)
                 calls += 1
-            times.append((time.perf_counter() - start) / calls * 1e6)
+            times.append((time.thread_time() - start) / calls * 1e6)
     return [statistics.median(times) for times in rounds]

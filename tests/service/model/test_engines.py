@@ -1,0 +1,189 @@
+"""Engines: each gives what the reference gives, keeps the chunk law where it serves, and is chosen by batch size."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tests.data.hostile import build
+
+from service.errors import InvalidArgumentError
+from service.model import engines, keras_file
+from service.model.check import example
+from service.model.engines import NumpyEngine, onnx_runtime, scalar
+from service.model.network import Result
+from service.model.proof import Proof, difference
+from service.model.weights_file import places
+
+layer = build.layer
+
+
+def network(directory, *layers, time=None, features=3):
+    """A Sequential of the given layers, its weights random, without Keras."""
+    from service.model import graph
+    from service.model.limits import ReadLimits
+
+    config = build.harmless()
+    first = layer("InputLayer", "input", batch_shape=[None, time, features], dtype="float32")
+    config["config"]["layers"] = [first, *layers]
+    rng = np.random.default_rng(0)
+    wanted = places(graph.build(config, ReadLimits())).values()
+    weights = {path: rng.normal(0, 0.4, spec.shape).astype(spec.dtype) for path, spec in wanted}
+    build.write(directory / "m.keras", config, build.h5(weights=weights))
+    return keras_file.read(directory / "m.keras")
+
+
+def recurrent(kind, name, units=3, **options):
+    """A recurrent layer's config."""
+    return layer(kind, name, units=units, **options)
+
+
+SEQUENCES = {"return_sequences": True}
+NETWORKS = {
+    "simple": [recurrent("SimpleRNN", "a", 4), layer("Dense", "d", units=1)],
+    "simple without bias": [recurrent("SimpleRNN", "a", activation="relu", use_bias=False)],
+    "gru": [recurrent("GRU", "a", **SEQUENCES), layer("Dense", "d", units=2, activation="softmax")],
+    "gru reset before": [recurrent("GRU", "a", reset_after=False), layer("Dense", "d", units=2, activation="relu")],
+    "gru without bias": [recurrent("GRU", "a", use_bias=False, activation="softsign")],
+    "lstm": [recurrent("LSTM", "a", **SEQUENCES), layer("Dropout", "o", rate=0.5), recurrent("LSTM", "b", 2)],
+    "lstm without bias": [recurrent("LSTM", "a", use_bias=False), layer("Dense", "d", units=2, use_bias=False)],
+}
+BOTH_WAYS = {
+    f"{kind} {mode} {sequences}": [
+        layer("Bidirectional", "a", merge_mode=mode, layer=recurrent(kind, "i", return_sequences=sequences)),
+        layer("Dense", "d", units=2),
+    ]
+    for kind, mode, sequences in (
+        ("SimpleRNN", "concat", True), ("GRU", "sum", False), ("LSTM", "mul", True), ("LSTM", "concat", False),
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("make", [scalar.make, onnx_runtime.make], ids=["scalar", "onnxruntime"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_engine_gives_what_the_reference_gives(tmp_path, name, make, batch):
+    """Outputs and final states equal NumPy's within the bound, from zero and from given states."""
+    if make is scalar.make and batch > 1:
+        pytest.skip("the scalar engine takes batches of 1")
+    net = network(tmp_path, *NETWORKS[name])
+    engine = make(net)
+    x = {"input": np.random.default_rng(1).normal(size=(batch, 6, 3)).astype(np.float32)}
+    state = {}
+    for _ in range(2):
+        actual, expected = engine.forward(x, state), net.forward(x, state)
+        for ours, theirs in ((actual.outputs, expected.outputs), (actual.final_state, expected.final_state)):
+            assert ours.keys() == theirs.keys()
+            assert all(difference(ours[key], theirs[key]) <= 1 for key in theirs)
+        state = expected.final_state
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_both_directions_go_through_onnx_runtime(tmp_path, name):
+    """Bidirectional layers give what NumPy gives, their four kinds of state included."""
+    net = network(tmp_path, *BOTH_WAYS[name])
+    x = {"input": np.random.default_rng(1).normal(size=(3, 6, 3)).astype(np.float32)}
+    actual, expected = onnx_runtime.make(net).forward(x), net.forward(x)
+    assert actual.final_state.keys() == expected.final_state.keys()
+    for ours, theirs in ((actual.outputs, expected.outputs), (actual.final_state, expected.final_state)):
+        assert all(difference(ours[key], theirs[key]) <= 1 for key in theirs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_scalar_engine_keeps_the_chunk_law(tmp_path, name):
+    """Fed timestep by timestep, the scalar engine gives the bits of one call."""
+    net = network(tmp_path, *NETWORKS[name])
+    x = {"input": np.random.default_rng(1).normal(size=(1, 9, 3)).astype(np.float32)}
+    assert engines.prove(scalar.make(net), net, x) == ""
+
+
+def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
+    """Masks, other directions, other activations and types: both engines decline, and NumPy serves."""
+    for layers in (
+        [layer("Masking", "m"), recurrent("LSTM", "a")],
+        [recurrent("LSTM", "a", go_backwards=True, return_sequences=True)],
+        [recurrent("GRU", "a", activation="mish")],
+        [recurrent("LSTM", "a", dtype="float64")],
+        [recurrent("LSTM", "a"), layer("LayerNormalization", "n")],
+    ):
+        net = network(tmp_path, *layers)
+        assert scalar.make(net) is None
+        assert onnx_runtime.make(net) is None
+        assert engines.select(net).name == "numpy"
+
+
+def test_a_light_network_does_not_import_onnx_runtime(tmp_path):
+    """Choosing engines for a light network leaves ONNX Runtime alone: its memory is for heavy ones."""
+    network(tmp_path, *NETWORKS["simple"], time=1)
+    code = (
+        "import sys; from service.model import engines, keras_file;"
+        "engines.HEAVY = 1e9; engines.KINDS['onnxruntime'] = engines.Kind(engines.onnx_runtime.make, (1, 32), 1e9);"
+        "engines.select(keras_file.read(sys.argv[1])); print('onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.keras")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_a_fixed_engine_serves_where_it_can(tmp_path):
+    """A name fixes the engine; one that does not exist, or cannot compute the network, is an error."""
+    net = network(tmp_path, *NETWORKS["gru"])
+    assert engines.select(net, fixed="numpy").name == "numpy"
+    assert engines.select(net, fixed="scalar").name == "scalar (batch 1), numpy"
+    with pytest.raises(InvalidArgumentError, match="no engine"):
+        engines.select(net, fixed="abacus")
+    masked = network(tmp_path, layer("Masking", "m"), recurrent("LSTM", "a"))
+    with pytest.raises(InvalidArgumentError, match="cannot compute"):
+        engines.select(masked, fixed="onnxruntime")
+
+
+def test_the_proof_decides(tmp_path):
+    """The inputs of the proof are what engines are compared on, at both batch sizes."""
+    net = network(tmp_path, *NETWORKS["lstm"])
+    x = {"input": np.random.default_rng(1).normal(size=(3, 5, 3)).astype(np.float32)}
+    result = net.forward(x)
+    proof = Proof(x, result.outputs, result.final_state, "unroll")
+    assert engines.sample(net, proof, 1)["input"].tobytes() == x["input"][:1].tobytes()
+    assert engines.sample(net, proof, 32)["input"].shape == (32, 5, 3)
+    choice = engines.select(net, proof)
+    for batch in (1, 2):
+        given = example(net, batch)
+        (name,) = net.forward(given).outputs
+        assert difference(choice.forward(given).outputs[name], net.forward(given).outputs[name]) <= 1
+
+
+class Wrong:
+    """An engine that is wrong in one way."""
+
+    name = "wrong"
+
+    def __init__(self, net, way):
+        self.net, self.way = net, way
+
+    def forward(self, inputs, initial_state=None):
+        result = self.net.forward(inputs, None if self.way == "forgets" else initial_state)
+        if self.way == "fails":
+            raise RuntimeError
+        shift = {"off": 1e-3, "bits": 1e-9 * inputs["input"].shape[1]}.get(self.way, 0.0)
+        return Result(
+            {k: (v.astype(np.float64) * (1 + shift * 60)).astype(np.float32) for k, v in result.outputs.items()},
+            result.final_state,
+        )
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("off", "more than is allowed"),
+        ("forgets", "more than is allowed"),
+        ("fails", "RuntimeError"),
+        ("bits", "other bits"),
+    ],
+)
+def test_a_wrong_engine_does_not_serve(tmp_path, way, reason):
+    """An engine that is off, forgets states, fails, or gives other bits for pieces is refused, and the reason said."""
+    net = network(tmp_path, *NETWORKS["gru"])
+    x = {"input": np.random.default_rng(1).normal(size=(1, 9, 3)).astype(np.float32)}
+    assert engines.prove(NumpyEngine(net), net, x) == ""
+    assert reason in engines.prove(Wrong(net, way), net, x)
