@@ -27,6 +27,16 @@ PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
 LARGEST_MLMODEL = 1024 * 1024
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain data without merge keys (`<<`): nested ones multiply until memory is full, and MLflow writes none."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Called for every mapping before it is made."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "merge keys are not read", node.start_mark)
+        super().flatten_mapping(node)
+
+
 def check_files(paths: Iterable[str]) -> None:
     """Refuses a version by the names of its files, before anything of it is downloaded.
 
@@ -58,7 +68,7 @@ def keras_file(directory: Path) -> Path:
     check_files(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
     flavors = read_mlmodel(directory).get("flavors")
     if not isinstance(flavors, dict) or not any(flavor in flavors for flavor in FLAVORS):
-        named = ", ".join(sorted(map(str, flavors))) if isinstance(flavors, dict) else "none"
+        named = ", ".join(sorted(map(str, flavors)))[:200] if isinstance(flavors, dict) else "none"
         raise ArtifactRefusedError(f"the version has the flavors {named}; expected {' or '.join(FLAVORS)}")
     return directory / KERAS_FILE
 
@@ -69,8 +79,10 @@ def read_mlmodel(directory: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_MLMODEL:
             raise ArtifactCorruptError(f"{MLMODEL} has {path.stat().st_size} bytes, the limit is {LARGEST_MLMODEL}")
-        content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeError, RecursionError, OSError) as error:
+        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - it is a SafeLoader
+    except ArtifactCorruptError:
+        raise
+    except Exception as error:  # for some values PyYAML raises whatever int(), datetime() or its own slips raise
         raise ArtifactCorruptError(f"{MLMODEL} cannot be read: {type(error).__name__}") from error
     if not isinstance(content, dict):
         raise ArtifactCorruptError(f"{MLMODEL} is not a mapping")
