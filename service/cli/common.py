@@ -49,8 +49,8 @@ def print_json(value: Message | dict[str, Any] | list[Any]) -> None:
 
 
 def number(value: float) -> str:
-    """A number for people: four significant digits."""
-    return f"{value:.4g}"
+    """A number for people: three significant digits."""
+    return f"{value:.3g}"
 
 
 def table(*columns: str, title: str = "") -> Table:

@@ -29,18 +29,18 @@ def heat_map(array: Any) -> Text:
 
 
 def save_weights(path: str, title: str, weights: Mapping[str, Any]) -> None:
-    """A file with one heat map for each weight, all on one scale around zero."""
+    """A file with one heat map for each weight, each on a scale of its own around zero."""
     rows = [max(1.2, min(4.0, 0.25 * np.atleast_2d(value).shape[0] + 0.7)) for value in weights.values()]
     figure = _figure(8, sum(rows) + 0.6)
     figure.suptitle(title)
-    reach = max(float(np.abs(value).max(initial=0.0)) for value in weights.values()) or 1.0
     panels = figure.subplots(len(weights), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     for axes, (name, value) in zip(panels, weights.items(), strict=True):
+        reach = float(np.abs(value).max(initial=0.0)) or 1.0
         image = axes.imshow(np.atleast_2d(value), cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
         axes.set_title(f"{name} {tuple(value.shape)}", fontsize=9, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.colorbar(image, ax=list(panels), shrink=0.8)
+        figure.colorbar(image, ax=axes)
     figure.savefig(path, dpi=120)
 
 
