@@ -59,6 +59,8 @@ class ServerConfig:
     """How long calls in progress may take to finish after SIGTERM."""
     require_proof: bool = False
     """Whether versions without a proof are refused."""
+    engine: str = ""
+    """The engine that is to compute every network, such as `numpy`; empty: the fastest by measurement."""
     wait: bool = False
     """Whether to wait for a registry that does not answer, or a model that is not there yet, instead of giving up."""
     operator_token: str = ""

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.errors import InvalidArgumentError, NotFoundError, ProofError, ServiceError, UnavailableError
 from service.model import keras_file
 from service.model import proof as proofs
+from service.model.engines import Choice, assemble, select
 from service.model.network import Network
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
@@ -25,6 +26,7 @@ class LoadedVersion:
     network: Network
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
+    engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Host:
                 if known is None:
                     known = load_version(name, entry, require_proof=self._require_proof)
                     loaded[name, entry.digest] = known
-                versions[number] = LoadedVersion(name, entry, known.network, known.proof_made_by, known.proof_error)
+                versions[number] = replace(known, entry=entry)
             models[name] = LoadedModel(model, versions)
         self._prepared = LoadedSnapshot(snapshot.generation, models)
 
@@ -142,23 +144,28 @@ class Host:
         return found
 
 
-def load_version(model: str, entry: VersionEntry, *, require_proof: bool) -> LoadedVersion:
-    """Reads a version from its folder and replays its proof.
+def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "") -> LoadedVersion:
+    """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
+
+    Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is.
 
     Raises ModelError (one of its kinds) where the file cannot be read, is not supported, or fails its proof;
-    ProofError also where a proof is required and there is none.
+    ProofError also where a proof is required and there is none; InvalidArgumentError for an engine that does not fit.
     """
     directory = Path(entry.directory)
     try:
         network = keras_file.read(directory / MODEL_FILE)
-        if not (directory / PROOF_FILE).exists():
-            if require_proof:
-                raise ProofError("it has no proof, and this server requires one")
-            return LoadedVersion(model, entry, network, "", 0.0)
-        proof = proofs.load(directory / PROOF_FILE)
-        return LoadedVersion(model, entry, network, proof.made_by, proofs.replay(network, proof))
-    except ServiceError as error:
-        raise type(error)(f"version {entry.number} of {model}: {error.message}", **error.details) from error
+        proof, error = None, 0.0
+        if (directory / PROOF_FILE).exists():
+            proof = proofs.load(directory / PROOF_FILE)
+            error = proofs.replay(network, proof)
+        elif require_proof:
+            raise ProofError("it has no proof, and this server requires one")
+        engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
+        return LoadedVersion(model, entry, network, proof.made_by if proof else "", error, engine)
+    except ServiceError as error_of_version:
+        message = f"version {entry.number} of {model}: {error_of_version.message}"
+        raise type(error_of_version)(message, **error_of_version.details) from error_of_version
 
 
 def _number(model: ModelEntry, version: str) -> str:

@@ -19,6 +19,7 @@ class VersionEntry:
     actor: str = ""
     reason: str = ""
     created: float = 0.0  # seconds since the epoch
+    engines: tuple[str, str] | None = None  # for a batch of one, and for larger ones; None: not chosen yet
     on_demand: bool = False  # loaded because a client named it, not because a reference means it
 
 
@@ -63,7 +64,13 @@ class Snapshot:
 
 def _model(data: dict[str, Any]) -> ModelEntry:
     versions = {
-        number: VersionEntry(**{**entry, "changed_weights": tuple(entry["changed_weights"])})
+        number: VersionEntry(
+            **{
+                **entry,
+                "changed_weights": tuple(entry["changed_weights"]),
+                "engines": tuple(entry["engines"]) if entry["engines"] else None,
+            }
+        )
         for number, entry in data["versions"].items()
     }
     return ModelEntry(**{**data, "references": tuple(data["references"]), "versions": versions})

@@ -221,14 +221,17 @@ class Supervisor:
         try:
             directory, digest = self._cache.fetch(self._store, info)
             entry = _version_entry(info, digest, directory, on_demand=on_demand)
-            load_version(name, entry, require_proof=self._config.require_proof)
+            loaded = load_version(
+                name, entry, require_proof=self._config.require_proof, fixed_engine=self._config.engine
+            )
         except (ArtifactError, ModelError) as error:
             seconds = refusal.seconds * 2 if refusal else REFUSED_SECONDS
             self._refused[name, number] = _Refusal(error, seconds, time.monotonic() + seconds)
             logger.error("version %s of %s is refused: %s", number, name, error)
             raise
         self._refused.pop((name, number), None)
-        return entry
+        # Chosen here once, so that all workers compute with the same engines, and give the same bits.
+        return replace(entry, engines=(loaded.engine.single.name, loaded.engine.many.name))
 
     def _declare(self, entry: ModelEntry, before_commit: Callable[[], None] | None = None) -> None:
         """Brings the workers to a new entry of a model, if it says anything new; the lock is held.

@@ -30,6 +30,9 @@ def serve(
         bool,
         typer.Option("--wait", help="Wait for a registry or model that is not there yet.", rich_help_panel=REGISTRY),
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="Engine for all networks (numpy, scalar, onnxruntime); default: the fastest that fits.")
+    ] = "",
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Refuse versions without a proof.", rich_help_panel=SECURITY)
     ] = False,
@@ -95,6 +98,7 @@ def serve(
         poll_seconds=poll,
         drain_seconds=drain,
         require_proof=require_proof,
+        engine=engine,
         wait=wait,
         operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
         reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),

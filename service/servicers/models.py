@@ -180,7 +180,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
             for layer in network.layers
         ],
         parameter_count=network.parameter_count,
-        engine="numpy",
+        engine=version.engine.name,
         streamable=network.streamable,
         notes=network.notes,
     )

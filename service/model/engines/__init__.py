@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from service.errors import InvalidArgumentError, ServiceError
+from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.check import example
 from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network, Result
@@ -133,6 +133,24 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
     if fixed not in {"", *(engine.name for engine in chosen.values())}:
         raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
     return Choice(chosen[1], chosen[MANY], tuple(timings))
+
+
+def assemble(network: Network, proof: Proof | None, single: str, many: str) -> Choice:
+    """The engines of those names, as `select` chose them for this network in another process of this machine.
+
+    Raises InvalidArgumentError for an engine that cannot compute this network, ProofError for one that does it wrong.
+    """
+    made: dict[str, Engine] = {"numpy": NumpyEngine(network)}
+    for name, batch in ((single, 1), (many, MANY)):
+        if name not in made:
+            engine = KINDS[name].make(network) if name in KINDS else None
+            if engine is None:
+                raise InvalidArgumentError(f"the engine {name} cannot compute this network", field="engine")
+            refused = prove(engine, network, sample(network, proof, batch))
+            if refused:
+                raise ProofError(f"the engine {name} {refused}")
+            made[name] = engine
+    return Choice(made[single], made[many], ())
 
 
 def prove(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> str:
