@@ -126,7 +126,7 @@ def difference(actual: Array, expected: Array, bounds: Mapping[str, float] = BOU
     if not expected.size or actual.dtype.kind != "f":
         return 0.0 if np.array_equal(actual, expected) else float("inf")
     finite = np.isfinite(expected)
-    if not np.array_equal(actual[~finite], expected[~finite], equal_nan=True):
+    if not np.isfinite(actual[finite]).all() or not np.array_equal(actual[~finite], expected[~finite], equal_nan=True):
         return float("inf")
     a, b = actual[finite].astype(np.float64), expected[finite].astype(np.float64)
     scale = max(1.0, float(np.abs(b).max(initial=0.0)))
