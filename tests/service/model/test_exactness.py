@@ -172,3 +172,91 @@ def test_bidirectional_is_traced_in_the_order_of_the_input(keras, tmp_path):
     together = np.concatenate([seen["forward/hidden_state"], seen["backward/hidden_state"]], axis=-1)
     assert np.array_equal(together, seen["output"])
     assert difference(seen["output"], np.asarray(model(values)), MEASURED) <= 1
+
+
+def graph_of_sequences(keras):
+    """Masks through every kind of merge, states wired by hand, slices, nested and shared models, arithmetic."""
+    layers = keras.layers
+    x = keras.Input((5, 2), name="x")
+    masked = layers.Masking(0.5)(x)
+    first = layers.LSTM(3, return_sequences=True, return_state=True)(masked)
+    second = layers.GRU(3, return_sequences=True)(masked, initial_state=first[1])
+    merged = layers.Concatenate()([first[0], second])
+    longer = layers.Concatenate(axis=1)([first[0], layers.Dense(3)(x)])
+    product = layers.Multiply()([first[0], second])
+    extremes = [getattr(layers, kind)()([first[0], second, product]) for kind in ("Maximum", "Minimum", "Average")]
+    ends = [layers.LSTM(2)(value) for value in (product, merged, *extremes)]
+    inner_input = keras.Input((4,))
+    inner = keras.Model([inner_input], [layers.Dense(2)(inner_input), layers.Dense(3)(inner_input)], name="inner")
+    pair, swapped = layers.Concatenate()(ends[:2]), layers.Concatenate()(ends[1::-1])
+    both = layers.Bidirectional(layers.LSTM(2, return_state=True), merge_mode=None)(masked)
+    outputs = [
+        *ends,
+        (ends[0] + ends[1]) * 2.0 + 1 - ends[1] / 3.0,
+        keras.ops.tanh(ends[0]),
+        layers.GRU(2)(longer),
+        first[0][:, -1, :],
+        first[0][:, 1:3],
+        first[0][..., 0],
+        layers.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0])(x),
+        layers.Normalization(mean=3.0, variance=2.0, invert=True)(x),
+        layers.Rescaling(np.array([1.0, 2.0]), offset=1)(x),
+        layers.Dot(axes=1)([ends[0], ends[1]]),
+        layers.Dot(axes=(2, 2), normalize=True)([first[0], second]),
+        layers.GlobalAveragePooling1D()(first[0]),
+        layers.Permute((2, 1))(second),
+        layers.Reshape((3, -1))(second),
+        layers.Cropping1D((1, 2))(second),
+        layers.Softmax(axis=[1, 2])(x),
+        layers.LayerNormalization(axis=[1, 2])(x),
+        inner(pair)[0],
+        inner(swapped)[1],
+        *both,
+    ]
+    return keras.Model(x, outputs), {"x": (np.random.default_rng(0).integers(0, 3, (3, 5, 2)) / 2).astype(np.float32)}
+
+
+def graph_of_several_inputs(keras):
+    """Ids beside floats, one Dense for both, a model in a row inside a graph, one state given out."""
+    layers = keras.layers
+    x, ids = keras.Input((None, 2), name="x"), keras.Input((3,), dtype="int32", name="ids")
+    shared = layers.Dense(2, name="shared")
+    embedded = layers.Embedding(5, 2, mask_zero=True)(ids)
+    last, state = layers.SimpleRNN(2, return_state=True)(x)
+    total = layers.Add(name="total")([shared(last), shared(layers.LSTM(2)(embedded))])
+    inner = keras.Sequential([layers.Dense(3), layers.ReLU(), layers.PReLU()], name="inner")
+    doubled = inner(layers.Concatenate()([total, state])) * 2.0
+    rng = np.random.default_rng(0)
+    values = {"x": rng.normal(size=(4, 6, 2)).astype(np.float32), "ids": rng.integers(0, 5, (4, 3)).astype(np.int32)}
+    return keras.Model({"x": x, "ids": ids}, {"b": total, "a": doubled}), values
+
+
+@pytest.mark.parametrize("make", [graph_of_sequences, graph_of_several_inputs])
+def test_functional_graphs_give_what_keras_gives(keras, tmp_path, make):
+    """Every output of graphs with most of what a functional model can hold equals Keras's."""
+    from tests.strategies import randomize
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, values = make(keras)
+        randomize(model, 3)
+        expected = keras.tree.flatten(model(values if len(values) > 1 else values["x"]))
+        network = loaded(model, tmp_path)
+    network.check(values)
+    actual = network.forward(values).outputs
+    assert len(actual) == len(expected)
+    for (name, ours), theirs in zip(actual.items(), expected, strict=True):
+        assert difference(ours, np.asarray(theirs), MEASURED) <= 1, name
+    assert network.parameter_count == model.count_params()
+
+
+def test_a_sequential_without_an_input_takes_the_shape_it_was_built_with(keras, tmp_path):
+    """A model in a row that was built by hand, or by its first call, is read with that shape."""
+    model = keras.Sequential(
+        [keras.layers.GRU(3, return_sequences=True), keras.layers.TimeDistributed(keras.layers.Dense(2))]
+    )
+    model.build((None, None, 4))
+    network = loaded(model, tmp_path)
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    (output,) = network.forward({network.inputs[0].name: x}).outputs.values()
+    assert difference(output, np.asarray(model(x)), MEASURED) <= 1
