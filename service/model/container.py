@@ -26,7 +26,8 @@ ENCRYPTED = 0x1
 def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[zipfile.ZipFile]:
     """The zip of a model, its members checked, none of them unpacked.
 
-    Raises CorruptModelError, UnsupportedModelError or LimitExceededError; a path that cannot be opened stays an OSError.
+    Raises CorruptModelError, UnsupportedModelError or LimitExceededError; where a path cannot be opened,
+    that stays an OSError.
     """
     with Path(path).open("rb") as file:
         status = os.fstat(file.fileno())

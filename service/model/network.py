@@ -168,7 +168,7 @@ class Network:
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """Outputs and final states for inputs that `check` accepted; states not given start at zero.
 
-        Feeding a sequence in pieces, with the states carried, gives bit for bit what one call gives (where `streamable`).
+        Where `streamable`, a sequence fed in pieces, with the states carried, gives bit for bit what one call gives.
 
         Raises InvalidArgumentError for numbers that a layer cannot take: an id outside an Embedding, sequences of
         different lengths where they meet, fewer timesteps than a convolution needs.
@@ -216,7 +216,8 @@ class Network:
                 )
             if value.shape != old.shape or value.dtype != old.dtype:
                 raise InvalidArgumentError(
-                    f"{name} is {old.dtype.name} of shape {list(old.shape)}, got {value.dtype.name} of {list(value.shape)}",
+                    f"{name} is {old.dtype.name} of shape {list(old.shape)}, "
+                    f"got {value.dtype.name} of {list(value.shape)}",
                     field=f"weights[{name}]",
                 )
             if not np.isfinite(value).all():
@@ -225,7 +226,7 @@ class Network:
         return Network(self._graph, weights)
 
     def row(self) -> tuple[Layer, ...] | None:
-        """The layers, where they stand in a row from the one input to the one output, each called once, and without masks.
+        """The layers, where they stand in a row from the one input to the one output, without masks.
 
         For engines; None for any other graph.
         """
@@ -258,7 +259,7 @@ class Network:
                 outputs: Any
                 try:
                     if step.recurrent:
-                        # Keras does not pass the mask that a tensor carries to a layer that is given states in the graph.
+                        # Keras does not pass on the mask that a tensor carries where states are given in the graph.
                         mask = None if node.initial and node.mask is None else before[0]
                         outputs = self._recur(step, arguments[0], mask, values, initial, record, final)
                     else:
@@ -324,7 +325,7 @@ class Network:
         return LayerInfo(name, entry.layer.CLASS, entry.output, sum(self.weights[n].size for n in names), names)
 
     def _relaxed(self, spec: TensorSpec, place: int) -> TensorSpec:
-        """The input as it is served: where timesteps may come in pieces, their number is free whatever Keras declared."""
+        """The input as it is served: where timesteps may come in pieces, their number is free."""
         if self.streamable and self._graph.values[place].time is Time.SEQUENCE:
             return TensorSpec(spec.name, spec.dtype, (None, None, *spec.shape[2:]))
         return spec

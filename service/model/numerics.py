@@ -6,7 +6,7 @@ from service.model.tensors import Array
 
 
 def prepare(weight: Array) -> Array:
-    """A weight as `product` wants it: half precision is multiplied in single precision and rounded once, as Eigen does."""
+    """A weight as `product` wants it: half precision is multiplied in single and rounded once, as Eigen does."""
     return np.ascontiguousarray(weight, np.float32) if weight.dtype == np.float16 else np.ascontiguousarray(weight)
 
 

@@ -1,4 +1,4 @@
-"""Proofs: inputs with the outputs and final states they must give, kept beside a version and replayed before it serves."""
+"""Proofs: inputs with the outputs and final states they must give, replayed before a version serves."""
 
 import io
 import os

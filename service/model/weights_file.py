@@ -1,4 +1,4 @@
-"""The weights of a `.keras` file: an H5 file of which nothing is followed, and nothing allocated that was not asked for."""
+"""The weights of a `.keras` file: an H5 file in which no link is followed, and nothing allocated unasked."""
 
 import io
 import math
@@ -93,8 +93,8 @@ def h5_file(buffer: io.BytesIO, mode: str) -> Iterator[Any]:
 def dataset(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> Any:
     """The dataset at a path, once it is known to be plain numbers in this very file, of the shape and type expected.
 
-    Each step of the path must be a hard link: soft and external ones lead elsewhere. Virtual datasets, external storage,
-    chunks and filters are how a small file makes large arrays or reads others; Keras writes none of them.
+    Each step of the path must be a hard link: soft and external ones lead elsewhere. Virtual datasets, external
+    storage, chunks and filters are how a small file makes large arrays or reads others; Keras writes none of them.
     """
     place = file
     for part in path.split("/"):

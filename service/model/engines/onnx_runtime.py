@@ -130,7 +130,7 @@ def _activation(model: Model, function: str, value: str) -> str | None:
 POINTWISE: dict[type[Layer], Callable[[Model, Network, Layer, str], str | None]] = {
     Dense: _dense,
     Activation: lambda model, _, layer, value: _activation(model, layer.options["activation"], value),
-    Identity: lambda model, network, layer, value: value,
+    Identity: lambda _model, _network, _layer, value: value,
 }
 
 

@@ -163,7 +163,7 @@ def _dense(weights: Mapping[str, Array], function: Point) -> Point:
 
 
 def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
-    """h = f(x·W + b + h·U), as one product of (x, h) with W above U."""
+    """H = f(x·W + b + h·U), as one product of (x, h) with W above U."""
     function = ACTIVATIONS[options["activation"]]
     columns = _columns(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 

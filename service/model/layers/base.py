@@ -51,7 +51,7 @@ class Layer:
     NOTE: ClassVar[str] = ""  # for the list of supported layers
     # Keras's `supports_masking`: whether a mask that comes in goes out; a layer that does not destroys it.
     PASSES_MASK: ClassVar[bool] = True
-    # What is cast to the layer's type before `call`: floating inputs always (Keras's `autocast`) unless AUTOCAST is off;
+    # What is cast to the layer's type before `call`: floats always (Keras's `autocast`) unless AUTOCAST is off;
     # integers where the layer computes with them, not where it only moves them.
     AUTOCAST: ClassVar[bool] = True
     KEEPS_INTEGERS: ClassVar[bool] = False
@@ -104,7 +104,7 @@ class Layer:
         return Tensor(shape, self.policy.compute, time)
 
     def moved(self, tensor: Tensor, shape: Shape, time: Time) -> Tensor:
-        """A tensor of another shape with the elements of an input; integers stay integers where the layer keeps them."""
+        """A tensor of another shape with the elements of an input; integers stay what they are where they are kept."""
         return Tensor(shape, self.policy.compute if tensor.dtype.kind in self.cast_kinds() else tensor.dtype, time)
 
     def width(self, tensor: Tensor, rank: int = 2) -> int:

@@ -110,7 +110,8 @@ class GRUCell(Cell):
 
     z = σ(x·Wz + h·Uz), r = σ(x·Wr + h·Ur), h' = z∘h + (1-z)∘c with the candidate
     c = f(x·Wh + r∘(h·Uh)) where `reset_after` (K. Cho et al. 2014, v3 of arXiv:1406.1078), and
-    c = f(x·Wh + (r∘h)·Uh) where not (v1). With `reset_after` input and recurrence have a bias each: bias is (2, 3·units).
+    c = f(x·Wh + (r∘h)·Uh) where not (v1). With `reset_after` input and recurrence have a bias each:
+    bias is (2, 3·units).
     """
 
     CLASS = "GRUCell"
@@ -178,7 +179,7 @@ class LSTMCell(Cell):
     GATES = 4
 
     def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """Keras adds the bias last, unless there is recurrent dropout (its `implementation` 1), where it comes first."""
+        """Keras adds the bias last, but first where there is recurrent dropout (its `implementation` 1)."""
         units = self.units
         function = self.activation("activation")
         gate = self.activation("recurrent_activation")

@@ -189,7 +189,7 @@ class ActivityRegularization(Dropout):
 
 
 def along(layer: Layer, x: Tensor, over: Sequence[int]) -> Time:
-    """How the result of a computation along some axes relates to time. Raises UnsupportedModelError for no such axis."""
+    """How a computation along some axes relates to time. Raises UnsupportedModelError for an axis that is not there."""
     places = {axis % x.rank for axis in over if -x.rank <= axis < x.rank}
     if len(places) < len(over) or 0 in places:
         raise layer.unsupported(f"axis={list(over)} does not fit an input of {x.rank} axes")

@@ -207,7 +207,7 @@ class Dot(Layer):
 
 
 def together(inputs: Sequence[Tensor]) -> Time:
-    """How a function of several values relates to time: only sequences together, or values without time, can be fed on."""
+    """How a function of several values relates to time: only values of one kind can be fed in pieces together."""
     times = {x.time for x in inputs}
     return times.pop() if len(times) == 1 else Time.WHOLE
 

@@ -1,4 +1,4 @@
-"""Operations of keras.ops that stand in functional graphs beside layers: arithmetic on tensors, and Keras's own masks."""
+"""Operations of keras.ops in functional graphs beside layers: arithmetic on tensors, and Keras's own masks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -62,7 +62,8 @@ def scan(
 
     x (time, batch, features), mask (time, batch) or None. Where a timestep is masked the states stay, and the output is
     the one before (zero with `zero_masked`); `previous` is the output before the first timestep, zero if None.
-    The output is one of the states. `every`: keep it after each timestep, not only after the last. See keras.src.backend.tensorflow.rnn.rnn.
+    The output is one of the states. `every`: keep it after each timestep, not only after the last.
+    See keras.src.backend.tensorflow.rnn.rnn.
     """
     timesteps, batch = x.shape[:2]
     projected = project(x)  # (time, batch, gates · units)

@@ -1,4 +1,4 @@
-"""Builds the hostile `.keras` files, each from one harmless network and one thing changed. Run by the tests; README.md says what each proves."""
+"""Builds the hostile `.keras` files, each from one harmless network with one thing changed; README.md explains them."""
 
 import copy
 import io
@@ -397,7 +397,7 @@ def models_inside_each_other(path: Path) -> None:
 def models_that_double(path: Path) -> None:
     """Each model calls the one inside it twice: 2^40 calls, were they written out."""
     inner = functional(wired(layer("Dropout", "y", rate=0.5), ("x", 0, 0)))
-    for i in range(12):
+    for _i in range(12):
         part = {**inner, "config": {**inner["config"], "name": "part"}}
         inner = functional(
             wired(part, ("x", 0, 0), ("part", 0, 0), ("part", 1, 0), ("part", 2, 0)), outputs=[["part", 4, 0]]
@@ -464,7 +464,7 @@ def weights_truncated(path: Path) -> None:
 
 @hostile
 def weight_missing(path: Path) -> None:
-    write(path, weights=replaced(lambda file: None))
+    write(path, weights=replaced(lambda _file: None))
 
 
 @hostile

@@ -17,8 +17,9 @@ def activations():
     return activations
 
 
-def test_the_table_has_every_name_that_keras_has(activations):
-    """Every activation that Keras accepts by name is here, but for `threshold`, which cannot be called without arguments."""
+@pytest.mark.usefixtures("activations")
+def test_the_table_has_every_name_that_keras_has():
+    """Every activation that Keras accepts by name is here, but for `threshold`, which wants arguments."""
     from keras.src.activations import ALL_OBJECTS_DICT
 
     assert ALL_OBJECTS_DICT.keys() - ACTIVATIONS.keys() == {"threshold"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.strategies import networks
 
 from service.model import keras_file
+from tests.strategies import networks
 
 
 def read(case, directory):

@@ -1,11 +1,11 @@
 """`check` says whether a file can be served, with every reason, and `supported` lists what can."""
 
 import numpy as np
-from tests.data.hostile import build
 
 from service.model import supported
 from service.model.check import check, example
 from service.model.layers import LAYERS
+from tests.data.hostile import build
 
 
 def test_a_good_file_is_supported_and_timed(tmp_path):

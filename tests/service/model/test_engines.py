@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from tests.data.hostile import build
 
 from service.errors import InvalidArgumentError
 from service.model import engines, keras_file
@@ -14,6 +13,7 @@ from service.model.engines import NumpyEngine, onnx_runtime, scalar
 from service.model.network import Result
 from service.model.proof import Proof, difference
 from service.model.weights_file import places
+from tests.data.hostile import build
 
 layer = build.layer
 

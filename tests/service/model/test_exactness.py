@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from tests.strategies import NetworkCase, networks
 
 from service.model import keras_file
 from service.model.network import Network
 from service.model.proof import MEASURED, difference
+from tests.strategies import NetworkCase, networks
 
 EXAMPLES = 60
 

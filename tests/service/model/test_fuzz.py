@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.data.hostile import build
 
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
 from service.model import graph as graphs
 from service.model import keras_file
 from service.model.limits import ReadLimits
 from service.model.weights_file import places
+from tests.data.hostile import build
 
 LIMITS = ReadLimits()
 QUICK = settings(
@@ -101,12 +101,13 @@ JSON = st.recursive(
         st.sampled_from([2**31, 2**63, -(2**70), 1e308, -0.5, 1 << 24]),
         st.text(max_size=4),
         st.sampled_from(
-            ["LSTM", "GRU", "Dense", "Bidirectional", "TimeDistributed", "Embedding", "keras.src.ops.numpy", "x", "l", "Add",
-             "channels_first", "same", "causal", "float16", "int32", "softmax", "glu", "Flatten", "Permute", "PReLU", "Dot",
-             "__numpy__", "__slice__", "__keras_tensor__", "Functional", "Sequential", "InputLayer", "Softmax"]
+            ["LSTM", "GRU", "Dense", "Bidirectional", "TimeDistributed", "Embedding", "keras.src.ops.numpy", "x", "l",
+             "channels_first", "same", "causal", "float16", "int32", "softmax", "glu", "Flatten", "Permute", "PReLU",
+             "__numpy__", "__slice__", "__keras_tensor__", "Functional", "Sequential", "InputLayer", "Add", "Dot"]
         ),
     ),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["class_name", "config", "name", "layers"]), inner),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.sampled_from(["class_name", "config", "name", "layers"]), inner),
     max_leaves=6,
 )  # fmt: skip
 
@@ -144,11 +145,17 @@ def edited(config, edits):
 
 
 EDITS = st.lists(
-    st.tuples(st.sampled_from(["replace", "replace", "remove", "copy"]), st.integers(0, 9999), st.integers(0, 9999), JSON),
+    st.tuples(
+        st.sampled_from(["replace", "replace", "remove", "copy"]), st.integers(0, 9999), st.integers(0, 9999), JSON
+    ),
     min_size=1, max_size=4,
 )  # fmt: skip
 BYTES = st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 255])), st.integers(1, 8)),
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 255])),
+        st.integers(1, 8),
+    ),
     min_size=1, max_size=6,
 )  # fmt: skip
 

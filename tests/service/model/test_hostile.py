@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.data.hostile import build
 
 from service.model import keras_file
+from tests.data.hostile import build
 
 DIRECTORY = Path(build.__file__).parent
 READ_ALL = """

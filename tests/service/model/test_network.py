@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.data.hostile import build
 
 from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model.network import Network
+from tests.data.hostile import build
 
 layer = build.layer
 

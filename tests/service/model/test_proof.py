@@ -5,12 +5,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.data.hostile import build
 
 from service.errors import LimitExceededError, ProofError
 from service.model import keras_file, proof
 from service.model.limits import ReadLimits
 from service.model.proof import BOUNDS, Proof, difference, load, replay
+from tests.data.hostile import build
 
 
 @pytest.fixture
