@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import artifact
-from registry.errors import ArtifactCorruptError
+from registry.errors import ArtifactCorruptError, CacheError
 
 if TYPE_CHECKING:
     from registry.store import Store, VersionInfo
@@ -36,11 +36,17 @@ class Cache:
         """The folder of a version and its digest; downloads it unless it is there and intact.
 
         Raises ArtifactCorruptError where the registry holds other bytes than were registered, ArtifactRefusedError
-        for what is never read, RegistryError from the store; OSError where the disk is full.
+        for what is never read, CacheError where the disk is full, RegistryError from the store.
         """
         expected = version.tags.get(artifact.DIGEST, "")
-        if expected and self.holds(expected):
-            return self.path(expected), expected
+        try:
+            if expected and self.holds(expected):
+                return self.path(expected), expected
+            return self._download(store, version, expected)
+        except OSError as error:
+            raise CacheError(f"cannot keep version {version.number} of {version.name} on disk: {error}") from error
+
+    def _download(self, store: "Store", version: "VersionInfo", expected: str) -> tuple[Path, str]:
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._root, prefix=".part-") as folder:
             downloaded = store.download(version.name, version.number, Path(folder) / "download")
@@ -56,9 +62,12 @@ class Cache:
             model.rename(entry / MODEL_FILE)
             if proof.is_file():
                 proof.rename(entry / PROOF_FILE)
-            if self.path(actual).exists():  # damaged, or of a version without a digest
-                shutil.rmtree(self.path(actual))
-            entry.rename(self.path(actual))
+            try:
+                entry.rename(self.path(actual))
+            except OSError:  # it is there: of a version without a digest, just put by another server, or damaged
+                if not self.holds(actual):
+                    shutil.rmtree(self.path(actual), ignore_errors=True)
+                    entry.rename(self.path(actual))
         return self.path(actual), actual
 
     def prune(self, needed: Collection[str]) -> None:
