@@ -1,0 +1,121 @@
+"""Load on a gRPC method: h2load where there is one, else a Python process, which is slower than what it measures.
+
+`python -m benchmarks.load ADDRESS FILE CONNECTIONS STREAMS SECONDS` is that process.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from benchmarks.common import environment, on, python
+
+METHOD = "/unroll.v1.PredictionService/Predict"
+PREFIX = 5  # bytes before each message of gRPC: whether it is compressed, and its length
+DRAIN_SECONDS = 5.0  # for the last answers of a load by Python
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How requests come."""
+
+    connections: int
+    streams: int  # at a time on each connection
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a load."""
+
+    requests: int  # that were answered
+    per_second: float
+
+
+def has_h2load() -> bool:
+    """Whether the real load generator is there."""
+    return shutil.which("h2load") is not None
+
+
+def load(address: str, request: Path, answer_bytes: int, shape: Shape, core: int) -> Done:
+    """Loads a server from one core. `request` holds a message with its prefix; every answer must have so many bytes.
+
+    Raises RuntimeError if any request failed: an error of gRPC has status 200 in HTTP, but carries no message.
+    """
+    run = _h2load if has_h2load() else _python
+    done, received = run(address, request, shape, core)
+    if received != done.requests * (PREFIX + answer_bytes):
+        raise RuntimeError(f"{done.requests} answers of {answer_bytes} bytes were expected, and {received} bytes came")
+    return done
+
+
+def _h2load(address: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
+    command = [
+        "h2load", f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
+        f"--duration={shape.seconds:g}", f"--data={request}",
+        "--header=content-type: application/grpc", "--header=te: trailers", f"http://{address}{METHOD}",
+    ]  # fmt: skip
+    said = subprocess.run(on([core], command), capture_output=True, text=True, check=True).stdout
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
+    rate = re.search(r"([\d.]+) req/s", said)
+    data = re.search(r"\((\d+)\) data", said)
+    if not (counts and rate and data) or any(map(int, counts.groups()[1:])):
+        raise RuntimeError(f"h2load reports failures:\n{said}")
+    return Done(int(counts[1]), float(rate[1])), int(data[1])
+
+
+def _python(address: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
+    arguments = [address, str(request), str(shape.connections), str(shape.streams), str(shape.seconds)]
+    command = python("-m", "benchmarks.load", *arguments, cores=[core])
+    done = json.loads(subprocess.run(command, env=environment(), capture_output=True, check=True).stdout)
+    return Done(done["requests"], done["per_second"]), done["received"]
+
+
+class _Load:
+    """Requests from this process, each answer followed by the next request."""
+
+    def __init__(self, message: bytes, seconds: float) -> None:
+        self._message = message
+        self._end = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self.requests = self.received = 0
+
+    def follow(self, call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
+        """Keeps one request on its way until the time is over."""
+
+        def answered(future: "grpc.Future[bytes]") -> None:
+            answer = future.result()
+            with self._lock:
+                self.requests += 1
+                self.received += PREFIX + len(answer)
+            if time.monotonic() < self._end:
+                self.follow(call)
+
+        call.future(self._message).add_done_callback(answered)
+
+
+def main() -> None:
+    """Loads a server and prints what came of it as JSON."""
+    address, request, connections, streams, seconds = sys.argv[1:]
+    begin = time.monotonic()
+    work = _Load(Path(request).read_bytes()[PREFIX:], float(seconds))
+    for _ in range(int(connections)):
+        channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+        call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
+        for _ in range(int(streams)):
+            work.follow(call)
+    time.sleep(float(seconds))
+    per_second = work.requests / (time.monotonic() - begin)
+    time.sleep(DRAIN_SECONDS)
+    print(json.dumps({"requests": work.requests, "per_second": per_second, "received": work.received}))
+
+
+if __name__ == "__main__":
+    main()
