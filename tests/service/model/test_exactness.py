@@ -11,7 +11,7 @@ from service.model.network import Network
 from service.model.proof import MEASURED, difference
 from tests.strategies import NetworkCase, networks
 
-EXAMPLES = 60
+EXAMPLES = 45
 
 
 @pytest.fixture(scope="module")

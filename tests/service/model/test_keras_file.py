@@ -17,8 +17,8 @@ def keras():
     return keras
 
 
-@pytest.fixture
-def saved(keras, tmp_path):
+@pytest.fixture(scope="module")
+def saved(keras, tmp_path_factory):
     """A compiled and fitted model of several layers of one class, saved."""
     layers = keras.layers
     model = keras.Sequential(
@@ -32,8 +32,9 @@ def saved(keras, tmp_path):
     )
     model.compile("adam", "mse")
     model.fit(np.ones((2, 3, 2)), np.ones(2), verbose=0)
-    model.save(tmp_path / "model.keras")
-    return tmp_path / "model.keras"
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    return path
 
 
 def test_keras_opens_what_was_rewritten(keras, saved, tmp_path):
@@ -70,4 +71,5 @@ def test_a_change_that_does_not_fit_writes_nothing(saved, tmp_path):
         keras_file.rewrite(saved, tmp_path / "new.keras", {"b/bias": np.zeros(7, np.float32)})
     with pytest.raises(InvalidArgumentError):
         keras_file.rewrite(saved, saved, {"b/bias": np.zeros(1, np.float32)})
-    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert not list(tmp_path.iterdir())
+    assert [path.name for path in saved.parent.iterdir()] == ["model.keras"]
