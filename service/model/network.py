@@ -87,16 +87,21 @@ class Network:
     notes: what a user should know of how it is served.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[str, Array]) -> None:
-        """`weights` are those that the graph asks for; they are taken as they are and must not change afterwards."""
+    def __init__(self, graph: Graph, weights: Mapping[str, Array], base: "Network | None" = None) -> None:
+        """`weights` are those that the graph asks for; they are taken as they are and must not change afterwards.
+
+        `base` is a network of the same graph, of which what is the same is taken over.
+        """
         self._graph = graph
         self.name = graph.name
         for array in weights.values():
             array.setflags(write=False)
         self.weights: Mapping[str, Array] = MappingProxyType(dict(weights))
         self.parameter_count = sum(array.size for array in weights.values())
-        self.layers = tuple(self._describe(name) for name in graph.layers)
-        self.not_streamable_reason = _not_streamable(graph)
+        self.layers: tuple[LayerInfo, ...] = (
+            tuple(self._describe(name) for name in graph.layers) if base is None else base.layers
+        )
+        self.not_streamable_reason: str = _not_streamable(graph) if base is None else base.not_streamable_reason
         self.streamable = not self.not_streamable_reason
         self.notes = tuple(graph.notes)
         self.inputs = tuple(self._relaxed(spec, place) for spec, place in graph.inputs)
@@ -111,11 +116,8 @@ class Network:
         )
         self._inputs = {spec.name: spec for spec in self.inputs}
         self._states = {spec.name: spec for spec in self.states}
-        prepared = {
-            name: entry.layer.prepare({spec.name: weights[f"{name}/{spec.name}"] for spec in entry.weights})
-            for name, entry in graph.layers.items()
-        }
-        self._steps = tuple(self._step(node, prepared[node.layer]) for node in graph.nodes)
+        self._prepared: dict[str, Any] = {info.name: self._prepare(info, base) for info in self.layers}
+        self._steps = tuple(self._step(node, self._prepared[node.layer]) for node in graph.nodes)
 
     @cached_property
     def digest(self) -> str:
@@ -223,7 +225,7 @@ class Network:
             if not np.isfinite(value).all():
                 raise InvalidArgumentError(f"{name} would hold values that are not finite", field=f"weights[{name}]")
             weights[name] = np.array(value, order="C")
-        return Network(self._graph, weights)
+        return Network(self._graph, weights, base=self)
 
     def row(self) -> tuple[Layer, ...] | None:
         """The layers, where they stand in a row from the one input to the one output, without masks.
@@ -318,6 +320,13 @@ class Network:
             () if node.initial else tuple(f"{node.name}/{state.name}" for state in node.states),
             isinstance(layer, Recurrent),
         )
+
+    def _prepare(self, info: LayerInfo, base: "Network | None") -> Any:
+        """The weights of a layer as it wants them: those of `base`, where they are the same."""
+        if base is not None and all(self.weights[name] is base.weights[name] for name in info.weights):
+            return base._prepared[info.name]
+        weights = {name.removeprefix(f"{info.name}/"): self.weights[name] for name in info.weights}
+        return self._graph.layers[info.name].layer.prepare(weights)
 
     def _describe(self, name: str) -> LayerInfo:
         entry = self._graph.layers[name]

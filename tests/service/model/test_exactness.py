@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from service.model import keras_file
 from service.model.network import Network
-from service.model.proof import MEASURED, difference
+from service.model.proof import difference
 from tests.strategies import NetworkCase, networks
 
 EXAMPLES = 45
@@ -63,11 +63,11 @@ def test_every_layer_gives_what_keras_gives(keras, tmp_path_factory, case: Netwo
     expected = inner_outputs(keras, model, x)
     for name, value in expected.items():
         if name in ours:
-            assert difference(ours[name], value, MEASURED) <= 1, (name, case)
+            assert difference(ours[name], value) <= 1, (name, case)
     (output,) = network.forward(inputs).outputs.values()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert difference(output, np.asarray(model(x)), MEASURED) <= 1
+        assert difference(output, np.asarray(model(x))) <= 1
 
 
 def test_a_mask_given_with_states_in_the_graph_is_ignored_as_keras_ignores_it(keras, tmp_path):
@@ -85,7 +85,7 @@ def test_a_mask_given_with_states_in_the_graph_is_ignored_as_keras_ignores_it(ke
     values[:, [0, 3]] = 0
     result = network.forward({"x": values})
     for actual, expected in zip(result.outputs.values(), model(values), strict=True):
-        assert difference(actual, np.asarray(expected), MEASURED) <= 1
+        assert difference(actual, np.asarray(expected)) <= 1
     assert [state.name for state in network.states] == [
         "encoder/hidden_state",
         "encoder/cell_state",
@@ -128,12 +128,12 @@ def test_states_and_gates_are_those_of_keras(keras, tmp_path, kind, arguments, m
         mask = (values[:, : t + 1] != 0).any(axis=-1) if masked else None
         _, *after = layer(values[:, : t + 1], mask=mask)
         for name, state in zip(names, after, strict=True):
-            assert difference(seen[name][:, t], np.asarray(state), MEASURED) <= 1
+            assert difference(seen[name][:, t], np.asarray(state)) <= 1
         for name, gate in keras_gates(keras, layer.cell, values[:, t], before).items():
-            assert difference(seen[name][:, t], np.asarray(gate), MEASURED) <= 1, (name, t)
+            assert difference(seen[name][:, t], np.asarray(gate)) <= 1, (name, t)
         before = [np.asarray(state) for state in after]
     for name, state in zip(names, before, strict=True):
-        assert difference(trace.final_state[f"rnn/{name}"], state, MEASURED) <= 1
+        assert difference(trace.final_state[f"rnn/{name}"], state) <= 1
 
 
 def keras_gates(keras, cell, x, states):
@@ -171,7 +171,7 @@ def test_bidirectional_is_traced_in_the_order_of_the_input(keras, tmp_path):
     seen = network.trace({network.inputs[0].name: values}).layers[0].tensors
     together = np.concatenate([seen["forward/hidden_state"], seen["backward/hidden_state"]], axis=-1)
     assert np.array_equal(together, seen["output"])
-    assert difference(seen["output"], np.asarray(model(values)), MEASURED) <= 1
+    assert difference(seen["output"], np.asarray(model(values))) <= 1
 
 
 def graph_of_sequences(keras):
@@ -246,7 +246,7 @@ def test_functional_graphs_give_what_keras_gives(keras, tmp_path, make):
     actual = network.forward(values).outputs
     assert len(actual) == len(expected)
     for (name, ours), theirs in zip(actual.items(), expected, strict=True):
-        assert difference(ours, np.asarray(theirs), MEASURED) <= 1, name
+        assert difference(ours, np.asarray(theirs)) <= 1, name
     assert network.parameter_count == model.count_params()
 
 
@@ -259,4 +259,4 @@ def test_a_sequential_without_an_input_takes_the_shape_it_was_built_with(keras, 
     network = loaded(model, tmp_path)
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
     (output,) = network.forward({network.inputs[0].name: x}).outputs.values()
-    assert difference(output, np.asarray(model(x)), MEASURED) <= 1
+    assert difference(output, np.asarray(model(x))) <= 1
