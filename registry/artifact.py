@@ -22,6 +22,7 @@ MOVED = "unroll.moved"  # unroll.moved.ALIAS: who moved that alias here, from wh
 MLMODEL = "MLmodel"
 KERAS_FILE = "data/model.keras"  # in both of MLflow's Keras layouts
 PROOF_FILE = "proof.npz"
+DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version beside what it downloads
 FLAVORS = ("keras", "tensorflow")
 PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
 LARGEST_MLMODEL = 1024 * 1024
@@ -97,7 +98,7 @@ def digest(path: Path) -> str:
 
 def derive(base: Path, into: Path, model: Path, proof: Path | None) -> Path:
     """A version folder like `base` (signature, example, requirements), with another network and proof; gives `into`."""
-    shutil.copytree(base, into)
+    shutil.copytree(base, into, ignore=shutil.ignore_patterns(DOWNLOADED))
     shutil.copyfile(model, into / KERAS_FILE)
     (into / PROOF_FILE).unlink(missing_ok=True)
     if proof is not None:

@@ -6,6 +6,7 @@ RegistryError
 ├── RegistryConflictError      the registry is not as the caller expected
 ├── RegistryUnavailableError   the registry does not answer, or not with sense; the same call may succeed later
 ├── RegistryDeniedError        the registry refuses: credentials, or what was asked
+├── CacheError                 the cache on disk cannot be written: the disk is full, or not ours
 └── ArtifactError              what a version holds is not what it should be
     ├── ArtifactCorruptError     other bytes than were registered, or damaged ones
     └── ArtifactRefusedError     a kind of model that is never read: pickles, SavedModel, `.h5`
@@ -34,6 +35,10 @@ class RegistryUnavailableError(RegistryError):
 
 class RegistryDeniedError(RegistryError):
     """The registry refuses: credentials, or what was asked."""
+
+
+class CacheError(RegistryError):
+    """The cache on disk cannot be written: the disk is full, or not ours."""
 
 
 class ArtifactError(RegistryError):

@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +27,7 @@ import yaml
 from registry import artifact
 from registry.errors import (
     ArtifactRefusedError,
+    CacheError,
     RegistryConflictError,
     RegistryDeniedError,
     RegistryError,
@@ -149,6 +152,8 @@ class Store:
         if sum(files.values()) > LARGEST_VERSION:
             raise ArtifactRefusedError(f"the version has {sum(files.values())} bytes, the limit is {LARGEST_VERSION}")
         into.mkdir(parents=True)
+        if sum(files.values()) > shutil.disk_usage(into).free:
+            raise CacheError(f"the disk is full: {sum(files.values())} bytes are needed")
         with _errors(f"files of version {number} of {name} are missing in the registry"):
             repository.download_artifacts("", str(into))  # type: ignore[no-untyped-call]  # MLflow's types are partial
         return into
@@ -206,7 +211,8 @@ class Store:
                     name, f"models:/{model.model_id}", run_id, tags, model_id=model.model_id, await_creation_for=0
                 )
             except BaseException:
-                self._client.delete_logged_model(model.model_id)
+                with suppress(MlflowException):  # what is told is what went wrong first
+                    self._client.delete_logged_model(model.model_id)
                 raise
         return _info(version)
 
@@ -328,9 +334,6 @@ def build(
     outputs: Sequence[Spec],
 ) -> None:
     """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
-    import shutil
-    import zipfile
-
     from mlflow.models import Model, ModelSignature
     from mlflow.models.utils import _save_example
 
@@ -457,11 +460,11 @@ def _errors(not_found: str = "") -> Iterator[None]:
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
         raise RegistryUnavailableError(_sentence(error)) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in {"sqlalchemy", "urllib3"}:
+        if type(error).__module__.partition(".")[0] in {"sqlalchemy", "urllib3", "google"}:  # google.protobuf: answers
             raise RegistryUnavailableError(_sentence(error)) from error
         raise
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of an error's text: what comes after is SQL, traces, and hints for others."""
-    return str(error).strip().partition("\n")[0][:300]
+    """An error's text in one line, without the SQL and the hints that some carry behind it."""
+    return " ".join(str(error).partition("\n[SQL")[0].split())[:600]

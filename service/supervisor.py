@@ -25,6 +25,7 @@ from registry import artifact
 from registry.cache import Cache
 from registry.errors import (
     ArtifactError,
+    CacheError,
     RegistryConflictError,
     RegistryError,
     RegistryNotFoundError,
@@ -51,7 +52,7 @@ from service.webhook import listen
 if TYPE_CHECKING:
     from registry.store import Store, VersionInfo
 
-LONGEST_PAUSE_SECONDS = 30.0  # between two looks at a registry that does not answer
+LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not answer
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
 UNCONFIRMED = "not yet confirmed by the registry: last good snapshot of this server"
 
@@ -144,7 +145,7 @@ class Supervisor:
                     self._failure = error
                     self._stopping.set()
                     return
-                self._mark_stale(f"the registry does not answer: {error}")
+                self._mark_stale(f"the registry cannot be followed: {error}")
             longest = max(LONGEST_PAUSE_SECONDS, self._config.poll_seconds)
             pause = min(self._config.poll_seconds * 2 ** min(failures, 10), longest)
             self._news.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311  # spreads replicas, hides nothing
@@ -160,16 +161,26 @@ class Supervisor:
         for name in self._references:
             epoch = self._epoch
             try:
-                aliases = self._store.describe(name).aliases
-                entry = self._desired(name, dict(aliases))
+                entry = self._desired(name, dict(self._store.describe(name).aliases))
             except RegistryNotFoundError as error:
                 entry = replace(self._entry(name), stale_reason=str(error))
             if not entry.default_version and not self._config.wait:
                 raise NotFoundError(entry.stale_reason)
             with self._changing:
                 if epoch == self._epoch:
-                    self._confirmed[name] = time.time()
-                    self._declare(replace(entry, confirmed=self._confirmed[name]))
+                    self._confirm(entry)
+        self._repair = False
+
+    def _confirm(self, entry: ModelEntry) -> None:
+        """Declares what the registry said; where the workers refuse it, what they serve stays, with the reason."""
+        if not entry.stale_reason:
+            self._confirmed[entry.name] = time.time()
+            entry = replace(entry, confirmed=self._confirmed[entry.name])
+        try:
+            self._declare(entry)
+        except ServiceError as error:
+            reason = f"the workers refused what the registry says: {error}"
+            self._declare(replace(self._entry(entry.name), stale_reason=reason))
 
     def _desired(self, name: str, aliases: dict[str, str]) -> ModelEntry:
         """What is to be served of a model whose aliases in the registry are these.
@@ -187,7 +198,7 @@ class Supervisor:
                 if wanted is None:
                     raise NotFoundError(f"alias {reference.alias} of {name} does not exist in the registry")
                 versions[wanted] = self._fetch(name, wanted, known=old.versions.get(wanted))
-            except (ServiceError, RegistryNotFoundError, ArtifactError) as error:
+            except (ServiceError, RegistryNotFoundError, ArtifactError, CacheError) as error:
                 number = before if before in old.versions else None
                 if number is not None:
                     versions[number] = old.versions[number]
@@ -224,7 +235,7 @@ class Supervisor:
             loaded = load_version(
                 name, entry, require_proof=self._config.require_proof, fixed_engine=self._config.engine
             )
-        except (ArtifactError, ModelError) as error:
+        except (ArtifactError, CacheError, ModelError) as error:
             seconds = refusal.seconds * 2 if refusal else REFUSED_SECONDS
             self._refused[name, number] = _Refusal(error, seconds, time.monotonic() + seconds)
             logger.error("version %s of %s is refused: %s", number, name, error)
@@ -249,6 +260,7 @@ class Supervisor:
                 f"; {entry.stale_reason}" if entry.stale_reason else "",
             )  # fmt: skip
         self._keep_as_last_good(snapshot)
+        self._cache.prune({v.digest for model in snapshot.models.values() for v in model.versions.values()})
 
     def _mark_stale(self, reason: str) -> None:
         with self._changing:
@@ -493,6 +505,8 @@ def _registry_errors() -> Iterator[None]:
         raise UnavailableError(f"the registry does not answer: {error}") from error
     except ArtifactError as error:
         raise CorruptModelError(str(error)) from error
+    except RegistryError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _short_digest(texts: tuple[str, ...]) -> str:

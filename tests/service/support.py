@@ -110,10 +110,11 @@ class Server:
 
     def __init__(self, *models, cache, env, **options):
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        command = [sys.executable, "-m", "service.cli", "serve", "--address=127.0.0.1:0", f"--cache={cache}", *flags]
+        command = [sys.executable, "-m", "service.cli", "serve", f"--cache={cache}", *flags]
         command += [f"--model={model}" for model in models]
         self.log = []
-        self.process = subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True)
+        env = {**os.environ, "UNROLL_ADDRESS": "127.0.0.1:0", **env}
+        self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
         self._line = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

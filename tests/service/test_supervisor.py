@@ -22,6 +22,8 @@ from tests.service.support import (
     running,
 )
 
+HALF = np.ones(1, np.float16)
+
 
 @pytest.fixture(scope="module")
 def served(registry, tmp_path_factory):
@@ -36,7 +38,7 @@ def served(registry, tmp_path_factory):
 
 
 def test_override_and_back(served, registry):
-    """An override serves when the call returns, on every connection, and is in MLflow; moving back undoes it exactly."""
+    """An override serves when the call returns, on every connection, and is in MLflow; moving back undoes it."""
     server, client = served
     before = client.predict(R3_INPUTS, model="reference")
     made = client.override_weights(
@@ -121,7 +123,7 @@ def test_keep_alias(served, registry):
         ({"expected_version": "", "expected_digest": "00"}, ConflictError, "expected_digest"),
         ({"changes": [WeightChange("none", 1)]}, InvalidArgumentError, "changes[0].weight"),
         ({"changes": [WeightChange("output/bias", [1, 2])]}, InvalidArgumentError, "changes[0].value.shape"),
-        ({"changes": [WeightChange("output/bias", np.float16([1]))]}, InvalidArgumentError, "changes[0].value.data_type"),
+        ({"changes": [WeightChange("output/bias", HALF)]}, InvalidArgumentError, "changes[0].value.data_type"),
         ({"changes": [WeightChange("output/bias", [np.nan])]}, InvalidArgumentError, "changes[0].value"),
         ({"alias": "none"}, NotFoundError, "version"),
         ({"model": "none"}, NotFoundError, "model"),
@@ -207,7 +209,7 @@ def test_follows_the_alias_under_load(served, registry):
     assert all(expected[version] == output for version, output in load.answers)
 
 
-def test_watch(served, registry):
+def test_watch(served):
     """A watcher hears at once what is served, and then of each change, why it came about."""
     _, client = served
     current = client.model("linear").default_version
@@ -225,7 +227,7 @@ def test_watch(served, registry):
 
 def test_corrupted_version_is_refused(served, registry):
     """A version whose file changed after it was registered is refused; the old one serves on, and says why."""
-    server, client = served
+    _, client = served
     current = client.model("reference").default_version
     number = registry.register("reference", "r3-3")
     model = registry.files("reference", number) / "data" / "model.keras"
@@ -356,15 +358,13 @@ def test_drain(registry, tmp_path):
     """On SIGTERM the calls that were accepted are answered, and the server ends with status 0."""
     registry.register("drain", "r3-1", "champion")
     with running("models:/drain@champion", cache=tmp_path, env=registry.env, workers=1) as (server, _):
-        stub_calls = []
         with Client(server.address) as client:
             steps = client.stream(iter([R3_INPUTS]))
             next(steps)
             stub = next(client._turn)[0]
             x = np.ones((2000, 60, 2), np.float32)
             tensor = pb.Tensor(shape=x.shape, raw=x.tobytes())
-            for _ in range(20):
-                stub_calls.append(stub.Predict.future(pb.PredictRequest(inputs=[tensor])))
+            stub_calls = [stub.Predict.future(pb.PredictRequest(inputs=[tensor])) for _ in range(20)]
             assert stub_calls[0].result(30).version == "1"
             server.process.terminate()
             answered = [call.result(30).version for call in stub_calls if call.exception(30) is None]

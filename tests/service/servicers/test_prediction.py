@@ -87,7 +87,7 @@ def test_state_in_and_out(client):
 # What-if.
 
 
-def test_what_if(client, versions):
+def test_what_if(client):
     """Changes count for their call only, and the answer says so."""
     before = client.predict(R3_INPUTS, model="reference")
     changed = client.predict(R3_INPUTS, model="reference", what_if=[WeightChange("output/bias", 0.5, "add")])
@@ -368,9 +368,11 @@ def test_stream_limits(versions):
         for steps in queues:
             steps.put(None)
     limits = Limits(stream_idle_seconds=60, stream_seconds=0.4)
-    with serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client):
-        with pytest.raises(TimeLimitError, match=r"lifetime of 0.4 s"):
-            list(client.stream(itertools.repeat(R3_INPUTS[:, :1])))
+    with (
+        serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client),
+        pytest.raises(TimeLimitError, match=r"lifetime of 0.4 s"),
+    ):
+        list(client.stream(itertools.repeat(R3_INPUTS[:, :1])))
 
 
 def test_many_streams_beside_unary_calls(versions):
