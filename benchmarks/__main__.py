@@ -1,11 +1,11 @@
-"""`python -m benchmarks [NAME …]`: runs the benchmarks named, or all."""
+"""`python -m benchmarks [NAME …]`: runs the benchmarks named, or all, one after the other."""
 
 import argparse
-import importlib
+import subprocess
+import sys
 
-from benchmarks.common import console
+from benchmarks.common import ROOT, console, environment, python
 
-# Each module has a `main` without arguments, and is imported only if it runs.
 BENCHMARKS = {
     "serving": "benchmarks.serving",
     "training": "benchmarks.training",
@@ -14,15 +14,19 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Runs them one after the other: they measure, so nothing else should."""
+    """Runs each as a process of its own, so that none finds what another imported or where it was put."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; default: all")
     names = parser.parse_args().names
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    failed = []
     for name in names or BENCHMARKS:
         console.rule(name)
-        importlib.import_module(BENCHMARKS[name]).main()
+        if subprocess.run(python("-m", BENCHMARKS[name]), env=environment(), cwd=ROOT, check=False).returncode:
+            failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from service.client import Client, to_tensor
 from service.pb import unroll_pb2 as pb
 
 IMPORTS = "import grpc, numpy, h5py"
-START_ROUNDS, LOAD_ROUNDS, LATENCY_ROUNDS = 5, 5, 20
+START_ROUNDS, LOAD_ROUNDS, LATENCY_ROUNDS = 5, 9, 20
 CALLS = 500  # of one connection, in each round
 CONNECTIONS, STREAMS = 16, 4  # for each worker
-LOAD_SECONDS = 4.0
+LOAD_SECONDS = 2.0
 WAIT_SECONDS = 60.0  # for a process to do what it is started for
 MEGABYTE = 1e6
 
