@@ -10,7 +10,7 @@ demo: .venv/installed  ## train, register, serve, predict, override, take back
 	$(BIN)/unroll demo
 
 test: .venv/installed  ## the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 serve: .venv/installed  ## train if there is no champion, then server and MLflow UI until Ctrl-C
 	$(BIN)/unroll up
@@ -28,8 +28,9 @@ lint: .venv/installed  ## formatting, lint, types, protos, and whether generated
 	diff -r -x __init__.py -x __pycache__ $(STALE)/service/pb service/pb
 lint: STALE := $(shell mktemp -d)
 
-generate: .venv/installed  ## service/pb from proto/
+generate: .venv/installed  ## service/pb from proto/, and docs/layers.md from the reader's tables
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. service/pb/unroll.proto
+	$(BIN)/python -c 'from service.model.supported import document; print(document(), end="")' > docs/layers.md
 
 lock: .venv/installed  ## constraints.txt from what is installed
 	$(BIN)/pip freeze --exclude-editable > constraints.txt

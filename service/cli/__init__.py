@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import demo, models, predict, serve, trace, weights
+from service.cli import check, demo, models, predict, serve, trace, weights
 from service.errors import ServiceError
 from training.cli import train
 
@@ -21,6 +21,7 @@ app.command()(trace.trace)
 app.add_typer(weights.app, name="weights")
 app.add_typer(models.app, name="models")
 app.command()(serve.health)
+app.command()(check.check)
 app.command()(serve.ui)
 app.command()(demo.demo)
 app.command()(demo.up)

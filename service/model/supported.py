@@ -41,6 +41,17 @@ def layers() -> tuple[SupportedLayer, ...]:
     )
 
 
+def document() -> str:
+    """docs/layers.md."""
+    return (
+        "# Layers and options that are read\n\n"
+        "Made by `make generate` from the tables that the reader itself uses. Options that concern training alone are\n"
+        "accepted, and left out here. Anything else is refused when the file is loaded, by layer, class and option.\n\n"
+        + markdown().strip()
+        + "\n"
+    )
+
+
 def markdown() -> str:
     """The list as tables, one for each family, and what else may stand in a config."""
     lines: list[str] = []

@@ -1,0 +1,46 @@
+"""`unroll check`: whether a `.keras` file can be served, and if not, why."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.common import Json, console, print_json, table
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A .keras file.", metavar="FILE.keras")],
+    json: Json = False,
+) -> None:
+    """Say whether a file can be served, with all reasons if not, and what a prediction costs; exits 0 only if it can."""
+    from service.model.check import check as examine
+
+    report = examine(file)
+    if json:
+        print_json(
+            {
+                "supported": report.supported,
+                "reasons": list(report.reasons),
+                "parameters": report.parameter_count,
+                "microseconds": report.microseconds,
+                "timesteps": report.timesteps,
+            }
+        )
+    elif report.network is None:
+        console.print(f"{file.name} cannot be served:", highlight=False)
+        for reason in report.reasons:
+            console.print(f"  {reason}", highlight=False, markup=False)
+    else:
+        layers = table("layer", "class", "parameters", title=f"{file.name} can be served")
+        for layer in report.network.layers:
+            layers.add_row(layer.name, layer.class_name, str(layer.parameter_count))
+        console.print(layers)
+        for note in report.network.notes:
+            console.print(note, highlight=False, markup=False)
+        console.print(
+            f"{report.parameter_count} parameters; one sequence of {report.timesteps} timesteps takes "
+            f"{report.microseconds:.0f} µs here",
+            highlight=False,
+        )
+    if not report.supported:
+        raise typer.Exit(1)

@@ -1,0 +1,77 @@
+"""The structure of the project: which package may import which, and what generated files say."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"tensorflow", "keras", "mlflow"}
+# Who may import what of ours; composition roots may import everything.
+RULES = {
+    "service/model": {"service.errors", "service.model"},
+    "registry": {"registry"},
+    "training": {"training", "registry", "service.model", "service.errors"},
+    "service": {"service", "registry"},
+}
+ROOTS = {"service/supervisor.py", "service/cli"}
+
+
+def imports(path):
+    """Names of the modules that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources():
+    for package in ("service", "registry", "training"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if not name.startswith("service/pb/"):
+                yield pytest.param(path, name, id=name)
+
+
+@pytest.mark.parametrize(("path", "name"), sources())
+def test_imports_point_one_way(path, name):
+    """Each package imports only what stands below it; Keras and MLflow are imported by one file each."""
+    if not any(name == root or name.startswith(f"{root}/") for root in ROOTS):
+        allowed = next(allowed for folder, allowed in RULES.items() if name.startswith(f"{folder}/"))
+        for module in imports(path):
+            if module.partition(".")[0] in {"service", "registry", "training"}:
+                assert any(module == a or module.startswith(f"{a}.") for a in allowed), f"{name} imports {module}"
+    heavy = {module.partition(".")[0] for module in imports(path)} & HEAVY
+    owner = {"training/network.py": {"keras", "tensorflow"}, "registry/store.py": {"mlflow"}}
+    assert heavy <= owner.get(name, set())
+
+
+@pytest.mark.parametrize("module", ["service.worker", "service.cli", "service.client", "registry.references"])
+def test_serving_path_is_light(module):
+    """What serves, and the command line, are imported without TensorFlow, Keras or MLflow."""
+    code = f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_layers_document_is_current():
+    """docs/layers.md is what `make generate` makes of the reader's tables."""
+    from service.model.supported import document
+
+    assert (ROOT / "docs" / "layers.md").read_text() == document()
+
+
+def test_first_lines():
+    """Every file of ours says its subject in its first line."""
+    for path in ROOT.glob("*/**/*.py"):
+        if path.relative_to(ROOT).parts[0] in {"service", "registry", "training", "tests", "benchmarks"}:
+            assert path.read_text().startswith('"""'), path
+
+
+def test_no_package_in_tests():
+    """Tests are no packages: a folder `tests/service` with an __init__.py would hide `service`."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
