@@ -9,9 +9,9 @@ import sys
 import urllib.request
 
 import pytest
-from tests.service.support import eventually
 
 from registry import artifact
+from tests.service.support import eventually
 
 
 @pytest.fixture(scope="session")

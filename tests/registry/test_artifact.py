@@ -247,6 +247,7 @@ def test_a_derived_version_is_the_base_with_another_network(version, tmp_path, p
     model, proof = tmp_path / "model", tmp_path / "proof"
     model.write_bytes(b"another network")
     proof.write_bytes(b"another proof")
+    (version / artifact.DOWNLOADED).write_text("what MLflow noted of the base")
     before = {path: path.read_bytes() for path in version.rglob("*") if path.is_file()}
 
     made = artifact.derive(version, tmp_path / "made", model, proof if proven else None)
