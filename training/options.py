@@ -35,6 +35,8 @@ class Options:
         for name, least in (("units", 1), ("dense_units", 0), ("epochs", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InvalidArgumentError(f"{name}: expected {least} or more, got {getattr(self, name)}", field=name)
+        if self.seed >= 2**32:
+            raise InvalidArgumentError(f"seed: expected less than 2^32, got {self.seed}", field="seed")
         if not 0 < self.learning_rate < float("inf"):
             raise InvalidArgumentError(
                 f"learning_rate: expected a positive number, got {self.learning_rate}", field="learning_rate"
