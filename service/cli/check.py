@@ -12,7 +12,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="A .keras file.", metavar="FILE.keras")],
     json: Json = False,
 ) -> None:
-    """Say whether a file can be served, with all reasons if not, and what a prediction costs; exits 0 only if it can."""
+    """Say whether a file can be served, or all reasons why not, and what a prediction costs; exits 0 only if it can."""
     from service.model.check import check as examine
 
     report = examine(file)
