@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
@@ -20,6 +19,10 @@ SIGNATURES = {
     b"\x80\x05": "a pickle",
 }
 ENCRYPTED = 0x1
+# The end of a zip: its record, the comment after it, and the record before it in zips of the 64-bit kind.
+END_SIGNATURE, END_SIZE, LOCATOR_SIGNATURE, LOCATOR_SIZE = b"PK\5\6", 22, b"PK\6\7", 20
+END_REACH = END_SIZE + (1 << 16) + LOCATOR_SIZE
+ENTRY_BYTES = 512  # of one entry of the list of members; Keras's take some 60
 
 
 @contextmanager
@@ -29,14 +32,45 @@ def open_model(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[zip
     Raises CorruptModelError, UnsupportedModelError or LimitExceededError; where a path cannot be opened,
     that stays an OSError.
     """
-    with Path(path).open("rb") as file:
-        status = os.fstat(file.fileno())
+    with open_regular(path, limits.file_bytes) as file, open_zip(file, limits) as archive:
+        yield archive
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str], limit: int) -> Iterator[BinaryIO]:
+    """A file, once it is known to be one (a pipe or device may never end), and no larger than a limit."""
+    # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise CorruptModelError("the model is not a regular file")
-        if status.st_size > limits.file_bytes:
-            raise too_large("the file", limits.file_bytes, status.st_size)
-        with open_zip(file, limits) as archive:
-            yield archive
+            raise CorruptModelError("it is not a regular file")
+        if status.st_size > limit:
+            raise too_large("the file", limit, status.st_size)
+        yield file
+
+
+def check_directory(file: BinaryIO, limits: ReadLimits) -> None:
+    """Bounds the zip's list of members before it is parsed: zipfile makes an object of each entry, however many.
+
+    Finds the end record as zipfile does. Raises LimitExceededError, CorruptModelError where there is none.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - END_REACH))
+    tail = file.read()
+    file.seek(0)
+    plain = tail[-END_SIZE:]
+    at = (
+        len(tail) - END_SIZE
+        if plain.startswith(END_SIGNATURE) and plain.endswith(b"\0\0")
+        else tail.rfind(END_SIGNATURE)
+    )
+    if at < 0 or len(tail) < at + END_SIZE:
+        raise CorruptModelError("it is not a zip file, or a damaged one")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
+    limit = limits.members * ENTRY_BYTES
+    if tail[at - LOCATOR_SIZE : at].startswith(LOCATOR_SIGNATURE) or length > limit:
+        raise too_large("the zip's list of members", limit, length)
 
 
 def read_config(archive: zipfile.ZipFile, limits: ReadLimits) -> Any:
@@ -51,11 +85,12 @@ def open_zip(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:
     for signature, what in SIGNATURES.items():
         if head.startswith(signature):
             raise UnsupportedModelError(f"this is {what}; expected a .keras file, a zip with {CONFIG} and {WEIGHTS}")
+    check_directory(file, limits)
     try:
         archive = zipfile.ZipFile(file)
         names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise CorruptModelError("the model is not a zip file, or a damaged one") from error
+        raise CorruptModelError("it is not a zip file, or a damaged one") from error
     if len(names) > limits.members:
         raise LimitExceededError(
             f"the zip has {len(names)} members, the limit is {limits.members}", limit=limits.members, actual=len(names)

@@ -4,17 +4,18 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy
 
-from service.errors import LimitExceededError, ProofError, ServiceError
+from service.errors import CorruptModelError, LimitExceededError, ProofError, ServiceError
+from service.model.container import check_directory, open_regular
 from service.model.limits import ReadLimits
-from service.model.network import Network
+from service.model.network import Network, Result
 from service.model.tensors import Array
 
 # The largest difference from Keras on a CPU over some hundred random networks (tests/strategies.py), every output of
@@ -24,6 +25,7 @@ MEASURED = {"float16": 2e-3, "float32": 5e-7, "float64": 2e-15}
 MARGIN = 4.0
 BOUNDS = {name: bound * MARGIN for name, bound in MEASURED.items()}
 
+Forward = Callable[[Mapping[str, Array]], Result]
 MadeBy = Literal["keras", "unroll"]
 GROUPS = ("inputs", "outputs", "states")
 
@@ -49,13 +51,10 @@ def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Pro
 
     Raises ProofError for a file that is not one; LimitExceededError for one that is too large.
     """
-    size = Path(path).stat().st_size
-    if size > limits.proof_bytes:
-        raise _too_large(size, limits)
     groups: dict[str, dict[str, Array]] = {group: {} for group in GROUPS}
     made_by = ""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, limits.proof_bytes) as file, _open(file, limits) as archive:
             left = limits.proof_bytes
             for info in archive.infolist():
                 array = _array(archive, info, left, limits)
@@ -67,6 +66,8 @@ def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Pro
                     groups[group][name] = array
                 else:
                     raise ProofError(f"the proof holds {info.filename[:80]!r}, which no proof does")
+    except CorruptModelError as error:
+        raise ProofError(f"the proof: {error.message}") from error
     except ServiceError:
         raise
     except (
@@ -85,15 +86,17 @@ def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Pro
     return Proof(groups["inputs"], groups["outputs"], groups["states"], cast("MadeBy", made_by))
 
 
-def replay(network: Network, proof: Proof) -> float:
+def replay(network: Network, proof: Proof, forward: Forward | None = None) -> float:
     """The largest error of a network over its proof, in units of what is allowed: at most 1.
+
+    `forward` is another way to compute the network than its own.
 
     Raises ProofError for a proof of another network, and for one that this network does not reproduce.
     """
     expected = {"output": proof.outputs, "state": proof.states}
     try:
         network.check(proof.inputs)
-        result = network.forward(proof.inputs)
+        result = (forward or network.forward)(proof.inputs)
     except ServiceError as error:
         raise ProofError(f"the proof is not one of this network: {error.message}") from error
     actual = {"output": result.outputs, "state": result.final_state}
@@ -136,6 +139,11 @@ def difference(actual: Array, expected: Array, bounds: Mapping[str, float] = BOU
 def network_outputs(network: Network) -> set[str]:
     """Names of the outputs."""
     return {spec.name for spec in network.outputs}
+
+
+def _open(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:
+    check_directory(file, limits)
+    return zipfile.ZipFile(file)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int, limits: ReadLimits) -> Array:

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.check import example
 from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network, Result
-from service.model.proof import Proof, difference
+from service.model.proof import Proof, difference, replay
 from service.model.tensors import Array
 
 MANY = 32  # the batch that stands for all above 1
@@ -121,7 +122,7 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
             engine = made[name]
             if engine is None:
                 continue
-            refused = prove(engine, network, inputs)
+            refused = prove(engine, network, inputs, proof)
             if refused:
                 timings.append(Timing(name, batch, float("nan"), refused))
             else:
@@ -153,13 +154,16 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
     return Choice(made[single], made[many], ())
 
 
-def prove(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> str:
+def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: Proof | None = None) -> str:
     """Why an engine may not serve a network at the batch size of some inputs; empty if it may.
 
-    It must give what NumPy gives (which reproduced the proof) within the bound, from zero and from the states so
-    reached; and where the network is streamable, the same bits for any pieces.
+    It must reproduce the proof; give what NumPy gives within the bound, from zero and from the states so reached; and
+    where the network is streamable, the same bits for any pieces.
     """
+    single = len(next(iter(inputs.values()))) == 1
     try:
+        if proof is not None:
+            replay(network, proof, partial(_one_by_one, engine) if single else engine.forward)
         first = engine.forward(inputs)
         for state in ({}, first.final_state):
             actual, expected = engine.forward(inputs, state), network.forward(inputs, state)
@@ -174,6 +178,16 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> str:
         return error.message
     except Exception as error:
         return f"failed: {type(error).__name__}"
+
+
+def _one_by_one(engine: Engine, inputs: Mapping[str, Array]) -> Result:
+    """The forward pass of a batch, each sequence by itself."""
+    batch = len(next(iter(inputs.values())))
+    results = [engine.forward({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(batch)]
+    return Result(
+        {name: np.concatenate([r.outputs[name] for r in results]) for name in results[0].outputs},
+        {name: np.concatenate([r.final_state[name] for r in results]) for name in results[0].final_state},
+    )
 
 
 def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array]:

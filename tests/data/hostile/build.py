@@ -199,6 +199,28 @@ def many_members(path: Path) -> None:
 
 
 @hostile
+def directory_endless(path: Path) -> None:
+    """A list of 300,000 members, all of which a reader of zips would hold in memory."""
+    write(path)
+    data = path.read_bytes()
+    start, end = data.index(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    entry = data[start : data.index(b"PK\x01\x02", start + 1)]
+    entries = entry * 300_000
+    record = bytearray(data[end:])
+    record[12:16] = struct.pack("<I", len(entries))
+    path.write_bytes(data[:start] + entries + bytes(record))
+
+
+@hostile
+def zip_of_64_bits(path: Path) -> None:
+    """A record of the 64-bit kind, which would replace the sizes just checked."""
+    write(path)
+    data = path.read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    path.write_bytes(data[:end] + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + data[end:])
+
+
+@hostile
 def zip_bomb_config(path: Path) -> None:
     write(path, b" " * (64 << 20), compress=zipfile.ZIP_DEFLATED)
 

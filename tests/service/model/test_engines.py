@@ -146,6 +146,11 @@ def test_the_proof_decides(tmp_path):
     proof = Proof(x, result.outputs, result.final_state, "unroll")
     assert engines.sample(net, proof, 1)["input"].tobytes() == x["input"][:1].tobytes()
     assert engines.sample(net, proof, 32)["input"].shape == (32, 5, 3)
+    reference = NumpyEngine(net)
+    for batch in (1, 32):
+        assert engines.prove(reference, net, engines.sample(net, proof, batch), proof) == ""
+    wrong = Proof(x, {name: value + 1 for name, value in result.outputs.items()}, {}, "unroll")
+    assert "differs from the proof" in engines.prove(reference, net, engines.sample(net, wrong, 1), wrong)
     choice = engines.select(net, proof)
     for batch in (1, 2):
         given = example(net, batch)

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from service.model import keras_file
+from service.errors import CorruptModelError, ProofError
+from service.model import keras_file, proof
 from tests.data.hostile import build
 
 DIRECTORY = Path(build.__file__).parent
 READ_ALL = """
 import json, resource, sys, time
 from service.errors import LimitExceededError, ModelError
-from service.model import keras_file
+from service.errors import CorruptModelError, ProofError
+from service.model import keras_file, proof
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 keras_file.read(sys.argv[1])
 modules = set(sys.modules)
@@ -82,3 +84,14 @@ def test_the_readme_has_a_line_for_each():
     """README.md names every file, and none that does not exist."""
     named = re.findall(r"^\| `(\w+)` \|", (DIRECTORY / "README.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(build.FILES)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    """A path that is no file is a typed error at once, not a wait for a writer; so it is for a proof."""
+    os.mkfifo(tmp_path / "pipe.keras")
+    with pytest.raises(CorruptModelError, match="not a regular file"):
+        keras_file.read(tmp_path / "pipe.keras")
+    with pytest.raises(ProofError, match="not a regular file"):
+        proof.load(tmp_path / "pipe.keras")
+    with pytest.raises(CorruptModelError, match="not a regular file"):
+        keras_file.read("/dev/zero")
