@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ import yaml
 from registry import artifact
 from registry.errors import (
     ArtifactRefusedError,
+    CacheError,
     RegistryConflictError,
     RegistryDeniedError,
     RegistryError,
@@ -149,6 +152,8 @@ class Store:
         if sum(files.values()) > LARGEST_VERSION:
             raise ArtifactRefusedError(f"the version has {sum(files.values())} bytes, the limit is {LARGEST_VERSION}")
         into.mkdir(parents=True)
+        if sum(files.values()) > shutil.disk_usage(into).free:
+            raise CacheError(f"the disk is full: {sum(files.values())} bytes are needed")
         with _errors(f"files of version {number} of {name} are missing in the registry"):
             repository.download_artifacts("", str(into))  # type: ignore[no-untyped-call]  # MLflow's types are partial
         return into
@@ -329,9 +334,6 @@ def build(
     outputs: Sequence[Spec],
 ) -> None:
     """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
-    import shutil
-    import zipfile
-
     from mlflow.models import Model, ModelSignature
     from mlflow.models.utils import _save_example
 
@@ -464,5 +466,5 @@ def _errors(not_found: str = "") -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of an error's text: what comes after is SQL, traces, and hints for others."""
-    return str(error).strip().partition("\n")[0][:300]
+    """An error's text in one line, without the SQL and the hints that some carry behind it."""
+    return " ".join(str(error).partition("\n[SQL")[0].split())[:600]
