@@ -8,7 +8,7 @@ from service.model.activations import ACTIVATIONS
 from service.model.layers import FAMILIES
 from service.model.layers.cells import CELLS
 from service.model.layers.operations import OPERATIONS
-from service.model.layers.options import ANY, REQUIRED, Option
+from service.model.layers.options import REQUIRED, Option
 from service.model.tensors import INPUT_DTYPES, POLICIES
 
 
@@ -23,7 +23,7 @@ class SupportedOption:
 
 @dataclass(frozen=True)
 class SupportedLayer:
-    """A layer, what it computes, and its options; those that concern training alone are accepted and left out."""
+    """A layer, what it computes, and its options; those without effect, or with one value only, are left out."""
 
     family: str
     name: str
@@ -77,7 +77,7 @@ def _options(rules: Mapping[str, Option]) -> tuple[SupportedOption, ...]:
     return tuple(
         SupportedOption(name, rule.text, "" if rule.default is REQUIRED else str(rule.default))
         for name, rule in rules.items()
-        if rule is not ANY
+        if rule.told
     )
 
 

@@ -19,7 +19,7 @@ from service.model.layers.cells import (
     Step,
 )
 from service.model.layers.config import COMMON, layer_policy, unwrap
-from service.model.layers.options import Option, choice, flag, parse, shown
+from service.model.layers.options import ANY, Option, choice, flag, parse, shown
 from service.model.numerics import time_major
 from service.model.tensors import Array, Policy, Tensor, Time
 
@@ -30,8 +30,8 @@ SEQUENCE_OPTIONS = {
     "stateful": flag(False),
     "unroll": flag(False),  # how Keras builds its graph; the sums are the same
     "zero_output_for_mask": flag(False),
-    "use_cudnn": choice("auto", True, False, default="auto"),
-    "implementation": choice(0, 1, 2, default=2),  # older files; Keras itself ignores all but recurrent_dropout
+    "use_cudnn": ANY,
+    "implementation": ANY,  # older files; Keras goes by recurrent_dropout
     "time_major": choice(False, default=False),  # older files
 }
 
@@ -120,7 +120,7 @@ class CellLayer(Recurrent):
     """A recurrent layer around one cell."""
 
     CELL: ClassVar[type[Cell]]
-    NOTE = "stateful=True is served statelessly: the state goes in and comes out with the call"
+    NOTE = "`stateful=True` is served statelessly"
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
         super().__init__(name, policy, options)
@@ -234,7 +234,7 @@ class RNN(CellLayer):
     """A cell, or a list of cells on top of each other, over the timesteps."""
 
     CLASS = "RNN"
-    NOTE = "over SimpleRNNCell, GRUCell, LSTMCell, or StackedRNNCells of these"
+    NOTE = "over `SimpleRNNCell`, `GRUCell`, `LSTMCell`, or `StackedRNNCells` of these"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         **SEQUENCE_OPTIONS,
         "cell": Option(lambda value: value, "a cell, or StackedRNNCells"),

@@ -67,7 +67,7 @@ class Bidirectional(Recurrent):
     """A recurrent layer over the timesteps from both ends, and the two outputs merged."""
 
     CLASS = "Bidirectional"
-    NOTE = "around SimpleRNN, GRU, LSTM, RNN"
+    NOTE = "around `SimpleRNN`, `GRU`, `LSTM`, `RNN`"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "layer": INNER,
         "backward_layer": Option(INNER.parse, INNER.text, None),

@@ -59,6 +59,8 @@ def test_the_list_names_every_layer_once():
     listed = supported.layers()
     assert [layer.name for layer in listed] == list(LAYERS)
     assert all(layer.summary for layer in listed)
+    told = {layer.name: [option.name for option in layer.options] for layer in listed}
+    assert told["Dense"] == ["units", "activation", "use_bias"]
     text = supported.markdown()
     for name in (*LAYERS, "mixed_float16", "hard_swish", "GRUCell", "LogicalOr"):
         assert f"`{name}`" in text
