@@ -8,7 +8,7 @@ import numpy as np
 
 from service.model.activations import ACTIVATIONS
 from service.model.layers.base import Built, Layer, Record, Weights
-from service.model.layers.options import MAX_EXTENT, Option, activation, choice, flag, optional, size, sizes
+from service.model.layers.options import MAX_STEPS, Option, activation, choice, flag, optional, size, sizes
 from service.model.layers.shape import DATA_FORMAT
 from service.model.numerics import prepare, product
 from service.model.tensors import Array, Shape, Tensor, Time
@@ -72,7 +72,7 @@ class Conv1D(Windows):
             raise self.unsupported("activation=glu is not supported here")
         if stride > 1 and dilation > 1:
             raise self.unsupported("strides and dilation_rate above 1 together are not supported")
-        if (width - 1) * dilation + 1 > MAX_EXTENT:
+        if (width - 1) * dilation + 1 > MAX_STEPS:
             raise self.unsupported("the window is too wide")
         pointwise = width == stride == 1 and not self.first
         time = x.time if pointwise or x.time is Time.LATEST else Time.WHOLE

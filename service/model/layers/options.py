@@ -9,9 +9,9 @@ from service.errors import UnsupportedModelError
 from service.model.activations import ACTIVATIONS
 
 REQUIRED = object()
-MAX_EXTENT = (
-    1 << 24
-)  # of anything that a config says once: units, filters, repeats; far above sense, far below overflow
+# Of anything that a config says once (units, filters, axes): far above sense, far below overflow.
+MAX_EXTENT = 1 << 24
+MAX_STEPS = 1 << 16  # that a layer may look at, add or repeat, whatever number of timesteps arrives
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ def flag(default: bool | object = REQUIRED) -> Option:
     return Option(_flag, "true or false", default)
 
 
-def size(default: int | object = REQUIRED) -> Option:
+def size(default: int | object = REQUIRED, high: int = MAX_EXTENT) -> Option:
     """An integer from 1."""
-    return Option(lambda value: _integer(value, 1, MAX_EXTENT), "an integer from 1", default)
+    return Option(lambda value: _integer(value, 1, high), "an integer from 1", default)
 
 
 def integer(low: int, high: int, default: int | object = REQUIRED) -> Option:
@@ -67,13 +67,13 @@ def optional(rule: Option) -> Option:
 
 
 def sizes(count: int, low: int = 1, default: Any = REQUIRED) -> Option:
-    """So many integers as a tuple; a single one counts for all."""
+    """So many numbers of timesteps as a tuple; a single one counts for all."""
 
     def parse(value: Any) -> tuple[int, ...]:
         values = value if isinstance(value, list) else [value] * count
         if len(values) != count:
             raise ValueError
-        return tuple(_integer(v, low, MAX_EXTENT) for v in values)
+        return tuple(_integer(v, low, MAX_STEPS) for v in values)
 
     return Option(parse, "an integer" if count == 1 else f"an integer or {count} of them", default)
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from service.model.layers.base import Built, Layer, Record
-from service.model.layers.options import MAX_EXTENT, Option, choice, size, sizes
+from service.model.layers.options import MAX_EXTENT, MAX_STEPS, Option, choice, size, sizes
 from service.model.tensors import Array, Shape, Tensor, Time
 
 DATA_FORMAT = choice("channels_last", "channels_first", None, default=None)  # none: channels_last
+MAX_REPEATS = 1 << 10  # of each timestep
 
 
 class Moving(Layer):
@@ -103,7 +104,7 @@ class RepeatVector(Moving):
     """(batch, n) → (batch, times, n)."""
 
     CLASS = "RepeatVector"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"n": size()}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"n": size(high=MAX_STEPS)}
 
     def moved_shape(self, x: Tensor) -> Shape:
         """One axis more."""
@@ -178,7 +179,7 @@ class UpSampling1D(Spaced):
     """Each timestep so many times."""
 
     CLASS = "UpSampling1D"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"size": size(2)}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"size": size(2, high=MAX_REPEATS)}
 
     def steps(self, extent: int) -> int:
         """More."""
