@@ -143,14 +143,15 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
     """
     made: dict[str, Engine] = {"numpy": NumpyEngine(network)}
     for name, batch in ((single, 1), (many, MANY)):
-        if name not in made:
-            engine = KINDS[name].make(network) if name in KINDS else None
-            if engine is None:
-                raise InvalidArgumentError(f"the engine {name} cannot compute this network", field="engine")
-            refused = prove(engine, network, sample(network, proof, batch))
-            if refused:
-                raise ProofError(f"the engine {name} {refused}")
-            made[name] = engine
+        if name == "numpy":
+            continue
+        engine = made.get(name) or (KINDS[name].make(network) if name in KINDS else None)
+        if engine is None:
+            raise InvalidArgumentError(f"the engine {name} cannot compute this network", field="engine")
+        refused = prove(engine, network, sample(network, proof, batch), proof)
+        if refused:
+            raise ProofError(f"the engine {name} {refused}")
+        made[name] = engine
     return Choice(made[single], made[many], ())
 
 

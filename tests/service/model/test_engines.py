@@ -159,6 +159,17 @@ def test_the_proof_decides(tmp_path):
         assert difference(choice.forward(given).outputs[name], net.forward(given).outputs[name]) <= 1
 
 
+def test_engines_chosen_elsewhere_are_put_together_by_name(tmp_path):
+    """The named engines compute, proven anew at both batch sizes; one that cannot compute the network is an error."""
+    net = network(tmp_path, *NETWORKS["gru"])
+    assert engines.assemble(net, None, "scalar", "onnxruntime").name == "scalar (batch 1), onnxruntime"
+    assert engines.assemble(net, None, "numpy", "numpy").name == "numpy"
+    for name in ("abacus", "onnxruntime"):
+        masked = network(tmp_path, layer("Masking", "m"), recurrent("LSTM", "a"))
+        with pytest.raises(InvalidArgumentError, match="cannot compute"):
+            engines.assemble(masked, None, "numpy", name)
+
+
 class Wrong:
     """An engine that is wrong in one way."""
 
