@@ -93,7 +93,8 @@ def timed(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> float:
 def machine() -> str:
     """What the figures were taken on."""
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    return f"{cores} cores, Python {sys.version.split()[0]}, load average at the start {load:.1f}"
+    busy = "; others use this machine, which blurs the figures" if load > 1 else ""
+    return f"{cores} cores, Python {sys.version.split()[0]}, load average at the start {load:.1f}{busy}"
 
 
 def middle(values: Iterable[Any]) -> float:

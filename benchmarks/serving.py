@@ -28,7 +28,7 @@ IMPORTS = "import grpc, numpy, h5py"
 START_ROUNDS, LOAD_ROUNDS, LATENCY_ROUNDS = 5, 9, 20
 CALLS = 500  # of one connection, in each round
 CONNECTIONS, STREAMS = 16, 4  # for each worker
-LOAD_SECONDS = 2.0
+LOAD_SECONDS = 2
 WAIT_SECONDS = 60.0  # for a process to do what it is started for
 MEGABYTE = 1e6
 
@@ -156,7 +156,7 @@ def _load(place: Place, unroll: Served, empty: Served, notes: list[str]) -> list
                 rates[server].append(done.per_second)
                 costs[server].append((server.cpu_seconds() - begin) / done.requests * 1000)
     notes.append(
-        f"load by h2load: {shape.connections} connections × {STREAMS} streams, {LOAD_SECONDS:g} s; no request failed"
+        f"load by h2load: {shape.connections} connections × {STREAMS} streams, {LOAD_SECONDS} s; no request failed"
         if has_h2load()
         else "h2load (Debian: nghttp2-client) is not installed: a Python process made the load, and is itself the limit"
     )
