@@ -159,7 +159,7 @@ class Supervisor:
         """
         assert self._store is not None
         for name in self._references:
-            epoch = self._epoch
+            before = self._epoch, self._fleet.snapshot.generation
             try:
                 entry = self._desired(name, dict(self._store.describe(name).aliases))
             except RegistryNotFoundError as error:
@@ -167,7 +167,7 @@ class Supervisor:
             if not entry.default_version and not self._config.wait:
                 raise NotFoundError(entry.stale_reason)
             with self._changing:
-                if epoch == self._epoch:
+                if before == (self._epoch, self._fleet.snapshot.generation):
                     self._confirm(entry)
         self._repair = False
 
@@ -341,7 +341,6 @@ class Supervisor:
                 artifact.ACTOR: arguments["actor"],
                 artifact.REASON: arguments["reason"],
             }
-            self._epoch += 1
             info = self._registry.derive(name, base, model, proof, tags)
             try:
                 new = self._fetch(name, info.number)
@@ -367,8 +366,10 @@ class Supervisor:
             default_version=version.number if alias == entry.default_alias else entry.default_version,
             stale_reason="",
         )
-        self._epoch += 1
-        self._declare(new, lambda: self._move_in_registry(entry.name, alias, version.number, expected))
+        try:
+            self._declare(new, lambda: self._move_in_registry(entry.name, alias, version.number, expected))
+        finally:
+            self._epoch += 1  # last: a look begun at any time before this may have seen the registry as it was
 
     def _move_in_registry(self, name: str, alias: str, number: str, expected: str) -> None:
         """Moves an alias in the registry. An answer that was lost is looked for: it may have been a yes."""
