@@ -13,6 +13,8 @@ from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.network import Array, Network, TensorSpec
 from service.pb import unroll_pb2 as pb
 
+ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
+SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
     pb.WEIGHT_OPERATION_SET: Operation.SET,
@@ -83,7 +85,9 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
 def finite(array: Array, field: str) -> Array:
     """The array itself, if it holds neither NaN nor infinity. Raises InvalidArgumentError naming the first index."""
     # One call for all elements; only where it is off is the place looked for. A sum of finite numbers may overflow.
-    if array.dtype.kind != "f" or math.isfinite(array.sum(dtype=np.float64)):
+    if array.dtype.kind != "f":
+        return array
+    if math.isfinite(sum(array.ravel().tolist()) if array.size <= SMALL else array.sum(dtype=np.float64)):
         return array
     bad = np.argwhere(~np.isfinite(array))
     if not len(bad):
@@ -117,6 +121,8 @@ def decode_inputs(
     states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
     network.check(arrays, states)
     for array in arrays.values():
+        if array.size <= min(limits.batch, limits.timesteps):
+            continue  # then no extent is larger either
         for extent, limit, what in zip(
             array.shape, (limits.batch, limits.timesteps), ("sequences", "timesteps"), strict=False
         ):
@@ -195,7 +201,7 @@ def encoding_of(asked: int, inputs: Sequence[pb.Tensor] = ()) -> int:
 
     Raises InvalidArgumentError for an encoding that does not exist.
     """
-    if asked not in pb.TensorEncoding.values():
+    if asked not in ENCODINGS:
         raise InvalidArgumentError(f"encoding: unknown encoding {asked}", field="encoding")
     if asked:
         return asked

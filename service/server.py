@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 
@@ -13,11 +13,12 @@ from google.protobuf.message import Message
 
 from service.access import Access
 from service.config import Limits, ServerConfig, Tls
-from service.errors import LimitExceededError, TimeLimitError
+from service.errors import LimitExceededError, TimeLimitError, UnavailableError
 from service.methods import Caller, Method, Pool
 from service.status import DETAILS_KEY, to_status
 
 WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
+STOPPING = "this server is stopping"
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
 
 
@@ -45,12 +46,34 @@ class GrpcCall:
         return _header(self._context, key)
 
 
-def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server:
+class Gate:
+    """Lets calls in until the server drains; what was let in is finished."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._pools: list[ThreadPoolExecutor] = []
+
+    def guard(self, pool: ThreadPoolExecutor) -> ThreadPoolExecutor:
+        """Counts a pool in, whose waiting calls are let in before the gate closes."""
+        self._pools.append(pool)
+        return pool
+
+    def close(self, seconds: float) -> None:
+        """Refuses calls that arrive from now on; those that wait for a thread already are served.
+
+        A pool starts its calls in order: when the mark has run, all that waited before it have started.
+        """
+        wait([pool.submit(lambda: None) for pool in self._pools], seconds)
+        self.closed = True
+
+
+def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | None = None) -> grpc.Server:
     """A server, not started and on no port, that answers the methods."""
     access, limits = Access(config), config.limits
+    gate = gate or Gate()
     places = threading.BoundedSemaphore(limits.streams)
     server = grpc.server(
-        ThreadPoolExecutor(config.unary_threads, "unary"),
+        gate.guard(ThreadPoolExecutor(config.unary_threads, "unary")),
         maximum_concurrent_rpcs=limits.concurrent_calls,
         options=[
             ("grpc.max_receive_message_length", limits.message_bytes),
@@ -59,7 +82,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server
         ],
     )
     pools = {
-        Pool.WAITING: ThreadPoolExecutor(WAITING_THREADS, "waiting"),
+        Pool.WAITING: gate.guard(ThreadPoolExecutor(WAITING_THREADS, "waiting")),
         Pool.STREAM: ThreadPoolExecutor(limits.streams + SPARE_STREAM_THREADS, "stream"),
     }
     services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
@@ -67,9 +90,9 @@ def build_server(methods: Iterable[Method], config: ServerConfig) -> grpc.Server
         _, service, name = method.path.split("/")
         behavior: Callable[..., Any]
         if method.request_streams or method.response_streams:
-            behavior = _stream(method, access, places, limits)
+            behavior = _stream(method, access, gate, places, limits)
         else:
-            behavior = _unary(method, access)
+            behavior = _unary(method, access, gate)
         if method.pool in pools:
             setattr(behavior, "experimental_thread_pool", pools[method.pool])  # noqa: B010  # where grpcio looks for it
         make = _MAKERS[method.request_streams, method.response_streams]
@@ -104,11 +127,13 @@ _MAKERS = {
 }
 
 
-def _unary(method: Method, access: Access) -> Callable[[Message, grpc.ServicerContext], Message]:
+def _unary(method: Method, access: Access, gate: Gate) -> Callable[[Message, grpc.ServicerContext], Message]:
     handler, role = method.handler, method.role
 
     def behavior(request: Message, context: grpc.ServicerContext) -> Message:
         try:
+            if gate.closed:
+                raise UnavailableError(STOPPING)
             caller = _caller(access, context)
             access.check(caller, role)
             return handler(request, GrpcCall(context, caller))  # type: ignore[no-any-return]  # a row's handler gives its response type
@@ -120,13 +145,15 @@ def _unary(method: Method, access: Access) -> Callable[[Message, grpc.ServicerCo
 
 
 def _stream(
-    method: Method, access: Access, places: threading.BoundedSemaphore, limits: Limits
+    method: Method, access: Access, gate: Gate, places: threading.BoundedSemaphore, limits: Limits
 ) -> Callable[..., Iterator[Message]]:
     handler, role = method.handler, method.role
 
     def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:
         placed = places.acquire(blocking=False)
         try:
+            if gate.closed:
+                raise UnavailableError(STOPPING)
             if not placed:
                 raise LimitExceededError(
                     f"as many streams are open in this worker as may be; the limit is {limits.streams}",

@@ -18,12 +18,13 @@ from service.host import Host, LoadedVersion
 from service.link import HELLO, Link, error_to_dict
 from service.methods import Method
 from service.reflection import reflection_methods
-from service.server import bind, build_server
+from service.server import Gate, bind, build_server
 from service.servicers.models import ModelServicer
 from service.servicers.prediction import PredictionServicer
 from service.servicers.weights import WeightServicer
 from service.snapshot import Snapshot
 
+REFUSING_SECONDS = 0.25  # in which late calls are refused before gRPC is stopped
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
 
@@ -93,7 +94,8 @@ class Worker:
         self._services = sorted({method.path.split("/")[1] for method in methods})
         methods += reflection_methods([*self._services, health.SERVICE_NAME])
         self._health = health.HealthServicer()  # its streams hold no thread: it answers them from `set`
-        self._server = build_server(methods, config)
+        self._gate = Gate()
+        self._server = build_server(methods, config, self._gate)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._serving = False
 
@@ -110,8 +112,14 @@ class Worker:
             self._follow(kind, fields, body)
 
     def drain(self, seconds: float) -> None:
-        """Says NOT_SERVING, lets calls in progress finish, then stops."""
+        """Says NOT_SERVING, refuses what arrives from now on, lets what arrived before finish, then stops.
+
+        gRPC cancels calls that it has received but not handed over when it is stopped. So late calls are refused by
+        us for a moment, with a status that clients retry, and only then is it stopped.
+        """
         self._health.enter_graceful_shutdown()
+        self._gate.close(seconds)
+        time.sleep(min(REFUSING_SECONDS, seconds))
         self._server.stop(seconds).wait(seconds + 1.0)
 
     def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:

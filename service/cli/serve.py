@@ -1,5 +1,6 @@
 """`unroll serve` and what goes with it: `unroll health`, `unroll ui`."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -109,6 +110,9 @@ def serve(
     )
     logs.configure("supervisor")
     Supervisor(config).run()
+    # A thread that waits for the registry may hold locks (h5py's) which the interpreter would wait for at its end.
+    logging.shutdown()
+    os._exit(0)
 
 
 def health(
