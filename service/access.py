@@ -31,12 +31,18 @@ class Access:
         self.certificates = config.tls is not None and config.tls.client_authority is not None
         trusting = not self._tokens and not self.certificates and is_loopback(config.address)
         self._anonymous = LOCAL if trusting else ANONYMOUS
+        # Where nobody can show anything, every call has the same caller, and its headers need not be read.
+        self.everybody = None if self._tokens or self.certificates else self._anonymous
 
     def caller(self, authorization: str, certificate_name: str) -> Caller:
         """The caller behind an `authorization` header and a verified client certificate; either may be empty.
 
+        A server without tokens and certificates looks at neither.
+
         Raises UnauthenticatedError for a header that is no known token, or none where one is needed.
         """
+        if self.everybody is not None:
+            return self.everybody
         if certificate_name:
             return Caller(certificate_name, Role.OPERATOR)
         if not authorization:

@@ -223,6 +223,8 @@ def _too_old(limits: Limits) -> TimeLimitError:
 
 
 def _caller(access: Access, context: grpc.ServicerContext) -> Caller:
+    if access.everybody is not None:
+        return access.everybody
     names = list(context.peer_identities() or ()) if access.certificates else []
     certificate = names[0].decode(errors="replace") if names else ""
     return access.caller(_header(context, "authorization"), certificate)

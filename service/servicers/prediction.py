@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from service.changes import apply
-from service.codec import decode_changes, decode_inputs, encode_named, encoding_of
+from service.codec import add_all, decode_changes, decode_inputs, encoding_of
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.host import Host, LoadedVersion
@@ -37,13 +37,11 @@ class PredictionServicer:
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         result = (version.engine if network is version.network else network).forward(inputs, state)
-        return pb.PredictResponse(
-            model=version.model,
-            version=version.entry.number,
-            outputs=encode_named(result.outputs, encoding),
-            final_state=encode_named(result.final_state, encoding) if request.return_state else (),
-            what_if=bool(request.what_if),
-        )
+        response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        add_all(response.outputs, result.outputs, encoding)
+        if request.return_state:
+            add_all(response.final_state, result.final_state, encoding)
+        return response
 
     def predict_stream(
         self, requests: Iterator[pb.PredictStreamRequest], _call: Call
@@ -86,15 +84,17 @@ class PredictionServicer:
             encoding = encoding or encoding_of(options.encoding, request.inputs)
             result = (version.engine if network is version.network else network).forward(inputs, state)
             state = result.final_state
-            yield pb.PredictStreamResponse(
+            response = pb.PredictStreamResponse(
                 model=version.model,
                 version=version.entry.number,
-                outputs=encode_named(result.outputs, encoding),
-                final_state=encode_named(state, encoding) if options.return_state else (),
                 what_if=bool(options.what_if),
                 timesteps=timesteps,
                 version_changed=changed,
             )
+            add_all(response.outputs, result.outputs, encoding)
+            if options.return_state:
+                add_all(response.final_state, state, encoding)
+            yield response
 
     def trace(self, request: pb.TraceRequest, _call: Call) -> pb.TraceResponse:
         """Trace: one batch through one network, with everything seen on the way."""
@@ -107,18 +107,12 @@ class PredictionServicer:
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         trace = network.trace(inputs, state, layers=set(request.layers) or None)
-        return pb.TraceResponse(
-            model=version.model,
-            version=version.entry.number,
-            layers=[
-                pb.LayerTrace(
-                    layer=layer.layer, class_name=layer.class_name, tensors=encode_named(layer.tensors, encoding)
-                )
-                for layer in trace.layers
-            ],
-            outputs=encode_named(trace.outputs, encoding),
-            what_if=bool(request.what_if),
-        )
+        response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        for layer in trace.layers:
+            shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
+            add_all(shown.tensors, layer.tensors, encoding)
+        add_all(response.outputs, trace.outputs, encoding)
+        return response
 
     def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:
         return apply(network, decode_changes(changes, network, field, self._limits)) if changes else network

@@ -24,6 +24,7 @@ from service.model.network import Network, Result
 from service.model.tensors import Array
 
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
+MAX_WRITTEN_OUT = 512  # weights of a product that is written out as an expression
 Row = Sequence[float]
 Step = Callable[[Row, tuple[Row, ...]], tuple[Row, ...]]  # features, states -> states; the first is the output
 Point = Callable[[Row], Row]
@@ -158,18 +159,17 @@ def _recurrence(layer: CellLayer, weights: Mapping[str, Array]) -> _Recurrence |
 
 
 def _dense(weights: Mapping[str, Array], function: Point) -> Point:
-    columns = _columns(weights.get("bias"), weights["kernel"])
-    return lambda row: function([sum(map(mul, column, row), bias) for bias, column in columns])
+    affine = _affine(weights.get("bias"), weights["kernel"])
+    return lambda row: function(affine(row))
 
 
 def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     """H = f(x·W + b + h·U), as one product of (x, h) with W above U."""
     function = ACTIVATIONS[options["activation"]]
-    columns = _columns(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
+    affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 
     def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
-        seen = (*x, *states[0])
-        return ([function(sum(map(mul, column, seen), bias)) for bias, column in columns],)
+        return ([function(total) for total in affine((*x, *states[0]))],)
 
     return step
 
@@ -177,11 +177,10 @@ def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
 def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     function, gate = ACTIVATIONS[options["activation"]], ACTIVATIONS[options["recurrent_activation"]]
     units = options["units"]
-    columns = _columns(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
+    affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 
     def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
-        seen = (*x, *states[0])
-        sums = [sum(map(mul, column, seen), bias) for bias, column in columns]
+        sums = affine((*x, *states[0]))
         i, f = map(gate, sums[:units]), map(gate, sums[units : 2 * units])
         candidates, o = map(function, sums[2 * units : 3 * units]), map(gate, sums[3 * units :])
         c = [f1 * c1 + i1 * g1 for f1, c1, i1, g1 in zip(f, states[1], i, candidates, strict=True)]
@@ -197,21 +196,19 @@ def _gru(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     bias = weights.get("bias", np.zeros(3 * units))
     outer, inner = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros(3 * units))
     both = 2 * units
-    gates = _columns((outer + inner)[:both], kernel[:, :both], recurrent[:, :both])
-    candidates = _columns(outer[both:], kernel[:, both:])
-    recurrences = _columns(inner[both:], recurrent[:, both:])
+    gates = _affine((outer + inner)[:both], kernel[:, :both], recurrent[:, :both])
+    candidates = _affine(outer[both:], kernel[:, both:])
+    recurrences = _affine(inner[both:] if after else None, recurrent[:, both:])
 
     def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
         (h,) = states
-        seen = (*x, *h)
-        zr = [gate(sum(map(mul, column, seen), bias)) for bias, column in gates]
+        zr = [gate(total) for total in gates((*x, *h))]
         z, r = zr[:units], zr[units:]
         if after:
-            back = [r1 * sum(map(mul, column, h), bias) for r1, (bias, column) in zip(r, recurrences, strict=True)]
+            back: Row = [r1 * total for r1, total in zip(r, recurrences(h), strict=True)]
         else:
-            reset = [r1 * h1 for r1, h1 in zip(r, h, strict=True)]
-            back = [sum(map(mul, column, reset)) for _, column in recurrences]
-        new = [function(sum(map(mul, column, x), bias) + b) for b, (bias, column) in zip(back, candidates, strict=True)]
+            back = recurrences([r1 * h1 for r1, h1 in zip(r, h, strict=True)])
+        new = [function(total + b) for b, total in zip(back, candidates(x), strict=True)]
         return ([z1 * h1 + (1.0 - z1) * n1 for z1, h1, n1 in zip(z, h, new, strict=True)],)
 
     return step
@@ -224,8 +221,21 @@ MAKERS: dict[type, Callable[[Mapping[str, Any], Mapping[str, Array]], Step]] = {
 }
 
 
-def _columns(bias: Array | None, *matrices: Array) -> list[tuple[float, tuple[float, ...]]]:
-    """For each column of some matrices above each other: its bias, and its numbers."""
+def _affine(bias: Array | None, *matrices: Array) -> Point:
+    """x·W + b for a row x, with W the matrices above each other, summed in the order of the columns.
+
+    For few weights the sums are written out as one Python expression, three times quicker than a loop over them. The
+    text that is compiled holds names made here and finite floats as `repr` writes them, nothing else.
+    """
     stacked = np.concatenate(matrices)
     biases = [0.0] * stacked.shape[1] if bias is None else bias.tolist()
-    return [(b, tuple(column)) for b, column in zip(biases, stacked.T.tolist(), strict=True)]
+    columns = [(float(b), tuple(map(float, column))) for b, column in zip(biases, stacked.T.tolist(), strict=True)]
+    if stacked.size > MAX_WRITTEN_OUT or not np.isfinite(stacked).all() or not np.isfinite(biases).all():
+        return lambda row: [sum(map(mul, column, row), b) for b, column in columns]
+    names = [f"x{i}" for i in range(len(stacked))]
+    sums = [
+        " + ".join([repr(b), *(f"{x} * {w!r}" for x, w in zip(names, column, strict=True))]) for b, column in columns
+    ]
+    scope: dict[str, Point] = {}
+    exec(f"def affine(row):\n {', '.join(names)}, = row\n return [{', '.join(sums)}]", {}, scope)  # noqa: S102  # see above
+    return scope["affine"]
