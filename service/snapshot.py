@@ -35,6 +35,8 @@ class ModelEntry:
     versions: Mapping[str, VersionEntry] = field(default_factory=dict)  # number → entry
     stale_reason: str = ""  # why this may differ from what the registry says
     confirmed: float = 0.0  # seconds since the epoch; 0: never
+    moved_by: str = ""  # who last moved an alias through this server
+    moved_because: str = ""
 
 
 @dataclass(frozen=True)

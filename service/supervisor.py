@@ -207,8 +207,11 @@ class Supervisor:
             if reference.alias and number is not None:
                 aliases[reference.alias] = number
             numbers.append(number or "")
+        moved = numbers[0] != old.default_version  # and not through this server
         return replace(
             old,
+            moved_by="" if moved else old.moved_by,
+            moved_because="" if moved else old.moved_because,
             default_version=numbers[0],
             aliases=aliases,
             versions=versions,
@@ -316,7 +319,7 @@ class Supervisor:
         with self._changing, _registry_errors():
             entry = self._served(name)
             version = self._fetch(name, number, known=entry.versions.get(number))
-            self._switch(entry, alias, version, arguments["expected"])
+            self._switch(entry, alias, version, arguments)
             note = f"from version {arguments['expected']} by {arguments['actor'] or 'somebody'}: {arguments['reason']}"
             self._registry.set_tags(name, number, {f"{artifact.MOVED}.{alias}": note})
         return {}, b""
@@ -345,14 +348,17 @@ class Supervisor:
             try:
                 new = self._fetch(name, info.number)
                 if alias:
-                    self._switch(entry, alias, new, base)
+                    self._switch(entry, alias, new, {**arguments, "expected": base})
             except BaseException:
                 self._registry.delete_version(name, info.number)
                 raise
         return {"number": info.number, "digest": new.digest}, b""
 
-    def _switch(self, entry: ModelEntry, alias: str, version: VersionEntry, expected: str) -> None:
-        """Points an alias at a version, in the registry and in all workers, or in neither; the lock is held."""
+    def _switch(self, entry: ModelEntry, alias: str, version: VersionEntry, asked: dict[str, Any]) -> None:
+        """Points an alias at a version, in the registry and in all workers, or in neither; the lock is held.
+
+        `asked` says which version the alias is expected at, who asks, and why.
+        """
         followed = {r.alias for r in self._references[entry.name] if r.alias}
         aliases = {**entry.aliases, alias: version.number}
         meant = {aliases.get(r.alias, "") if r.alias else r.version for r in self._references[entry.name]}
@@ -365,9 +371,11 @@ class Supervisor:
             versions=versions,
             default_version=version.number if alias == entry.default_alias else entry.default_version,
             stale_reason="",
+            moved_by=asked["actor"],
+            moved_because=asked["reason"],
         )
         try:
-            self._declare(new, lambda: self._move_in_registry(entry.name, alias, version.number, expected))
+            self._declare(new, lambda: self._move_in_registry(entry.name, alias, version.number, asked["expected"]))
         finally:
             self._epoch += 1  # last: a look begun at any time before this may have seen the registry as it was
 

@@ -422,14 +422,18 @@ class WatchModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class WatchModelResponse(_message.Message):
-    __slots__ = ("change", "model", "previous_version")
+    __slots__ = ("change", "model", "previous_version", "actor", "reason")
     CHANGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     change: ModelChange
     model: Model
     previous_version: str
-    def __init__(self, change: _Optional[_Union[ModelChange, str]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., previous_version: _Optional[str] = ...) -> None: ...
+    actor: str
+    reason: str
+    def __init__(self, change: _Optional[_Union[ModelChange, str]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., previous_version: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "references", "default_version", "default_alias", "aliases", "versions", "stale_reason", "confirmed_time")

@@ -102,10 +102,17 @@ class ModelServicer:
             now = snapshot.model(before.entry.name)
             if now.entry == before.entry:
                 continue
-            yield pb.WatchModelResponse(
-                change=_change(before, now), model=self._encode(now), previous_version=before.entry.default_version
-            )
+            yield self._changed(before, now)
             before = now
+
+    def _changed(self, before: LoadedModel, now: LoadedModel) -> pb.WatchModelResponse:
+        response = pb.WatchModelResponse(change=_change(before, now), model=self._encode(now))
+        if before.entry.default_version != now.entry.default_version:
+            made = now.versions.get(now.entry.default_version)
+            response.previous_version = before.entry.default_version
+            response.actor = now.entry.moved_by or (made.entry.actor if made else "")
+            response.reason = now.entry.moved_because or (made.entry.reason if made else "")
+        return response
 
     def _encode(self, model: LoadedModel) -> pb.Model:
         return encode_model(model, self._host.confirmed.get(model.entry.name, 0.0))

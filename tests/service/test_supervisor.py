@@ -216,12 +216,15 @@ def test_watch(served):
     watch = client.watch("linear")
     first = next(watch)
     assert (first.change, first.model.default_version) == (pb.MODEL_CHANGE_INITIAL, current)
-    made = client.override_weights({"rnn/bias": [1, 1, 1]}, model="linear", expected_version=current, reason="r")
+    made = client.override_weights(
+        {"rnn/bias": [1, 1, 1]}, model="linear", expected_version=current, reason="r", actor="ann"
+    )
     seen = next(watch)
     assert (seen.change, seen.model.default_version) == (pb.MODEL_CHANGE_OVERRIDDEN, made.version)
-    assert seen.previous_version == current
-    client.move_alias(current, model="linear", expected_version=made.version)
-    assert next(watch).change == pb.MODEL_CHANGE_MOVED_BACK
+    assert (seen.previous_version, seen.actor, seen.reason) == (current, "ann", "r")
+    client.move_alias(current, model="linear", expected_version=made.version, actor="bob", reason="undo")
+    seen = next(watch)
+    assert (seen.change, seen.actor, seen.reason) == (pb.MODEL_CHANGE_MOVED_BACK, "bob", "undo")
     watch.close()
 
 
