@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,11 @@ def test_blocks_run(tmp_path):
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) > 6
     script = ["set -eu", "trap 'kill $(jobs -p) && wait' EXIT"]
+    with socket.socket() as probe:  # another port than the README's, which something else may have
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
     for i, (language, text) in enumerate(blocks):
+        text = text.replace("127.0.0.1:50051", address)
         if language == "python":
             (tmp_path / f"block{i}.py").write_text(text)
             text = f"python block{i}.py"
@@ -25,6 +30,7 @@ def test_blocks_run(tmp_path):
     env = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "UNROLL_ADDRESS": address,
         "UNROLL_CACHE": str(tmp_path / "cache"),
         "COLUMNS": "100",
     }
