@@ -102,7 +102,7 @@ class Supervisor:
         try:
             if self._config.webhook_address:
                 webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self.look_now)
-            self._fleet.start(self._last_good())
+            self._fleet.start(self._with_all_models(self._last_good()))
             # In a thread of its own: a registry that hangs must not keep a signal waiting.
             threading.Thread(target=self._follow, name="follow", daemon=True).start()
             self._stopping.wait()
@@ -408,6 +408,15 @@ class Supervisor:
         return self._store
 
     # The last good snapshot.
+
+    def _with_all_models(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with an entry, empty at first, for every model that was asked for.
+
+        So health stays NOT_SERVING until all of them answer, and a request for one that is not loaded yet is told so.
+        """
+        return replace(
+            snapshot, models={name: snapshot.models.get(name, self._entry(name)) for name in self._references}
+        )
 
     def _last_good(self) -> Snapshot:
         """What was served last for the same references, as far as the cache still holds it intact."""
