@@ -27,6 +27,13 @@ RootCertificates = Annotated[
 ]
 Model = Annotated[str, typer.Option(help="Model; may be left out where the server has one.", metavar="NAME")]
 Version = Annotated[str, typer.Option(help="Version number, alias, or @ALIAS; default: what the server serves.")]
+Inputs = Annotated[
+    str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
+]
+WhatIf = Annotated[
+    list[str] | None,
+    typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"

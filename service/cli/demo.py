@@ -19,7 +19,6 @@ MODEL = "reference"
 REFERENCE = f"models:/{MODEL}@champion"
 SEQUENCES = "[[[1,2],[2,3],[3,4]], [[5,6],[6,7],[7,8]], [[9,10],[10,11],[11,12]]]"
 TARGETS = (10, 20, 30)
-START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 
 
@@ -105,11 +104,9 @@ def _start_server(address: str) -> tuple["subprocess.Popen[str]", str]:
     arguments = ("serve", "--model", REFERENCE, "--address", address)
     console.print(f"\n[bold]$ unroll {shlex.join(arguments)} &", highlight=False)
     server = subprocess.Popen(_command(*arguments), stderr=subprocess.PIPE, text=True)  # noqa: S603  # our own command
-    lines: list[str] = []
     assert server.stderr is not None
     for line in server.stderr:
         sys.stderr.write(line)
-        lines.append(line)
         if found := re.search(r"serving \S+ version \d+ on (\S+)", line):
             _forward(server)
             return server, found[1].rstrip(";")

@@ -7,11 +7,13 @@ import typer
 from service.cli.common import (
     DEFAULT_ADDRESS,
     Address,
+    Inputs,
     Json,
     Model,
     RootCertificates,
     Token,
     Version,
+    WhatIf,
     array_text,
     connect,
     console,
@@ -22,15 +24,10 @@ from service.cli.literals import parse_array, parse_change
 
 
 def predict(
-    inputs: Annotated[
-        str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
-    ],
+    inputs: Inputs,
     model: Model = "",
     version: Version = "",
-    what_if: Annotated[
-        list[str] | None,
-        typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
-    ] = None,
+    what_if: WhatIf = None,
     return_state: Annotated[bool, typer.Option("--state", help="Show the states after the last timestep.")] = False,
     json: Json = False,
     address: Address = DEFAULT_ADDRESS,

@@ -7,11 +7,13 @@ import typer
 from service.cli.common import (
     DEFAULT_ADDRESS,
     Address,
+    Inputs,
     Json,
     Model,
     RootCertificates,
     Token,
     Version,
+    WhatIf,
     array_text,
     connect,
     console,
@@ -24,15 +26,10 @@ from service.errors import InvalidArgumentError
 
 
 def trace(
-    inputs: Annotated[
-        str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
-    ],
+    inputs: Inputs,
     layer: Annotated[list[str] | None, typer.Option(help="Layer to show; repeat for more; default: all.")] = None,
     sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the batch to show.")] = 0,
-    what_if: Annotated[
-        list[str] | None,
-        typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
-    ] = None,
+    what_if: WhatIf = None,
     plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the states.", metavar="FILE")] = "",
     model: Model = "",
     version: Version = "",
