@@ -1,15 +1,20 @@
 """PredictionService: predictions, streams of them, and what happens inside."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from service.changes import apply
 from service.codec import add_all, decode_changes, decode_inputs, encoding_of
 from service.config import Limits
+from service.datatypes import DATA_TYPES
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.host import Host, LoadedVersion
 from service.methods import Call, Method, Pool, Row, methods_of
 from service.model.network import Array, Network
 from service.pb import unroll_pb2 as pb
+
+SHORT_WAY_ELEMENTS = 1_024  # above, numbers in Python cost more than they save
+SHORT_WAY_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
 
 
 class PredictionServicer:
@@ -18,6 +23,7 @@ class PredictionServicer:
     def __init__(self, host: Host, limits: Limits) -> None:
         self._host = host
         self._limits = limits
+        self._short_bytes = 4 * min(SHORT_WAY_ELEMENTS, limits.timesteps, limits.elements)
 
     def methods(self) -> list[Method]:
         """The table of this service."""
@@ -33,6 +39,35 @@ class PredictionServicer:
     def predict(self, request: pb.PredictRequest, _call: Call) -> pb.PredictResponse:
         """Predict: one batch through one network."""
         version = self._host.resolve(request.model, request.version)
+        return self._short_way(request, version) or self._long_way(request, version)
+
+    def _short_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse | None:
+        """The answer to the plainest request, one small sequence in `raw`; None if this is another, or a wrong one.
+
+        NumPy and the messages' general form cost three times what such a network takes to compute.
+        """
+        if request.initial_state or request.what_if or request.return_state or len(request.inputs) != 1:
+            return None
+        tensor, (spec, *others) = request.inputs[0], version.network.inputs
+        shape, raw = tuple(tensor.shape), tensor.raw
+        if (
+            others
+            or request.encoding not in SHORT_WAY_ENCODINGS
+            or tensor.name not in ("", spec.name)
+            or tensor.data_type not in (0, DATA_TYPES[spec.dtype])
+            or tensor.values
+            or len(raw) > self._short_bytes
+        ):
+            return None
+        found = version.engine.forward_raw(raw, shape)
+        if found is None:
+            return None
+        response = pb.PredictResponse()
+        response.CopyFrom(_answer(version.model, version.entry.number, version.network.outputs[0].name, found[0]))
+        response.outputs[0].raw = found[1]
+        return response
+
+    def _long_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse:
         network = self._what_if(version.network, request.what_if, "what_if")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
@@ -134,6 +169,13 @@ class PredictionServicer:
                 f"the reference moved to version {now.entry.number}, whose inputs or states have other shapes"
             )
         return network
+
+
+@lru_cache(1024)
+def _answer(model: str, version: str, output: str, shape: tuple[int, ...]) -> pb.PredictResponse:
+    """An answer that lacks nothing but its numbers. To copy it takes a quarter of the time of making it."""
+    tensor = pb.Tensor(name=output, data_type=pb.DATA_TYPE_FLOAT32, shape=shape)
+    return pb.PredictResponse(model=model, version=version, outputs=[tensor])
 
 
 def _chain(

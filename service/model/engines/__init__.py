@@ -80,6 +80,10 @@ class Choice:
         batch = len(next(iter(inputs.values())))
         return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
 
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> tuple[tuple[int, ...], bytes] | None:
+        """The shortest way, for one sequence from states of zero: `ScalarEngine.forward_raw`, where that serves."""
+        return self.single.forward_raw(raw, shape) if isinstance(self.single, scalar.ScalarEngine) else None
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -10,9 +10,10 @@ Dense, and what does nothing to a prediction; float32, no masks, batch 1.
 
 import math
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from operator import mul
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from service.model.tensors import Array
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
 MAX_WRITTEN_OUT = 512  # weights of a product that is written out as an expression
 Row = Sequence[float]
-Step = Callable[[Row, tuple[Row, ...]], tuple[Row, ...]]  # features, states -> states; the first is the output
+Step = Callable[[Row, Row], Row]  # features, states -> states, one after the other; the first is the output
 Point = Callable[[Row], Row]
 
 
@@ -63,28 +64,59 @@ class ScalarEngine:
     def __init__(self, network: Network, stages: Sequence["_Recurrence | _Pointwise"]) -> None:
         self._stages = stages
         self._input = network.inputs[0].name
+        self._extents = network.inputs[0].shape[1:]
         self._output = network.outputs[0].name
+        self._sequence = all(stage.every for stage in stages)
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward` on a batch of 1, within the bound of the proof."""
-        rows: list[Row] = inputs[self._input][0].tolist()
         final: dict[str, Array] = {}
-        sequence = True
+        found = np.array(self._run(inputs[self._input][0].tolist(), initial_state, final), np.float32)
+        return Result({self._output: found[None] if self._sequence else found}, final)
+
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> tuple[tuple[int, ...], bytes] | None:
+        """One sequence as it came, little-endian and not checked; gives shape and bytes of the output.
+
+        The bits of `forward` from states of zero, with no array made on the way. None where this is not what the
+        network takes, or a number is not finite: whoever goes the long way finds out what is wrong.
+        """
+        timesteps, features = self._extents
+        if (
+            len(shape) != 3
+            or shape[0] != 1
+            or shape[1] < 1
+            or shape[1] != (timesteps or shape[1])
+            or shape[2] != features
+            or len(raw) != shape[1] * shape[2] * 4
+        ):
+            return None
+        given = cast(list[Row], memoryview(raw).cast("f", shape[1:]).tolist())
+        if not math.isfinite(sum(map(sum, given))):
+            return None
+        rows = self._run(given, None, None)
+        numbers = [x for row in rows for x in row]
+        extents = (1, len(rows), len(rows[0])) if self._sequence else (1, len(numbers))
+        return extents, struct.pack(f"{len(numbers)}f", *numbers)
+
+    def _run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array] | None) -> list[Row]:
+        """Outputs of all timesteps or the last; the states after it go into `final`."""
         for stage in self._stages:
-            if isinstance(stage, _Pointwise):
-                rows = [stage.function(row) for row in rows]
-            else:
-                rows = stage.run(rows, initial_state, final)
-                sequence = sequence and stage.every
-        found = np.array(rows, np.float32)
-        return Result({self._output: found[None] if sequence else found}, final)
+            rows = stage.run(rows, initial, final)
+        return rows
 
 
 class _Pointwise:
     """A layer that looks at one timestep."""
 
+    every = True
+
     def __init__(self, function: Point) -> None:
-        self.function = function
+        self._function = function
+
+    def run(self, rows: list[Row], _initial: Mapping[str, Array] | None, _final: dict[str, Array] | None) -> list[Row]:
+        """Each row by itself."""
+        function = self._function
+        return [function(row) for row in rows]
 
 
 class _Recurrence:
@@ -93,25 +125,31 @@ class _Recurrence:
     def __init__(self, step: Step, names: Sequence[str], units: int, every: bool) -> None:
         self.every = every
         self._step = step
-        self._names = names
-        self._zero = (0.0,) * units
-        rounding = struct.Struct(f"{units}f")
+        self._parts = {name: slice(i * units, (i + 1) * units) for i, name in enumerate(names)}
+        self._units = units
+        self._zero = (0.0,) * (units * len(names))
+        rounding = struct.Struct(f"{len(self._zero)}f")
         self._pack, self._unpack = rounding.pack, rounding.unpack
 
-    def run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array]) -> list[Row]:
+    def run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array] | None) -> list[Row]:
         """Outputs, of all timesteps or the last; the states after it go into `final`."""
-        states: tuple[Row, ...] = tuple(
-            initial[name][0].tolist() if initial and name in initial else self._zero for name in self._names
-        )
-        step, pack, unpack = self._step, self._pack, self._unpack
-        outputs = []
+        state: Row = self._zero
+        if initial:
+            state = [
+                number
+                for name, part in self._parts.items()
+                for number in (initial[name][0].tolist() if name in initial else self._zero[part])
+            ]
+        step, pack, unpack, units = self._step, self._pack, self._unpack, self._units
+        outputs: list[Row] = []
         for row in rows:
-            states = tuple([unpack(pack(*state)) for state in step(row, states)])  # single precision
+            state = unpack(pack(*step(row, state)))  # single precision
             if self.every:
-                outputs.append(states[0])
-        for name, state in zip(self._names, states, strict=True):
-            final[name] = np.array([state], np.float32)
-        return outputs if self.every else [states[0]]
+                outputs.append(state[:units])
+        if final is not None:
+            for name, part in self._parts.items():
+                final[name] = np.array([state[part]], np.float32)
+        return outputs if self.every else [state[:units]]
 
 
 def make(network: Network) -> ScalarEngine | None:
@@ -123,6 +161,7 @@ def make(network: Network) -> ScalarEngine | None:
         or any(array.dtype != np.float32 for array in network.weights.values())
         or len(network.inputs[0].shape) != 3
         or network.inputs[0].dtype != np.float32
+        or sys.byteorder != "little"  # bytes on the wire are read as they are
     ):
         return None
     stages: list[_Recurrence | _Pointwise] = []
@@ -168,8 +207,8 @@ def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     function = ACTIVATIONS[options["activation"]]
     affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 
-    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
-        return ([function(total) for total in affine((*x, *states[0]))],)
+    def step(x: Row, h: Row) -> Row:
+        return [function(total) for total in affine((*x, *h))]
 
     return step
 
@@ -179,12 +218,12 @@ def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     units = options["units"]
     affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 
-    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
-        sums = affine((*x, *states[0]))
+    def step(x: Row, state: Row) -> Row:
+        sums = affine((*x, *state[:units]))
         i, f = map(gate, sums[:units]), map(gate, sums[units : 2 * units])
         candidates, o = map(function, sums[2 * units : 3 * units]), map(gate, sums[3 * units :])
-        c = [f1 * c1 + i1 * g1 for f1, c1, i1, g1 in zip(f, states[1], i, candidates, strict=True)]
-        return [o1 * function(c1) for o1, c1 in zip(o, c, strict=True)], c
+        c = [f1 * c1 + i1 * g1 for f1, c1, i1, g1 in zip(f, state[units:], i, candidates, strict=True)]
+        return [*(o1 * function(c1) for o1, c1 in zip(o, c, strict=True)), *c]
 
     return step
 
@@ -200,8 +239,7 @@ def _gru(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     candidates = _affine(outer[both:], kernel[:, both:])
     recurrences = _affine(inner[both:] if after else None, recurrent[:, both:])
 
-    def step(x: Row, states: tuple[Row, ...]) -> tuple[Row, ...]:
-        (h,) = states
+    def step(x: Row, h: Row) -> Row:
         zr = [gate(total) for total in gates((*x, *h))]
         z, r = zr[:units], zr[units:]
         if after:
@@ -209,7 +247,7 @@ def _gru(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
         else:
             back = recurrences([r1 * h1 for r1, h1 in zip(r, h, strict=True)])
         new = [function(total + b) for b, total in zip(back, candidates(x), strict=True)]
-        return ([z1 * h1 + (1.0 - z1) * n1 for z1, h1, n1 in zip(z, h, new, strict=True)],)
+        return [z1 * h1 + (1.0 - z1) * n1 for z1, h1, n1 in zip(z, h, new, strict=True)]
 
     return step
 

@@ -98,6 +98,54 @@ def test_the_scalar_engine_keeps_the_chunk_law(tmp_path, name):
     assert engines.prove(scalar.make(net), net, x) == ""
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_from_bytes_to_bytes_the_scalar_engine_gives_the_same_bits(tmp_path, name):
+    """One sequence of any length as raw bytes gives shape and bytes of what it gives as an array."""
+    engine = scalar.make(network(tmp_path, *NETWORKS[name]))
+    for timesteps in (1, 2, 17):
+        x = np.random.default_rng(timesteps).normal(size=(1, timesteps, 3)).astype(np.float32)
+        (expected,) = engine.forward({"input": x}).outputs.values()
+        assert engine.forward_raw(x.tobytes(), x.shape) == (expected.shape, expected.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("raw", "shape"),
+    [
+        (np.ones((1, 4, 3), "<f4").tobytes(), shape)
+        for shape in (
+            [],
+            [12],
+            [4, 3],
+            [2, 2, 3],
+            [1, 3, 3],
+            [1, 3, 4],
+            [1, -4, -3],
+            [1, 0, 3],
+            [1, 4, 3, 1],
+            [0, 4, 3],
+        )
+    ]
+    + [(b"", (1, 0, 3)), (b"", (0, 0, 3)), (b"123", (1, 4, 3))]
+    + [(np.full((1, 4, 3), bad, "<f4").tobytes(), (1, 4, 3)) for bad in (np.nan, np.inf, -np.inf)],
+)
+def test_bytes_that_are_not_a_sequence_are_left_to_others(tmp_path, raw, shape):
+    """Another shape or length, nothing at all, or numbers that are not finite: the scalar engine declines."""
+    assert scalar.make(network(tmp_path, *NETWORKS["simple"])).forward_raw(raw, shape) is None
+
+
+def test_an_overflow_is_infinity_as_in_single_precision(tmp_path):
+    """Where the state outgrows single precision, the scalar engine answers what NumPy does."""
+    net = network(tmp_path, recurrent("SimpleRNN", "a", activation="relu"), layer("Dense", "d", units=2))
+    net = net.with_weights({"a/recurrent_kernel": np.full((3, 3), 2, np.float32)})
+    engine = scalar.make(net)
+    x = {"input": np.full((1, 4, 3), 3e38, np.float32)}
+    actual, expected = engine.forward(x), net.forward(x)
+    assert not np.isfinite(expected.outputs["d"]).all()
+    assert np.array_equal(actual.outputs["d"], expected.outputs["d"], equal_nan=True)
+    _, raw = engine.forward_raw(x["input"].tobytes(), (1, 4, 3))
+    assert np.array_equal(np.frombuffer(raw, "<f4"), expected.outputs["d"][0], equal_nan=True)
+
+
 def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
     """Masks, other directions, other activations and types: both engines decline, and NumPy serves."""
     for layers in (

@@ -74,6 +74,21 @@ def test_values_and_raw(client):
     assert np.array_equal(np.float32(output.values).reshape(output.shape), raw)
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 2), (1, 1, 2), (1, 7, 2)])
+def test_one_small_sequence(client, shape):
+    """The plainest request has the answer that the same request asked in any other way has."""
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    plain = client.predict(x, model="reference")
+    asked = client.predict(x, model="reference", return_state=True)
+    assert plain.output.tobytes() == asked.output.tobytes()
+    assert (plain.model, plain.version, list(plain.outputs)) == (asked.model, asked.version, list(asked.outputs))
+    values = pb.Tensor(shape=shape, values=x.ravel().tolist())
+    request = pb.PredictRequest(model="reference", inputs=[values], encoding=pb.TENSOR_ENCODING_RAW)
+    (output,) = client._turn.__next__()[0].Predict(request).outputs
+    assert (output.raw, tuple(output.shape)) == (plain.output.tobytes(), plain.output.shape)
+    assert output.data_type == pb.DATA_TYPE_FLOAT32
+
+
 def test_state_in_and_out(client):
     """Two calls with the state handed over give exactly what one call gives."""
     whole = client.predict(R3_INPUTS, model="reference", return_state=True)
