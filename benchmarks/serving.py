@@ -224,7 +224,7 @@ def _unroll(place: Place, address: str, cores: Sequence[int]) -> Iterator[Served
         supervisor = psutil.Process(process.pid)
         _eventually(lambda: len(_listening(supervisor.children())) == len(cores))
         with Client(address) as client:
-            _eventually(lambda: [model.stale_reason for model in client.models()] == [""])
+            _eventually(lambda: client.health() and [model.stale_reason for model in client.models()] == [""])
         yield Served(address, tuple(_listening(supervisor.children())), _predict(address).ByteSize())
 
 
