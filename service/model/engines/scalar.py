@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from operator import mul
 from typing import Any, cast
 
@@ -42,10 +43,6 @@ def _softmax(row: Row) -> Row:
     return [power / total for power in powers]
 
 
-def _each(function: Callable[[float], float]) -> Point:
-    return lambda row: [function(x) for x in row]
-
-
 ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
     "tanh": math.tanh,
@@ -53,7 +50,6 @@ ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "relu": lambda x: x if x > 0 else 0.0,
     "softsign": lambda x: x / (1 + abs(x)),
 }
-POINTS: dict[str, Point] = {**{name: _each(f) for name, f in ACTIVATIONS.items()}, "linear": list, "softmax": _softmax}
 
 
 class ScalarEngine:
@@ -174,8 +170,8 @@ def make(network: Network) -> ScalarEngine | None:
             if name.startswith(f"{layer.name}/")
         }
         stage: _Recurrence | _Pointwise | None = None
-        if isinstance(layer, Dense) and layer.options["activation"] in POINTS:
-            stage = _Pointwise(_dense(weights, POINTS[layer.options["activation"]]))
+        if isinstance(layer, Dense) and layer.options["activation"] in {*ACTIVATIONS, "softmax"}:
+            stage = _Pointwise(_dense(weights, layer.options["activation"]))
         elif isinstance(layer, CellLayer) and not layer.backwards and not layer.options["return_state"]:
             stage = _recurrence(layer, weights)
         if stage is None:
@@ -197,20 +193,17 @@ def _recurrence(layer: CellLayer, weights: Mapping[str, Array]) -> _Recurrence |
     )
 
 
-def _dense(weights: Mapping[str, Array], function: Point) -> Point:
-    affine = _affine(weights.get("bias"), weights["kernel"])
-    return lambda row: function(affine(row))
+def _dense(weights: Mapping[str, Array], activation: str) -> Point:
+    bias, kernel = weights.get("bias"), weights["kernel"]
+    if activation != "softmax":
+        return _affine(bias, kernel, function=activation)
+    affine = _affine(bias, kernel)
+    return lambda row: _softmax(affine(row))
 
 
 def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
-    """H = f(x·W + b + h·U), as one product of (x, h) with W above U."""
-    function = ACTIVATIONS[options["activation"]]
-    affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
-
-    def step(x: Row, h: Row) -> Row:
-        return [function(total) for total in affine((*x, *h))]
-
-    return step
+    """H = f(x·W + b + h·U)."""
+    return _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"], function=options["activation"])
 
 
 def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
@@ -219,7 +212,7 @@ def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
     affine = _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"])
 
     def step(x: Row, state: Row) -> Row:
-        sums = affine((*x, *state[:units]))
+        sums = affine(x, state[:units])
         i, f = map(gate, sums[:units]), map(gate, sums[units : 2 * units])
         candidates, o = map(function, sums[2 * units : 3 * units]), map(gate, sums[3 * units :])
         c = [f1 * c1 + i1 * g1 for f1, c1, i1, g1 in zip(f, state[units:], i, candidates, strict=True)]
@@ -229,18 +222,20 @@ def _lstm(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
 
 
 def _gru(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
-    function, gate = ACTIVATIONS[options["activation"]], ACTIVATIONS[options["recurrent_activation"]]
+    function = ACTIVATIONS[options["activation"]]
     units, after = options["units"], options["reset_after"]
     kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]
     bias = weights.get("bias", np.zeros(3 * units))
     outer, inner = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros(3 * units))
     both = 2 * units
-    gates = _affine((outer + inner)[:both], kernel[:, :both], recurrent[:, :both])
+    gates = _affine(
+        (outer + inner)[:both], kernel[:, :both], recurrent[:, :both], function=options["recurrent_activation"]
+    )
     candidates = _affine(outer[both:], kernel[:, both:])
     recurrences = _affine(inner[both:] if after else None, recurrent[:, both:])
 
     def step(x: Row, h: Row) -> Row:
-        zr = [gate(total) for total in gates((*x, *h))]
+        zr = gates(x, h)
         z, r = zr[:units], zr[units:]
         if after:
             back: Row = [r1 * total for r1, total in zip(r, recurrences(h), strict=True)]
@@ -259,8 +254,8 @@ MAKERS: dict[type, Callable[[Mapping[str, Any], Mapping[str, Array]], Step]] = {
 }
 
 
-def _affine(bias: Array | None, *matrices: Array) -> Point:
-    """x·W + b for a row x, with W the matrices above each other, summed in the order of the columns.
+def _affine(bias: Array | None, *matrices: Array, function: str = "linear") -> Callable[..., Row]:
+    """f(x·W + y·V + … + b) for rows x, y, …, one for each matrix, summed in the order of rows and columns.
 
     For few weights the sums are written out as one Python expression, three times quicker than a loop over them. The
     text that is compiled holds names made here and finite floats as `repr` writes them, nothing else.
@@ -268,12 +263,22 @@ def _affine(bias: Array | None, *matrices: Array) -> Point:
     stacked = np.concatenate(matrices)
     biases = [0.0] * stacked.shape[1] if bias is None else bias.tolist()
     columns = [(float(b), tuple(map(float, column))) for b, column in zip(biases, stacked.T.tolist(), strict=True)]
+    f = ACTIVATIONS[function]
     if stacked.size > MAX_WRITTEN_OUT or not np.isfinite(stacked).all() or not np.isfinite(biases).all():
-        return lambda row: [sum(map(mul, column, row), b) for b, column in columns]
-    names = [f"x{i}" for i in range(len(stacked))]
+        return lambda *rows: [f(sum(map(mul, column, chain(*rows)), b)) for b, column in columns]
+    rows = [[f"x{i}_{j}" for j in range(len(matrix))] for i, matrix in enumerate(matrices)]
+    names = [name for row in rows for name in row]
     sums = [
         " + ".join([repr(b), *(f"{x} * {w!r}" for x, w in zip(names, column, strict=True))]) for b, column in columns
     ]
-    scope: dict[str, Point] = {}
-    exec(f"def affine(row):\n {', '.join(names)}, = row\n return [{', '.join(sums)}]", {}, scope)  # noqa: S102  # see above
+    elements = sums if function == "linear" else [f"f({total})" for total in sums]
+    text = "\n ".join(
+        [
+            f"def affine({', '.join(f'x{i}' for i in range(len(rows)))}):",
+            *(f"{', '.join(row)}, = x{i}" for i, row in enumerate(rows)),
+            f"return [{', '.join(elements)}]",
+        ]
+    )
+    scope: dict[str, Callable[..., Row]] = {}
+    exec(text, {"f": f}, scope)  # noqa: S102  # see above
     return scope["affine"]
