@@ -25,7 +25,7 @@ PROOF_FILE = "proof.npz"
 DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version beside what it downloads
 FLAVORS = ("keras", "tensorflow")
 PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
-LARGEST_MLMODEL = 1024 * 1024
+LARGEST_MLMODEL = 256 * 1024  # bytes; MLflow writes a few thousand, and PyYAML takes 12 s for a million
 
 
 class _Loader(yaml.SafeLoader):

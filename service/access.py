@@ -3,8 +3,8 @@
 import hmac
 import ipaddress
 
-from service.config import ServerConfig
-from service.errors import InvalidArgumentError, PermissionDeniedError, UnauthenticatedError
+from service.config import ServerConfig, split_address
+from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.methods import Caller, Role
 
 ANONYMOUS = Caller("", Role.READER)
@@ -62,14 +62,6 @@ class Access:
             raise PermissionDeniedError(
                 "this call needs the operator role: send the operator token or a client certificate"
             )
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises InvalidArgumentError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise InvalidArgumentError(f"address {address!r} is not HOST:PORT", field="address")
-    return host.strip("[]"), int(port)
 
 
 def is_loopback(address: str) -> bool:

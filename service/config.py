@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from service.errors import InvalidArgumentError
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -97,3 +99,11 @@ class ServerConfig:
                 "limits": Limits(**data["limits"]),
             }
         )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises InvalidArgumentError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InvalidArgumentError(f"address {address!r} is not HOST:PORT", field="address")
+    return host.strip("[]"), int(port)

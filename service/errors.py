@@ -93,3 +93,11 @@ class UnsupportedModelError(ModelError):
 
 class ProofError(ModelError):
     """A network that does not reproduce its proof."""
+
+
+def by_reason(reason: str, default: type[ServiceError] = ServiceError) -> type[ServiceError]:
+    """The error with a name for machines, or a default where there is none."""
+    known = list(ServiceError.__subclasses__())
+    for error in known:  # grows
+        known += error.__subclasses__()
+    return next((error for error in known if error.reason() == reason), default)

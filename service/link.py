@@ -8,7 +8,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from service import errors
-from service.status import CLASSES
 
 HELLO = -1  # stands for a generation in the frame by which a new worker says that it is there
 _HEADER = struct.Struct("<I")  # length of the JSON; the rest of the frame is the body
@@ -97,4 +96,4 @@ def error_to_dict(error: errors.ServiceError) -> dict[str, Any]:
 
 def error_from_dict(data: dict[str, Any]) -> errors.ServiceError:
     """The error that `error_to_dict` made."""
-    return CLASSES[data["reason"]](data["message"], field=data["field"], **data["details"])
+    return errors.by_reason(data["reason"])(data["message"], field=data["field"], **data["details"])

@@ -33,7 +33,6 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.UnsupportedModelError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ProofError: grpc.StatusCode.FAILED_PRECONDITION,
 }
-CLASSES = {error.reason(): error for error in CODES}
 # What a status means when it carries no details of ours: from gRPC itself, or from a proxy.
 BY_CODE: dict[grpc.StatusCode, type[errors.ServiceError]] = {
     code: error for error, code in reversed(CODES.items()) if not issubclass(error, errors.ModelError)
@@ -78,7 +77,7 @@ def from_rpc_error(error: Any) -> errors.ServiceError:
             continue
         for detail in _details(value):
             if isinstance(detail, error_details_pb2.ErrorInfo) and detail.domain == DOMAIN:
-                kind, details = CLASSES.get(detail.reason, kind), dict(detail.metadata)
+                kind, details = errors.by_reason(detail.reason, kind), dict(detail.metadata)
             elif isinstance(detail, error_details_pb2.BadRequest) and detail.field_violations:
                 field = detail.field_violations[0].field
     return kind(message, field=field, **details)

@@ -2,10 +2,11 @@
 
 It alone talks to MLflow. Everything that changes what is served goes through `Fleet.apply`, one change at a time:
 workers prepare, then the registry is changed if that is asked for, then workers commit.
+
+This file imports nothing that is slow: workers are started first, and what the supervisor needs is imported meanwhile.
 """
 
 import hashlib
-import io
 import logging
 import random
 import signal
@@ -19,8 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from registry import artifact
 from registry.cache import Cache
 from registry.errors import (
@@ -32,8 +31,7 @@ from registry.errors import (
     RegistryUnavailableError,
 )
 from registry.references import Reference, parse
-from service.access import split_address
-from service.config import ServerConfig
+from service.config import ServerConfig, split_address
 from service.errors import (
     ConflictError,
     CorruptModelError,
@@ -43,14 +41,10 @@ from service.errors import (
     UnavailableError,
 )
 from service.fleet import Fleet
-from service.host import MODEL_FILE, PROOF_FILE, load_version
-from service.model import keras_file
-from service.model import proof as proofs
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
-from service.webhook import listen
 
 if TYPE_CHECKING:
-    from registry.store import Store, VersionInfo
+    from registry.store import Store
 
 LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not answer
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
@@ -101,6 +95,8 @@ class Supervisor:
         webhooks = None
         try:
             if self._config.webhook_address:
+                from service.webhook import listen
+
                 webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self.look_now)
             self._fleet.start(self._with_all_models(self._last_good()))
             # In a thread of its own: a registry that hangs must not keep a signal waiting.
@@ -128,7 +124,8 @@ class Supervisor:
     # Following the registry.
 
     def _follow(self) -> None:
-        from registry.store import Store  # imports MLflow: seconds, in which the workers serve already
+        # Imports NumPy and MLflow: seconds, in which the workers serve already.
+        from registry.store import Store
 
         failures = 0
         while not self._stopping.is_set():
@@ -225,6 +222,8 @@ class Supervisor:
 
         Raises RegistryError where the registry or the artifact says no, ModelError where the network may not serve.
         """
+        from service import versions
+
         assert self._store is not None
         refusal = self._refused.get((name, number))
         if refusal and time.monotonic() < refusal.until:
@@ -233,19 +232,14 @@ class Supervisor:
         if known is not None and not self._repair and known.digest == info.tags.get(artifact.DIGEST, known.digest):
             return replace(known, on_demand=known.on_demand and on_demand)
         try:
-            directory, digest = self._cache.fetch(self._store, info)
-            entry = _version_entry(info, digest, directory, on_demand=on_demand)
-            loaded = load_version(
-                name, entry, require_proof=self._config.require_proof, fixed_engine=self._config.engine
-            )
+            entry = versions.fetch(self._store, self._cache, info, self._config, on_demand=on_demand)
         except (ArtifactError, CacheError, ModelError) as error:
             seconds = refusal.seconds * 2 if refusal else REFUSED_SECONDS
             self._refused[name, number] = _Refusal(error, seconds, time.monotonic() + seconds)
             logger.error("version %s of %s is refused: %s", number, name, error)
             raise
         self._refused.pop((name, number), None)
-        # Chosen here once, so that all workers compute with the same engines, and give the same bits.
-        return replace(entry, engines=(loaded.engine.single.name, loaded.engine.many.name))
+        return entry
 
     def _declare(self, entry: ModelEntry, before_commit: Callable[[], None] | None = None) -> None:
         """Brings the workers to a new entry of a model, if it says anything new; the lock is held.
@@ -321,30 +315,35 @@ class Supervisor:
             version = self._fetch(name, number, known=entry.versions.get(number))
             self._switch(entry, alias, version, arguments)
             note = f"from version {arguments['expected']} by {arguments['actor'] or 'somebody'}: {arguments['reason']}"
-            self._registry.set_tags(name, number, {f"{artifact.MOVED}.{alias}": note})
+            try:
+                self._registry.set_tags(name, number, {f"{artifact.MOVED}.{alias}": note})
+            except RegistryError as error:  # it has moved, and who asked must not think otherwise
+                logger.warning(
+                    "%s of %s moved to version %s, but the tag that says why is missing: %s", alias, name, number, error
+                )
         return {}, b""
 
     def _override(self, arguments: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Registers a version with other weights, and moves the alias to it; leaves nothing behind if it fails."""
+        from service import versions
+
         name, alias, base = arguments["model"], arguments["alias"], arguments["base"]
-        with self._changing, _registry_errors(), tempfile.TemporaryDirectory(prefix="unroll-") as folder:
+        with self._changing, _registry_errors():
             entry = self._served(name)
             version = entry.versions.get(base)
             if version is None or version.digest != arguments["digest"]:
                 raise ConflictError(f"version {base} of {name} is no longer what it was; read it again")
             if alias:
                 self._check_alias(name, alias, base)
-            with np.load(io.BytesIO(body), allow_pickle=False) as packed:
-                weights = dict(packed)
-            model, proof = _with_weights(Path(version.directory), Path(folder), weights)
-            tags = {
-                artifact.KIND: "override",
-                artifact.BASE_VERSION: base,
-                artifact.CHANGED_WEIGHTS: ",".join(weights),
-                artifact.ACTOR: arguments["actor"],
-                artifact.REASON: arguments["reason"],
-            }
-            info = self._registry.derive(name, base, model, proof, tags)
+            with versions.derived(Path(version.directory), body) as (model, proof, changed):
+                tags = {
+                    artifact.KIND: "override",
+                    artifact.BASE_VERSION: base,
+                    artifact.CHANGED_WEIGHTS: ",".join(changed),
+                    artifact.ACTOR: arguments["actor"],
+                    artifact.REASON: arguments["reason"],
+                }
+                info = self._registry.derive(name, base, model, proof, tags)
             try:
                 new = self._fetch(name, info.number)
                 if alias:
@@ -476,38 +475,6 @@ class Port:
     def close(self) -> None:
         """Lets the port go."""
         self._socket.close()
-
-
-def _with_weights(base: Path, into: Path, weights: dict[str, np.ndarray]) -> tuple[Path, Path | None]:
-    """A model file like the one in `base` but for its weights, and a proof computed by the changed network.
-
-    Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
-    changed, so whoever replays it elsewhere sees whether they compute what this server computes.
-    """
-    model, proof = into / MODEL_FILE, into / PROOF_FILE
-    keras_file.rewrite(base / MODEL_FILE, model, weights)
-    if not (base / PROOF_FILE).exists():
-        return model, None
-    inputs = proofs.load(base / PROOF_FILE).inputs
-    result = keras_file.read(model).forward(inputs)
-    proofs.Proof(inputs, result.outputs, result.final_state, made_by="unroll").save(proof)
-    return model, proof
-
-
-def _version_entry(info: "VersionInfo", digest: str, directory: Path, *, on_demand: bool) -> VersionEntry:
-    tags = info.tags
-    return VersionEntry(
-        number=info.number,
-        digest=digest,
-        directory=str(directory),
-        origin=tags.get(artifact.KIND, "other"),
-        base_version=tags.get(artifact.BASE_VERSION, ""),
-        changed_weights=tuple(filter(None, tags.get(artifact.CHANGED_WEIGHTS, "").split(","))),
-        actor=tags.get(artifact.ACTOR, ""),
-        reason=tags.get(artifact.REASON, ""),
-        created=info.created,
-        on_demand=on_demand,
-    )
 
 
 @contextmanager

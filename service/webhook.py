@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from service.access import split_address
+from service.config import split_address
 from service.errors import InvalidArgumentError, UnauthenticatedError
 
 WINDOW_SECONDS = 300.0  # how far a webhook's clock may be from ours

@@ -58,6 +58,15 @@ def test_serving_path_is_light(module):
     assert done.stdout.strip() == "[]"
 
 
+def test_workers_are_started_first():
+    """What starts the workers is imported without NumPy, h5py or gRPC, which the workers import meanwhile."""
+    code = (
+        "import sys, service.cli, service.supervisor; print({'numpy', 'h5py', 'grpc', 'requests'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_layers_document_is_current():
     """docs/layers.md is what `make generate` makes of the reader's tables."""
     from service.model.supported import document

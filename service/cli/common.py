@@ -1,17 +1,17 @@
 """What the commands share: how to reach a server, and how to print for people and for scripts."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from service.client import Client
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from service.client import Client
 
 Address = Annotated[
     str, typer.Option(envvar="UNROLL_ADDRESS", help="Server to talk to.", metavar="HOST:PORT", rich_help_panel="Server")
@@ -41,16 +41,20 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 console = Console()
 
 
-def connect(address: str, token: str, root_certificates: str) -> Client:
+def connect(address: str, token: str, root_certificates: str) -> "Client":
     """A client as the options say."""
     from pathlib import Path
+
+    from service.client import Client
 
     return Client(address, token=token, root_certificates=Path(root_certificates) if root_certificates else None)
 
 
-def print_json(value: Message | dict[str, Any] | list[Any]) -> None:
+def print_json(value: "Message | dict[str, Any] | list[Any]") -> None:
     """One JSON document on standard output; arrays as nested lists, messages under the names of the proto."""
-    if isinstance(value, Message):
+    from google.protobuf.json_format import MessageToDict
+
+    if not isinstance(value, dict | list):
         value = MessageToDict(value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     typer.echo(json.dumps(value, default=_plain, indent=2))
 
@@ -70,10 +74,14 @@ def table(*columns: str, title: str = "") -> Table:
 
 def array_text(array: Any, precision: int = 4) -> str:  # any array
     """An array for people, aligned, and shortened where it is long."""
+    import numpy as np
+
     return np.array2string(np.asarray(array), precision=precision, suppress_small=True, threshold=64)
 
 
 def _plain(value: Any) -> Any:  # whatever JSON does not know
+    import numpy as np
+
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"cannot print {type(value).__name__}")

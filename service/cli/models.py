@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToDict
 
 from service.cli.common import (
     DEFAULT_ADDRESS,
@@ -17,7 +16,6 @@ from service.cli.common import (
     print_json,
     table,
 )
-from service.pb import unroll_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True, help="What is served, and which version an alias means.")
 
@@ -27,6 +25,10 @@ def list_models(
     json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = "", ca: RootCertificates = ""
 ) -> None:
     """List the models of a server with their versions."""
+    from google.protobuf.json_format import MessageToDict
+
+    from service.pb import unroll_pb2 as pb
+
     with connect(address, token, ca) as client:
         models = list(client.models())
     if json:

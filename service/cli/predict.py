@@ -20,7 +20,6 @@ from service.cli.common import (
     print_json,
     table,
 )
-from service.cli.literals import parse_array, parse_change
 
 
 def predict(
@@ -35,6 +34,8 @@ def predict(
     ca: RootCertificates = "",
 ) -> None:
     """Predict sequences; with --what-if, old and new side by side."""
+    from service.cli.literals import parse_array, parse_change
+
     array = parse_array(inputs)
     changes = [parse_change(text) for text in what_if or ()]
     with connect(address, token, ca) as client:

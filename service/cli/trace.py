@@ -20,8 +20,6 @@ from service.cli.common import (
     print_json,
     table,
 )
-from service.cli.literals import parse_array, parse_change
-from service.cli.plots import heat_map, save_trace
 from service.errors import InvalidArgumentError
 
 
@@ -39,6 +37,9 @@ def trace(
     ca: RootCertificates = "",
 ) -> None:
     """Show every layer's output, hidden states and gates at every timestep, for one sequence of a batch."""
+    from service.cli.literals import parse_array, parse_change
+    from service.cli.plots import heat_map, save_trace
+
     array = parse_array(inputs)
     if sequence >= len(array):
         raise InvalidArgumentError(f"sequence: the batch has {len(array)}, counted from 0; got {sequence}")

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToDict
 
 from service.cli.common import (
     DEFAULT_ADDRESS,
@@ -20,10 +19,7 @@ from service.cli.common import (
     print_json,
     table,
 )
-from service.cli.literals import parse_change
 from service.cli.models import user
-from service.cli.plots import heat_map, save_weights
-from service.client import to_array
 
 app = typer.Typer(no_args_is_help=True, help="See weights, compare them, override them.")
 
@@ -43,6 +39,11 @@ def show(
     ca: RootCertificates = "",
 ) -> None:
     """Show the weights of a version, with statistics."""
+    from google.protobuf.json_format import MessageToDict
+
+    from service.cli.plots import heat_map, save_weights
+    from service.client import to_array
+
     with connect(address, token, ca) as client:
         answer = client.get_weights(
             model=model, version=version, names=names or (), values=not statistics or bool(plot)
@@ -84,6 +85,9 @@ def compare(
     ca: RootCertificates = "",
 ) -> None:
     """Show what differs between two versions, weight by weight."""
+    from service.cli.plots import save_weights
+    from service.client import to_array
+
     with connect(address, token, ca) as client:
         answer = client.compare_weights(base, version, model=model, values=bool(plot))
     if plot:
@@ -135,6 +139,8 @@ def override(
 
     For example: unroll weights override 'output/bias=[0.5]' --reason 'sensor 7 drifts'
     """
+    from service.cli.literals import parse_change
+
     parsed = [parse_change(text) for text in changes]
     with connect(address, token, ca) as client:
         if not expected:

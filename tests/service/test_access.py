@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.access import Access, is_loopback, split_address
-from service.config import ServerConfig, Tls
+from service.access import Access, is_loopback
+from service.config import ServerConfig, Tls, split_address
 from service.errors import InvalidArgumentError, PermissionDeniedError, UnauthenticatedError
 from service.methods import Role
 
