@@ -1,9 +1,9 @@
 # The commands of the project. Each sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1 -Iservice/pb=proto/oip
 
-.PHONY: demo test lint serve bench generate lock clean
+.PHONY: demo test lint serve bench generate stubs lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## train, register, serve, predict, override, take back
@@ -24,13 +24,19 @@ lint: .venv/installed  ## formatting, lint, types, protos, and whether generated
 	$(BIN)/mypy
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against proto/released.binpb
-	$(PROTOC) --python_out=$(STALE) --pyi_out=$(STALE) --grpc_python_out=$(STALE) service/pb/unroll.proto
+	$(MAKE) --no-print-directory stubs INTO=$(STALE)
 	diff -r -x __init__.py -x __pycache__ $(STALE)/service/pb service/pb
 lint: STALE := $(shell mktemp -d)
 
 generate: .venv/installed  ## service/pb from proto/, and docs/layers.md from the reader's tables
-	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. service/pb/unroll.proto
+	$(MAKE) --no-print-directory stubs INTO=.
 	$(BIN)/python -c 'from service.model.supported import document; print(document(), end="")' > docs/layers.md
+
+# The Open Inference Protocol is kept as a descriptor, for a pool of its own: see service/oip/messages.py.
+stubs:
+	mkdir -p $(INTO)/service/pb
+	$(PROTOC) --python_out=$(INTO) --pyi_out=$(INTO) --grpc_python_out=$(INTO) service/pb/unroll.proto
+	$(PROTOC) --pyi_out=$(INTO) --descriptor_set_out=$(INTO)/service/pb/inference.binpb service/pb/inference.proto
 
 lock: .venv/installed  ## constraints.txt from what is installed
 	$(BIN)/pip freeze --exclude-editable > constraints.txt

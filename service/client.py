@@ -121,6 +121,7 @@ class Client:
         `token` is sent as a bearer token; `root_certificates` (PEM) switches to TLS; `client_certificate` is (key,
         chain). A server spreads connections, not calls, over its workers: a busy client opens several.
         """
+        self.address = address
         options = [
             ("grpc.service_config", SERVICE_CONFIG),
             ("grpc.max_receive_message_length", -1),

@@ -12,10 +12,12 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.network import Array, Network, TensorSpec
+from service.model.tensors import DType
 from service.pb import unroll_pb2 as pb
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
+SHORT_ELEMENTS = 1_024  # above, numbers of Python cost more than they save
 LITTLE = sys.byteorder == "little"
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
@@ -39,7 +41,22 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
         raise InvalidArgumentError(
             f"{field}: expected {pb.DataType.Name(DATA_TYPES[dtype])}, got {actual}", field=f"{field}.data_type"
         )
-    shape = tuple(tensor.shape)
+    shape = checked_shape(tensor.shape, field, limits)
+    raw, values = tensor.raw, tensor.values
+    if raw:
+        if values:
+            raise InvalidArgumentError(f"{field}: values and raw are both given; give exactly one", field=field)
+        return from_raw(raw, shape, dtype, field)
+    if not values:
+        if math.prod(shape):
+            raise InvalidArgumentError(f"{field}: neither values nor raw is given", field=field)
+        return np.zeros(shape, dtype)
+    return from_values(values, shape, dtype, field)
+
+
+def checked_shape(extents: Iterable[int], field: str, limits: Limits) -> tuple[int, ...]:
+    """The shape of a tensor. Raises InvalidArgumentError for a negative extent, LimitExceededError for too many."""
+    shape = tuple(extents)
     if shape and min(shape) < 0:
         raise InvalidArgumentError(f"{field}: shape {list(shape)} has a negative extent", field=f"{field}.shape")
     count = math.prod(shape)  # Python integers do not overflow
@@ -50,23 +67,27 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
             limit=limits.elements,
             actual=count,
         )
-    raw, values = tensor.raw, tensor.values
-    if raw:
-        if values:
-            raise InvalidArgumentError(f"{field}: values and raw are both given; give exactly one", field=field)
-        if len(raw) != count * dtype.itemsize:
-            raise InvalidArgumentError(
-                f"{field}: shape {list(shape)} of {dtype.name} needs {count * dtype.itemsize} bytes of raw, "
-                f"got {len(raw)}",
-                field=f"{field}.raw",
-                expected=count * dtype.itemsize,
-                actual=len(raw),
-            )
-        return finite(np.frombuffer(raw, dtype).reshape(shape), field)
-    if not values:
-        if count:
-            raise InvalidArgumentError(f"{field}: neither values nor raw is given", field=field)
-        return np.zeros(shape, dtype)
+    return shape
+
+
+def from_raw(raw: bytes, shape: tuple[int, ...], dtype: DType, field: str) -> Array:
+    """Little-endian bytes, viewed as an array. Raises InvalidArgumentError as `decode` does."""
+    needed = math.prod(shape) * dtype.itemsize
+    if len(raw) != needed:
+        raise InvalidArgumentError(
+            f"{field}: shape {list(shape)} of {dtype.name} needs {needed} bytes of raw, got {len(raw)}",
+            field=f"{field}.raw",
+            expected=needed,
+            actual=len(raw),
+        )
+    return finite(np.frombuffer(raw, dtype).reshape(shape), field)
+
+
+def from_values(
+    values: Sequence[float], shape: tuple[int, ...], dtype: DType, field: str, wide_type: type = np.float64
+) -> Array:
+    """Numbers, which `wide_type` holds, as an array of `dtype`. Raises InvalidArgumentError as `decode` does."""
+    count = math.prod(shape)
     if len(values) != count:
         raise InvalidArgumentError(
             f"{field}: shape {list(shape)} needs {count} values, got {len(values)}",
@@ -74,7 +95,7 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
             expected=count,
             actual=len(values),
         )
-    wide = finite(np.array(values, np.float64).reshape(shape), field)
+    wide = finite(np.array(values, wide_type).reshape(shape), field)
     with np.errstate(all="ignore"):  # what does not fit is found below, by name
         array = wide.astype(dtype)
     if dtype.kind == "i":
@@ -122,7 +143,13 @@ def decode_inputs(
     arrays = decode_named(inputs, network.inputs, "inputs", limits)
     states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
     network.check(arrays, states)
-    for array in arrays.values():
+    check_extents(arrays, limits)
+    return arrays, states
+
+
+def check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
+    """Holds the inputs of a call against the bounds of the server. Raises LimitExceededError."""
+    for array in inputs.values():
         if array.size <= min(limits.batch, limits.timesteps):
             continue  # then no extent is larger either
         for extent, limit, what in zip(
@@ -135,7 +162,11 @@ def decode_inputs(
                     limit=limit,
                     actual=extent,
                 )
-    return arrays, states
+
+
+def short_bytes(limits: Limits) -> int:
+    """Bytes of a float32 sequence that may go the short way, `ScalarEngine.forward_raw`, within all bounds."""
+    return 4 * min(SHORT_ELEMENTS, limits.timesteps, limits.elements)
 
 
 def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: str, limits: Limits) -> list[Change]:

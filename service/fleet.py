@@ -19,6 +19,7 @@ from service.link import HELLO, Link, error_from_dict
 from service.snapshot import Snapshot
 
 ANSWER_SECONDS = 120.0  # a worker that takes longer to start, to load or to commit is taken for dead
+STATISTICS_SECONDS = 3.0  # for a worker to say what it counted
 QUICK_CRASH_SECONDS = 10.0  # a worker that lived shorter than this waits before it is started again
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.25, 30.0
 
@@ -222,7 +223,9 @@ class Fleet:
         try:
             while True:
                 kind, fields, body = worker.link.receive()
-                if kind == "call":
+                if kind == "reply":
+                    worker.link.answered(fields, body)
+                elif kind == "call":
                     self._calls.submit(self._serve, worker, fields, body)
                 elif kind == "pong":
                     now = time.monotonic()
@@ -248,6 +251,17 @@ class Fleet:
             worker.link.reply(fields["number"], result, answer)
         except OSError:
             logger.warning("%s was gone before it could be answered", worker.name)
+
+    def statistics(self) -> list[Any]:
+        """What each worker counted. A worker that does not answer in time is left out."""
+        counts = []
+        for worker in list(self._workers):
+            try:
+                result, _ = worker.link.call("statistics", {}, timeout=STATISTICS_SECONDS)
+                counts.append(result["counts"])
+            except UnavailableError as error:
+                logger.warning("%s does not say what it counted: %s", worker.name, error)
+        return counts
 
     def ping(self, confirmed: dict[str, float]) -> None:
         """Tells the workers when the registry last agreed, and asks which versions on demand they used lately."""

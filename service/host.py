@@ -93,6 +93,16 @@ class Host:
             self.last_used[found.model, number] = time.monotonic()
         return found
 
+    def held(self, model: str, version: str) -> LoadedVersion | None:
+        """The version a request means, if it is in memory. Raises as `resolve` does, but loads nothing."""
+        loaded = self._snapshot.model(model)
+        return loaded.versions.get(_number(loaded.entry, version))
+
+    def ready(self) -> bool:
+        """Whether every model that was asked for answers, and there is one."""
+        models = self._snapshot.models.values()
+        return bool(models) and all(model.entry.default_version in model.versions for model in models)
+
     def prepare(self, snapshot: Snapshot) -> None:
         """Loads what a snapshot adds, beside what is served. Raises ServiceError; then nothing has changed."""
         loaded = {

@@ -35,7 +35,9 @@ class GrpcCall:
 
     def remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: it set none."""
-        return self._context.time_remaining()
+        remaining = self._context.time_remaining()
+        # Without a deadline grpcio says some hundred billion years, more than a thread can wait.
+        return None if remaining is None or remaining > threading.TIMEOUT_MAX else remaining
 
     def active(self) -> bool:
         """Whether anybody still waits for the answer."""

@@ -50,6 +50,11 @@ class Snapshot:
         """The next generation, with one model replaced or added."""
         return replace(self, generation=self.generation + 1, models={**self.models, model.name: model})
 
+    def without_model(self, name: str) -> "Snapshot":
+        """The next generation, without a model."""
+        others = {other: entry for other, entry in self.models.items() if other != name}
+        return replace(self, generation=self.generation + 1, models=others)
+
     def to_json(self) -> str:
         """Text that `from_json` reads."""
         return json.dumps(asdict(self))

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from registry.cache import Cache
 from registry.errors import (
     ArtifactError,
     CacheError,
+    InvalidReferenceError,
     RegistryConflictError,
     RegistryError,
     RegistryNotFoundError,
@@ -35,18 +36,20 @@ from service.config import ServerConfig, split_address
 from service.errors import (
     ConflictError,
     CorruptModelError,
+    InvalidArgumentError,
     ModelError,
     NotFoundError,
     ServiceError,
     UnavailableError,
 )
-from service.fleet import Fleet
+from service.fleet import Fleet, Operation
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 if TYPE_CHECKING:
     from registry.store import Store
 
 LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not answer
+DEFAULT_ALIAS = "champion"  # of a model that a client has served without saying which version
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
 UNCONFIRMED = "not yet confirmed by the registry: last good snapshot of this server"
 
@@ -67,7 +70,12 @@ class Supervisor:
         self._config = replace(config, address=self._port.address)
         self._cache = Cache(config.cache)
         self._last_good_file = config.cache / f"snapshot-{_short_digest(config.references)}.json"
-        operations = {"load": self._load, "override": self._override, "move_alias": self._move_alias}
+        operations: dict[str, Operation] = {
+            "load": self._load,
+            "override": self._override,
+            "move_alias": self._move_alias,
+        }
+        operations |= {"serve": self._serve, "drop": self._drop, "statistics": self._statistics}
         self._fleet = Fleet(self._config, operations, self._on_refused)
         self._store: Store | None = None
         self._changing = threading.Lock()  # held by whoever changes the snapshot; guards the next four
@@ -155,10 +163,10 @@ class Supervisor:
         Raises RegistryUnavailableError; other errors only while there is nothing else to serve.
         """
         assert self._store is not None
-        for name in self._references:
+        for name, references in list(self._references.items()):
             before = self._epoch, self._fleet.snapshot.generation
             try:
-                entry = self._desired(name, dict(self._store.describe(name).aliases))
+                entry = self._desired(name, references, dict(self._store.describe(name).aliases))
             except RegistryNotFoundError as error:
                 entry = replace(self._entry(name), stale_reason=str(error))
             if not entry.default_version and not self._config.wait:
@@ -179,15 +187,15 @@ class Supervisor:
             reason = f"the workers refused what the registry says: {error}"
             self._declare(replace(self._entry(entry.name), stale_reason=reason))
 
-    def _desired(self, name: str, aliases: dict[str, str]) -> ModelEntry:
-        """What is to be served of a model whose aliases in the registry are these.
+    def _desired(self, name: str, references: Sequence[Reference], aliases: dict[str, str]) -> ModelEntry:
+        """What is to be served of a model by these references, when its aliases in the registry are these.
 
         Where a reference means nothing, or a version that is refused, what it meant before stays, with the reason.
         """
         old = self._entry(name)
         versions = {number: version for number, version in old.versions.items() if version.on_demand}
         problems, numbers = [], []
-        for reference in self._references[name]:
+        for reference in references:
             before = old.aliases.get(reference.alias) if reference.alias else reference.version
             wanted = aliases.get(reference.alias) if reference.alias else reference.version
             number = wanted
@@ -261,16 +269,18 @@ class Supervisor:
 
     def _mark_stale(self, reason: str) -> None:
         with self._changing:
-            for name in self._references:
+            for name in list(self._references):
                 entry = self._entry(name)
                 if not entry.stale_reason or entry.stale_reason == UNCONFIRMED:
                     self._declare(replace(entry, stale_reason=reason))
 
     def _entry(self, name: str) -> ModelEntry:
         """The entry of a model as it is served; an empty one before anything is."""
-        default = self._references[name][0]
-        empty = ModelEntry(name, tuple(map(str, self._references[name])), default_alias=default.alias or "")
-        return self._fleet.snapshot.models.get(name, empty)
+        served = self._fleet.snapshot.models.get(name)
+        if served is not None:
+            return served
+        references = self._references.get(name, [])
+        return ModelEntry(name, tuple(map(str, references)), default_alias=references[0].alias if references else "")
 
     def _serves_anything(self) -> bool:
         return any(entry.default_version for entry in self._fleet.snapshot.models.values())
@@ -295,6 +305,54 @@ class Supervisor:
             entry = self._served(name)
             self._declare(replace(entry, versions={**entry.versions, number: version}))
         return {}, b""
+
+    def _serve(self, arguments: dict[str, Any], _body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Serves a registered model, or another reference of it; or looks at once at what is served already.
+
+        Until the server ends: what it serves when it starts is said where it is started.
+        """
+        name, alias, number = arguments["model"], arguments["alias"], arguments["number"]
+        with self._changing, _registry_errors():
+            before = self._references.get(name)
+            if alias or number or before is None:
+                text = f"models:/{name}/{number}" if number else f"models:/{name}@{alias or DEFAULT_ALIAS}"
+                self._references[name] = [parse(text)]
+            try:
+                entry = self._desired(name, self._references[name], dict(self._registry.describe(name).aliases))
+                if entry.stale_reason:
+                    raise NotFoundError(entry.stale_reason, field="model_name")
+                first = self._references[name][0]
+                references = tuple(map(str, self._references[name]))
+                self._declare(replace(entry, references=references, default_alias=first.alias or ""))
+            except BaseException:
+                if before is None:
+                    del self._references[name]
+                else:
+                    self._references[name] = before
+                raise
+            finally:
+                self._epoch += 1
+        return {}, b""
+
+    def _drop(self, arguments: dict[str, Any], _body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Serves a model no longer."""
+        name = arguments["model"]
+        with self._changing:
+            self._served(name)
+            references = self._references.pop(name)
+            try:
+                self._fleet.apply(self._fleet.snapshot.without_model(name))
+            except BaseException:
+                self._references[name] = references
+                raise
+            finally:
+                self._epoch += 1
+            self._keep_as_last_good(self._fleet.snapshot)
+        return {}, b""
+
+    def _statistics(self, _arguments: dict[str, Any], _body: bytes) -> tuple[dict[str, Any], bytes]:
+        """What each worker counted."""
+        return {"workers": self._fleet.statistics()}, b""
 
     def _make_room(self) -> None:
         """Lets go of the versions on demand that were not used for longest, until one more may be held."""
@@ -484,6 +542,8 @@ def _registry_errors() -> Iterator[None]:
         yield
     except RegistryNotFoundError as error:
         raise NotFoundError(str(error), field="version") from error
+    except InvalidReferenceError as error:
+        raise InvalidArgumentError(str(error)) from error
     except RegistryConflictError as error:
         raise ConflictError(str(error)) from error
     except RegistryUnavailableError as error:

@@ -17,22 +17,26 @@ from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.host import Host, LoadedVersion
 from service.link import HELLO, Link, error_to_dict
 from service.methods import Method
+from service.oip.statistics import Statistics
 from service.reflection import reflection_methods
 from service.server import Gate, bind, build_server
+from service.servicers.inference import inference_methods
 from service.servicers.models import ModelServicer
 from service.servicers.prediction import PredictionServicer
+from service.servicers.repository import held_versions
 from service.servicers.weights import WeightServicer
 from service.snapshot import Snapshot
 
 REFUSING_SECONDS = 0.25  # in which late calls are refused before gRPC is stopped
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
+STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
 
 logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The supervisor, as its workers see it: calls over the link. Overrides and Aliases of the servicers."""
+    """The supervisor, as its workers see it: calls over the link. Overrides, Aliases and Models of the servicers."""
 
     def __init__(self, link: Link, config: ServerConfig) -> None:
         self._link = link
@@ -77,6 +81,19 @@ class Supervisor:
         }
         self._link.call("move_alias", fields, timeout=timeout)
 
+    def statistics(self) -> list[list[list[Any]]]:
+        """What each worker counted."""
+        result, _ = self._link.call("statistics", {}, timeout=STATISTICS_SECONDS)
+        return list(result["workers"])
+
+    def serve(self, model: str, *, alias: str, number: str, timeout: float | None) -> None:
+        """Has a registered model served, and waits for all workers."""
+        self._link.call("serve", {"model": model, "alias": alias, "number": number}, timeout=timeout)
+
+    def drop(self, model: str, timeout: float | None) -> None:
+        """Has a model served no longer, and waits for all workers."""
+        self._link.call("drop", {"model": model}, timeout=timeout)
+
 
 class Worker:
     """One worker: a host, a server, and the link that says what to serve."""
@@ -85,11 +102,13 @@ class Worker:
         self._link = link
         self._config = config
         supervisor = Supervisor(link, config)
+        self._statistics = Statistics()
         self._host = Host(require_proof=config.require_proof, load=supervisor.load)
         methods: list[Method] = [
             *PredictionServicer(self._host, config.limits).methods(),
             *WeightServicer(self._host, config.limits, supervisor).methods(),
             *ModelServicer(self._host, supervisor).methods(),
+            *inference_methods(self._host, config.limits, supervisor, self._statistics),
         ]
         self._services = sorted({method.path.split("/")[1] for method in methods})
         methods += reflection_methods([*self._services, health.SERVICE_NAME])
@@ -138,6 +157,8 @@ class Worker:
             self._host.abort()
         elif kind == "reply":
             self._link.answered(fields, body)
+        elif kind == "call":
+            self._link.reply(fields["number"], {"counts": self._statistics.to_json(held_versions(self._host))})
         elif kind == "ping":
             self._host.confirmed = fields["confirmed"]
             now = time.monotonic()
@@ -161,9 +182,8 @@ class Worker:
 
     def _say_health(self) -> None:
         """SERVING when every model that was asked for answers, else NOT_SERVING."""
-        models = self._host.snapshot().models.values()
-        ready = bool(models) and all(model.entry.default_version in model.versions for model in models)
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if self._host.ready() else statuses.NOT_SERVING
         for service in ("", *self._services):
             self._health.set(service, status)
 

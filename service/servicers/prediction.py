@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from service.changes import apply
-from service.codec import add_all, decode_changes, decode_inputs, encoding_of
+from service.codec import add_all, decode_changes, decode_inputs, encoding_of, short_bytes
 from service.config import Limits
 from service.datatypes import DATA_TYPES
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
@@ -13,7 +13,6 @@ from service.methods import Call, Method, Pool, Row, methods_of
 from service.model.network import Array, Network
 from service.pb import unroll_pb2 as pb
 
-SHORT_WAY_ELEMENTS = 1_024  # above, numbers in Python cost more than they save
 SHORT_WAY_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
 
 
@@ -23,7 +22,7 @@ class PredictionServicer:
     def __init__(self, host: Host, limits: Limits) -> None:
         self._host = host
         self._limits = limits
-        self._short_bytes = 4 * min(SHORT_WAY_ELEMENTS, limits.timesteps, limits.elements)
+        self._short_bytes = short_bytes(limits)
 
     def methods(self) -> list[Method]:
         """The table of this service."""

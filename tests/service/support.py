@@ -22,6 +22,7 @@ from service.config import Limits, ServerConfig
 from service.host import MODEL_FILE, PROOF_FILE, Host
 from service.model import keras_file, proof
 from service.server import bind, build_server
+from service.servicers.inference import inference_methods
 from service.servicers.models import ModelServicer
 from service.servicers.prediction import PredictionServicer
 from service.servicers.weights import WeightServicer
@@ -87,6 +88,7 @@ def serving(*models, limits=None, **config):
         *PredictionServicer(host, config.limits).methods(),
         *WeightServicer(host, config.limits, None).methods(),  # what needs a supervisor is tested with one
         *ModelServicer(host, None).methods(),
+        *inference_methods(host, config.limits),
     ]
     server = build_server(methods, config)
     port = bind(server, "127.0.0.1:0", config.tls)

@@ -37,6 +37,13 @@ def served(registry, tmp_path_factory):
         yield server, client
 
 
+def test_a_call_without_a_deadline(served):
+    """A client that sets no deadline waits as long as a change takes."""
+    server, _ = served
+    with Client(server.address, timeout=None) as client:
+        assert client.move_alias("1", expected_version="1", model="linear").version == "1"
+
+
 def test_override_and_back(served, registry):
     """An override serves when the call returns, on every connection, and is in MLflow; moving back undoes it."""
     server, client = served

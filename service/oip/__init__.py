@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: its messages, its tensors, and what it counts."""
