@@ -1,6 +1,6 @@
 """Load on a gRPC method: h2load where there is one, else a Python process, which is slower than what it measures.
 
-`python -m benchmarks.load ADDRESS FILE CONNECTIONS STREAMS SECONDS` is that process.
+`python -m benchmarks.load URL FILE CONNECTIONS STREAMS SECONDS` is that process; a URL is ADDRESS/SERVICE/METHOD.
 """
 
 import json
@@ -17,7 +17,6 @@ import grpc
 
 from benchmarks.common import environment, on, python
 
-METHOD = "/unroll.v1.PredictionService/Predict"
 PREFIX = 5  # bytes before each message of gRPC: whether it is compressed, and its length
 DRAIN_SECONDS = 5.0  # for the last answers of a load by Python
 
@@ -44,23 +43,25 @@ def has_h2load() -> bool:
     return shutil.which("h2load") is not None
 
 
-def load(address: str, request: Path, answer_bytes: int, shape: Shape, core: int) -> Done:
-    """Loads a server from one core. `request` holds a message with its prefix; every answer must have so many bytes.
+def load(url: str, request: Path, answer_bytes: int, shape: Shape, core: int) -> Done:
+    """Loads a method, ADDRESS/SERVICE/METHOD, from one core. `request` holds a message with its prefix.
+
+    Every answer must have so many bytes.
 
     Raises RuntimeError if any request failed: an error of gRPC has status 200 in HTTP, but carries no message.
     """
     run = _h2load if has_h2load() else _python
-    done, received = run(address, request, shape, core)
+    done, received = run(url, request, shape, core)
     if received != done.requests * (PREFIX + answer_bytes):
         raise RuntimeError(f"{done.requests} answers of {answer_bytes} bytes were expected, and {received} bytes came")
     return done
 
 
-def _h2load(address: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
+def _h2load(url: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
     command = [
         "h2load", f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
         f"--duration={shape.seconds}", f"--data={request}",
-        "--header=content-type: application/grpc", "--header=te: trailers", f"http://{address}{METHOD}",
+        "--header=content-type: application/grpc", "--header=te: trailers", f"http://{url}",
     ]  # fmt: skip
     ended = subprocess.run(on([core], command), capture_output=True, text=True, check=False)
     said = ended.stdout + ended.stderr
@@ -72,8 +73,8 @@ def _h2load(address: str, request: Path, shape: Shape, core: int) -> tuple[Done,
     return Done(int(counts[1]), float(rate[1])), int(data[1])
 
 
-def _python(address: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
-    arguments = [address, str(request), str(shape.connections), str(shape.streams), str(shape.seconds)]
+def _python(url: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
+    arguments = [url, str(request), str(shape.connections), str(shape.streams), str(shape.seconds)]
     command = python("-m", "benchmarks.load", *arguments, cores=[core])
     done = json.loads(subprocess.run(command, env=environment(), capture_output=True, check=True).stdout)
     return Done(done["requests"], done["per_second"]), done["received"]
@@ -104,12 +105,13 @@ class _Load:
 
 def main() -> None:
     """Loads a server and prints what came of it as JSON."""
-    address, request, connections, streams, seconds = sys.argv[1:]
+    url, request, connections, streams, seconds = sys.argv[1:]
+    address, slash, method = url.partition("/")
     begin = time.monotonic()
     work = _Load(Path(request).read_bytes()[PREFIX:], float(seconds))
     for _ in range(int(connections)):
         channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
-        call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
+        call = channel.unary_unary(slash + method, request_serializer=None, response_deserializer=None)
         for _ in range(int(streams)):
             work.follow(call)
     time.sleep(float(seconds))

@@ -17,11 +17,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import psutil
+from google.protobuf.message import Message
 
 from benchmarks.common import Figure, console, environment, machine, middle, python, show, timed
 from benchmarks.empty_server import ANSWER
-from benchmarks.load import METHOD, PREFIX, Shape, has_h2load, load
+from benchmarks.load import PREFIX, Shape, has_h2load, load
 from service.client import Client, to_tensor
+from service.oip.messages import pb as oip
 from service.pb import unroll_pb2 as pb
 
 IMPORTS = "import grpc, numpy, h5py"
@@ -33,7 +35,13 @@ WAIT_SECONDS = 60.0  # for a process to do what it is started for
 MEGABYTE = 1e6
 
 SEQUENCE = np.array([[[1, 2], [2, 3], [3, 4]]], np.float32)
+PREDICT, INFER = "/unroll.v1.PredictionService/Predict", "/inference.GRPCInferenceService/ModelInfer"
 REQUEST = pb.PredictRequest(inputs=[to_tensor(SEQUENCE)])
+INFER_REQUEST = oip.ModelInferRequest(
+    model_name="reference",
+    inputs=[{"name": "sequence", "datatype": "FP32", "shape": SEQUENCE.shape}],
+    raw_input_contents=[SEQUENCE.tobytes()],
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """A method of a server, and what to ask of it."""
+
+    server: "Served"
+    method: str
+    request: Path
+    answer_bytes: int
+
+
+@dataclass(frozen=True)
 class Served:
     """A server that runs."""
 
     address: str
-    pids: Sequence[int]  # of those who answer
+    pids: tuple[int, ...]  # of those who answer
     answer_bytes: int
 
     def cpu_seconds(self) -> float:
@@ -140,44 +158,59 @@ def _memory(unroll: Served, bare: Sequence[int], what: str) -> Figure:
 
 def _load(place: Place, unroll: Served, empty: Served, notes: list[str]) -> list[Figure]:
     """Requests per second and processor time, each server loaded as much as it can bear, by turns."""
-    request = place.folder / "request"
-    message = REQUEST.SerializeToString()
-    request.write_bytes(b"\0" + len(message).to_bytes(PREFIX - 1, "big") + message)
+    predict, infer = _file(place, "predict", REQUEST), _file(place, "infer", INFER_REQUEST)
+    ours = Aim(unroll, PREDICT, predict, unroll.answer_bytes)
+    yardstick = Aim(empty, PREDICT, predict, empty.answer_bytes)
+    standard = Aim(unroll, INFER, infer, _infer(unroll.address).ByteSize())
+    aims = [ours, yardstick, standard]
     workers = len(place.server_cores)
     shape = Shape(CONNECTIONS * workers, STREAMS, LOAD_SECONDS)
-    rates: dict[Served, list[float]] = {unroll: [], empty: []}
-    costs: dict[Served, list[float]] = {unroll: [], empty: []}
+    rates: dict[Aim, list[float]] = {aim: [] for aim in aims}
+    costs: dict[Aim, list[float]] = {aim: [] for aim in aims}
     for number in range(LOAD_ROUNDS + 1):
         console.print(f"load, round {number} of {LOAD_ROUNDS} …" if number else "load, warming up …")
-        for server in (unroll, empty) if number % 2 else (empty, unroll):
-            begin = server.cpu_seconds()
-            done = load(server.address, request, server.answer_bytes, shape, place.load_core)
+        for aim in aims if number % 2 else reversed(aims):
+            begin = aim.server.cpu_seconds()
+            done = load(aim.server.address + aim.method, aim.request, aim.answer_bytes, shape, place.load_core)
             if number:
-                rates[server].append(done.per_second)
-                costs[server].append((server.cpu_seconds() - begin) / done.requests * 1000)
+                rates[aim].append(done.per_second)
+                costs[aim].append((aim.server.cpu_seconds() - begin) / done.requests * 1000)
     notes.append(
         f"load by h2load: {shape.connections} connections × {STREAMS} streams, {LOAD_SECONDS} s; no request failed"
         if has_h2load()
         else "h2load (Debian: nghttp2-client) is not installed: a Python process made the load, and is itself the limit"
     )
-    return [
-        Figure(
-            "requests/s",
-            f"{middle(rates[unroll]):,.0f}",
-            f"{middle(rates[empty]):,.0f}",
-            [a / b for a, b in zip(rates[unroll], rates[empty], strict=True)],
-            target=0.75,
+
+    def requests(what: str, one: Aim, other: Aim, target: float) -> Figure:
+        return Figure(
+            what,
+            f"{middle(rates[one]):,.0f}",
+            f"{middle(rates[other]):,.0f}",
+            [a / b for a, b in zip(rates[one], rates[other], strict=True)],
+            target=target,
             at_least=True,
             judged=has_h2load(),
-        ),
+        )
+
+    return [
+        requests("requests/s", ours, yardstick, 0.75),
         Figure(
             "CPU seconds for 1,000 requests",
-            f"{middle(costs[unroll]):.3f} s",
-            f"{middle(costs[empty]):.3f} s",
-            [a / b for a, b in zip(costs[unroll], costs[empty], strict=True)],
+            f"{middle(costs[ours]):.3f} s",
+            f"{middle(costs[yardstick]):.3f} s",
+            [a / b for a, b in zip(costs[ours], costs[yardstick], strict=True)],
             target=1.27,
         ),
+        requests("requests/s of ModelInfer, beside our Predict", standard, ours, 0.9),
     ]
+
+
+def _file(place: Place, name: str, message: Message) -> Path:
+    """A message as it goes over the wire."""
+    body = message.SerializeToString()
+    path = place.folder / name
+    path.write_bytes(b"\0" + len(body).to_bytes(PREFIX - 1, "big") + body)
+    return path
 
 
 def _latency(unroll: Served, empty: Served) -> Figure:
@@ -213,8 +246,17 @@ def _predict(address: str) -> pb.PredictResponse:
         return _caller(channel)(REQUEST, timeout=10)
 
 
+def _infer(address: str) -> oip.ModelInferResponse:
+    """One answer in the standard protocol."""
+    with grpc.insecure_channel(address) as channel:
+        answer: oip.ModelInferResponse = channel.unary_unary(
+            INFER, oip.ModelInferRequest.SerializeToString, oip.ModelInferResponse.FromString
+        )(INFER_REQUEST, timeout=10)
+        return answer
+
+
 def _caller(channel: grpc.Channel) -> "grpc.UnaryUnaryMultiCallable[pb.PredictRequest, pb.PredictResponse]":
-    return channel.unary_unary(METHOD, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
+    return channel.unary_unary(PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
 
 
 @contextmanager
