@@ -99,7 +99,13 @@ def test_its_defaults_are_the_reference_network():
 
 @pytest.mark.parametrize(
     ("option", "value", "status"),
-    [("--units", "0", 1), ("--learning-rate", "nan", 1), ("--units", "four", 1), ("--epochs", "many", 2), ("--no-such-option", "1", 2)],
+    [
+        ("--units", "0", 1),
+        ("--learning-rate", "nan", 1),
+        ("--units", "four", 1),
+        ("--epochs", "many", 2),
+        ("--no-such-option", "1", 2),
+    ],
 )
 def test_options_out_of_range_are_refused_at_once(option, value, status):
     """Numbers that make no sense end the command before TensorFlow is imported, typing errors before it begins."""
