@@ -77,9 +77,7 @@ def names_classes(found: "pa.Schema", target: str) -> bool:
 
     kind = found.field(target).type
     if types.is_temporal(kind):
-        raise InvalidArgumentError(
-            f"target: column {target!r} holds times, not numbers or classes", field="target"
-        )
+        raise InvalidArgumentError(f"target: column {target!r} holds times, not numbers or classes", field="target")
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
                 or types.is_dictionary(kind))  # fmt: skip
 
