@@ -38,6 +38,7 @@ from registry.references import Reference
 
 DEFAULT_URI = "sqlite:///mlflow.db"  # what MLflow itself takes as default
 BATCH = 1000  # most metrics that a tracking server takes at once
+DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
 LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own default is two minutes, seven times over
@@ -138,6 +139,16 @@ class Store:
             raise RegistryNotFoundError(f"no alias {reference.alias} of {reference.name} in the registry")
         return self.version(reference.name, number)
 
+    def run_file(self, run_id: str, path: str, into: Path) -> Path:
+        """A file that a run logged; gives where it lies in `into`. Raises RegistryNotFoundError."""
+        with _errors(f"no run {run_id} with a file {path} in the registry"):
+            return Path(self._client.download_artifacts(run_id, path, str(into)))
+
+    def run_status(self, run_id: str) -> str:
+        """How a run stands, as MLflow says it: RUNNING, FINISHED, FAILED, KILLED. Raises RegistryNotFoundError."""
+        with _errors(f"no run {run_id} in the registry"):
+            return str(self._client.get_run(run_id).info.status)
+
     def download(self, name: str, number: str, into: Path) -> Path:
         """The files of a version; gives the folder. Nothing of it is loaded or run.
 
@@ -161,22 +172,40 @@ class Store:
     # Changing.
 
     @contextmanager
-    def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator["Run"]:
-        """A run of an experiment; FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C."""
+    def run(self, experiment: str, name: str, tags: Mapping[str, str], *, parent: str = "") -> Iterator["Run"]:
+        """A run of an experiment, within another run if `parent` is the id of one.
+
+        FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
+        """
+        tags = {**tags, "mlflow.parentRunId": parent} if parent else dict(tags)
         with _errors():
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
-            run_id = self._client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
+            run_id = self._client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        with self._ended(Run(self, self._client, run_id, experiment_id)) as run:
+            yield run
+
+    @contextmanager
+    def resumed(self, run_id: str) -> Iterator["Run"]:
+        """A run that was ended early, or whose process died, goes on. Raises RegistryNotFoundError."""
+        with _errors(f"no run {run_id} in the registry"):
+            experiment_id = self._client.get_run(run_id).info.experiment_id
+            self._client.update_run(run_id, status="RUNNING")
+        with self._ended(Run(self, self._client, run_id, experiment_id)) as run:
+            yield run
+
+    @contextmanager
+    def _ended(self, run: "Run") -> Iterator["Run"]:
         status = "FAILED"
         try:
-            yield Run(self, self._client, run_id, experiment_id)
+            yield run
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
             raise
         finally:
             with _errors():
-                self._client.set_terminated(run_id, status)
+                self._client.set_terminated(run.run_id, status)
 
     def register(
         self,
@@ -300,6 +329,18 @@ class Run:
         now = int(time.time() * 1000)
         with _errors():
             self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
+
+    def log_dataset(self, name: str, file: Path, digest: str, profile: Mapping[str, object]) -> None:
+        """Says which file the run learned from, so that MLflow links its versions with the data.
+
+        `digest` is the SHA-256 of the file, of which MLflow keeps the beginning; `profile` is what it is like.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": str(file.resolve())})
+        entry = Dataset(name, digest[:DATASET_DIGEST], "local", source, profile=json.dumps(profile))
+        with _errors():
+            self._client.log_inputs(self.run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
 
     def log_files(self, directory: Path) -> None:
         """Logs all files of a folder under their paths in it."""

@@ -1,5 +1,7 @@
 """`unroll train`: the command, and how it shows what the job does."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,68 +10,154 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from training.options import Options
+from service.errors import InvalidArgumentError
+from training import config as configs
 
 if TYPE_CHECKING:
-    from training.job import Outcome
+    from training import own_data
+    from training.job import Listener, Outcome
     from training.network import Weights
 
-DEFAULT = Options()
-NETWORK, FITTING = "Network", "Fitting"
+DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
 PLAIN_LINES = 10  # of progress, where there is no terminal to draw a bar on
 
 console = Console()
 
+Data = Annotated[
+    str | None, typer.Option(help="CSV or Parquet table, or .npz with x and y.", metavar="FILE", rich_help_panel=DATA)
+]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML file of these options; what is typed wins over it.", metavar="FILE")
+]
+
 
 def train(
-    name: Annotated[str, typer.Option(help="Model to register under.")] = "reference",
-    alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "champion",
-    experiment: Annotated[str, typer.Option(help="MLflow experiment; default: the model's name.")] = "",
-    units: Annotated[int, typer.Option(help="Units of the recurrent layer.", rich_help_panel=NETWORK)] = DEFAULT.units,
+    name: Annotated[
+        str | None, typer.Option(help="Model to register under; default: reference, or the file's.")
+    ] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias to point at the new version; default: champion.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment; default: the model's name.")] = None,
+    promote: Annotated[
+        str | None,
+        typer.Option(
+            help="Move the alias: always, never, or (default) if better than what it points at, on held-out data."
+        ),
+    ] = None,
+    min_improvement: Annotated[
+        float | None, typer.Option(help="By which share of the champion's error it must be better; default: 0.")
+    ] = None,
+    config: Config = None,
+    resume: Annotated[str, typer.Option(help="Go on with a run that was interrupted or killed.", metavar="RUN")] = "",
+    data: Data = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict.", rich_help_panel=DATA)] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Columns to predict from, with commas; default: all numbers.", rich_help_panel=DATA),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column of times; default: rows in order.", rich_help_panel=DATA)
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column that tells series apart; default: one series.", rich_help_panel=DATA)
+    ] = None,
+    window: Annotated[int | None, typer.Option(help="Timesteps the network sees.", rich_help_panel=DATA)] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps to predict; of classes, how far ahead; 0: at the window's end. [1]", rich_help_panel=DATA
+        ),
+    ] = None,
+    season: Annotated[
+        int | None, typer.Option(help="Steps of a season, for the baseline; default: none.", rich_help_panel=DATA)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="regression or classification; default: by the target.", rich_help_panel=DATA)
+    ] = None,
+    missing: Annotated[
+        str | None, typer.Option(help="Missing values: [error], drop, ffill, interpolate.", rich_help_panel=DATA)
+    ] = None,
+    gaps: Annotated[str | None, typer.Option(help="Uneven times: [error], split, keep.", rich_help_panel=DATA)] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the times for early stopping. [0.15]", rich_help_panel=DATA)
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Share of the times, the latest, held out. [0.15]", rich_help_panel=DATA)
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="[simple-rnn], gru or lstm.", rich_help_panel=NETWORK)] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Units of each recurrent layer: 4, or 32,16. [4; tables: 32]", rich_help_panel=NETWORK),
+    ] = None,
+    bidirectional: Annotated[
+        bool | None, typer.Option("--bidirectional/--forward", help="Read both ways.", rich_help_panel=NETWORK)
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share dropped while fitting. [0]", rich_help_panel=NETWORK)
+    ] = None,
     activation: Annotated[
-        str, typer.Option(help="Its activation, as Keras names it; linear: none.", rich_help_panel=NETWORK)
-    ] = DEFAULT.activation,
+        str | None, typer.Option(help="Activation, as Keras names it; linear: none. [tanh]", rich_help_panel=NETWORK)
+    ] = None,
     return_sequences: Annotated[
-        bool, typer.Option("--return-sequences", help="Give its output at every timestep.", rich_help_panel=NETWORK)
-    ] = False,
+        bool | None, typer.Option("--return-sequences", help="Give outputs at every timestep.", rich_help_panel=NETWORK)
+    ] = None,
     dense_units: Annotated[
-        int, typer.Option(help="Units of the Dense layer after it; 0: none.", rich_help_panel=NETWORK)
-    ] = DEFAULT.dense_units,
+        int | None, typer.Option(help="Units of the Dense layer after it; 0: none. [1]", rich_help_panel=NETWORK)
+    ] = None,
     dense_activation: Annotated[
-        str, typer.Option(help="Activation of the Dense layer; softmax: classification.", rich_help_panel=NETWORK)
-    ] = DEFAULT.dense_activation,
+        str | None, typer.Option(help="Its activation; softmax: classification. [linear]", rich_help_panel=NETWORK)
+    ] = None,
     epochs: Annotated[
-        int, typer.Option(help="Passes over the data; 0: register initial weights.", rich_help_panel=FITTING)
-    ] = DEFAULT.epochs,
+        int | None,
+        typer.Option(
+            help="Most passes over the data; 0: register initial weights. [2000; tables: 200]", rich_help_panel=FITTING
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences in a step; 0: all. [0; tables: 32]", rich_help_panel=FITTING)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs without improvement before stopping; 0: never. [tables: 20]", rich_help_panel=FITTING
+        ),
+    ] = None,
     loss: Annotated[
-        str, typer.Option(help="Loss, as Keras names it; default: as the network needs.", rich_help_panel=FITTING)
-    ] = DEFAULT.loss,
+        str | None,
+        typer.Option(help="Loss, as Keras names it; default: as the network needs.", rich_help_panel=FITTING),
+    ] = None,
     optimizer: Annotated[
-        str, typer.Option(help="Optimizer, as Keras names it.", rich_help_panel=FITTING)
-    ] = DEFAULT.optimizer,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate.", rich_help_panel=FITTING)] = (
-        DEFAULT.learning_rate
-    ),
-    seed: Annotated[int, typer.Option(help="Seed of everything left to chance.", rich_help_panel=FITTING)] = (
-        DEFAULT.seed
-    ),
+        str | None, typer.Option(help="Optimizer, as Keras names it. [adam]", rich_help_panel=FITTING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate. [0.01; tables: 0.003]", rich_help_panel=FITTING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything left to chance. [0]", rich_help_panel=FITTING)
+    ] = None,
 ) -> None:
     """Train a network, and register it in MLflow with a proof of what it computes.
 
     Without options: the reference network, SimpleRNN(4) and Dense(1), on three short sequences.
+
+    With --data: on your own data, measured on what was held out beside two baselines; the alias moves only if the new
+    network beats what the alias points at.
     """
-    options = Options(
-        units=units,
-        activation=activation,
-        return_sequences=return_sequences,
-        dense_units=dense_units,
-        dense_activation=dense_activation,
-        loss=loss,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        seed=seed,
-    )
+    given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
+    given.pop("config", None)
+    if given.pop("resume"):
+        if given or config:
+            raise InvalidArgumentError("resume: a run goes on as it began, without other options", field="resume")
+        _train_on_data(lambda job, listener: job.resume(resume, listener))
+        return
+    wanted = configs.job_of((configs.load(config) if config else {}) | given)
+    if wanted.source.data:
+        _train_on_data(lambda job, listener: job.run(wanted, listener))
+    else:
+        _train_reference(wanted)
+
+
+def _train_reference(wanted: configs.Job) -> None:
+    options, registration = wanted.options, wanted.registration
     console.print("importing TensorFlow and MLflow …")
     from training import job
 
@@ -113,7 +201,7 @@ def train(
 
     shown = Shown()
     try:
-        outcome = job.run(options, job.Registration(name, alias, experiment), shown)
+        outcome = job.run(options, registration, shown)
     except KeyboardInterrupt:
         shown.close()
         console.print("interrupted: nothing was registered, the run is marked KILLED")
@@ -121,10 +209,53 @@ def train(
     finally:
         shown.close()
     _show(outcome)
+    name, alias = registration.name, registration.alias
     console.print(
         f"registered [bold]{name}[/] version [bold]{outcome.version}[/], and [bold]{name}@{alias}[/] points at it\n"
         f"proof: our own network gives what Keras gives, within {outcome.parity:.2g} of what is allowed\n"
         f"next: unroll serve --model models:/{name}@{alias}",
+        highlight=False,
+    )
+
+
+def _train_on_data(begin: "Callable[[Any, Listener], own_data.Outcome]") -> None:
+    from training import own_data
+    from training.progress import Shown
+
+    shown = Shown(console)
+    try:
+        outcome = begin(own_data, shown)
+    except KeyboardInterrupt:
+        shown.close()
+        console.print("interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else ""))
+        if shown.run_id:
+            console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
+        raise typer.Exit(130) from None
+    finally:
+        shown.close()
+    _report(outcome)
+
+
+def _report(outcome: "own_data.Outcome") -> None:
+    """What was measured, what was decided, and what was registered."""
+    measured, champion = outcome.measured, outcome.champion
+    table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for metric in measured.network:
+        table.add_column(metric.replace("_", " "), justify="right")
+    rows = {"this network": measured.network, **{f"baseline: {k}": v for k, v in measured.baselines.items()}}
+    if champion and champion.error is not None:
+        rows[f"champion, version {champion.version}"] = {measured.metric: champion.error}
+    for who, figures in rows.items():
+        table.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in measured.network))
+    console.print(table)
+    name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
+    console.print(
+        f"{verb}: {outcome.decision.reason}\n"
+        f"registered [bold]{name}[/] version [bold]{outcome.version}[/], "
+        f"and [bold]{name}@{outcome.alias}[/] points at it\n"
+        f"proof: our own network gives what Keras gives, within {outcome.parity:.2g} of what is allowed\n"
+        f"next: unroll serve --model models:/{name}@{outcome.alias}",
         highlight=False,
     )
 

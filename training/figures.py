@@ -10,11 +10,14 @@ from training.data import Array
 DIVERGING, INK, ACCENT = "RdBu_r", "#33415c", "#c44536"
 
 
-def loss_curve(losses: Sequence[float]) -> Figure:
-    """The loss of each epoch, on a logarithmic scale."""
+def loss_curve(losses: Sequence[float], validation_losses: Sequence[float] = ()) -> Figure:
+    """The loss of each epoch, on a logarithmic scale, with that on the validation part where there is one."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(range(1, len(losses) + 1), losses, color=INK)
+    axes.plot(range(1, len(losses) + 1), losses, color=INK, label="training")
+    if validation_losses:
+        axes.plot(range(1, len(validation_losses) + 1), validation_losses, color=ACCENT, label="validation")
+        axes.legend()
     axes.set(title="Loss", xlabel="epoch", ylabel="loss")
     if losses and min(losses) > 0:
         axes.set_yscale("log")

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,19 +16,11 @@ from registry.store import Store
 from service.model import keras_file
 from service.model import proof as proofs
 from training import data
-from training.options import Options
+from training.checkpoints import Progress
+from training.options import Options, Registration
 
 if TYPE_CHECKING:
     from training.network import Weights
-
-
-@dataclass(frozen=True)
-class Registration:
-    """Where the network goes."""
-
-    name: str = "reference"
-    alias: str = "champion"
-    experiment: str = ""  # empty: the name of the model
 
 
 @dataclass(frozen=True)
@@ -48,11 +40,23 @@ class Outcome:
 class Listener:
     """Hears how a job goes; the command line draws it. This one keeps quiet."""
 
+    def reading(self, done: int, total: int) -> None:
+        """So much of the file is read."""
+
+    def found(self, text: str) -> None:
+        """Something about the data that its owner should know."""
+
+    def started(self, run_id: str, epochs: int) -> None:
+        """The run on people's own data has begun, or goes on; with so many epochs at most."""
+
     def built(self, summary: str, weights: "Weights") -> None:
         """The network stands, with its initial weights."""
 
     def progress(self, epoch: int, loss: float) -> None:
         """So many epochs are done; the loss of the last one."""
+
+    def learning(self, epoch: int, share: float, progress: Progress) -> None:
+        """On people's own data: so many epochs are done, and that share of the next."""
 
     def fitted(self, seconds: float) -> None:
         """The network is fitted."""
@@ -74,7 +78,10 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
         targets = network.targets_for(model, dataset, options.chosen_loss)
         store = opening.result()
     experiment = registration.experiment or registration.name
-    with store.run(experiment, f"{registration.name} seed {options.seed}", _tags()) as run, _folder() as folder:
+    with (
+        store.run(experiment, f"{registration.name} seed {options.seed}", package_tags()) as run,
+        temporary_folder() as folder,
+    ):
         run.log_params(options.as_params())
         before = network.weights(model)
         listener.built(network.summary(model), before)
@@ -94,7 +101,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
             run.log_metrics("loss", losses)
             run.log_summary({"final_loss": losses[-1]})
         over_time = {name: layer.over_time for name, layer in network.states(model, dataset.inputs).items()}
-        _log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
+        log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
         version = run.register(
             registration.name,
             folder / "model.keras",
@@ -108,7 +115,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
     return Outcome(version.number, losses, before, after, dataset.inputs, targets, predictions, parity)
 
 
-def _log_pictures(
+def log_pictures(
     log: Callable[[Path], None],
     folder: Path,
     losses: list[float],
@@ -117,13 +124,14 @@ def _log_pictures(
     predictions: data.Array,
     targets: data.Array,
     over_time: Mapping[str, data.Array],
+    validation_losses: Sequence[float] = (),
 ) -> None:
     """Draws the figures of a run and logs them, with the weights as arrays."""
     from training import figures  # matplotlib is slow to import
 
     drawn = {"weights.png": figures.weights_before_and_after(before, after)}
     if losses:
-        drawn["loss.png"] = figures.loss_curve(losses)
+        drawn["loss.png"] = figures.loss_curve(losses, validation_losses)
     if predictions.shape == targets.shape:
         drawn["predictions.png"] = figures.predictions_against_targets(predictions, targets)
     drawn |= {f"hidden_states_{name}.png": figures.hidden_states(name, states) for name, states in over_time.items()}
@@ -137,11 +145,13 @@ def _log_pictures(
     log(folder)
 
 
-def _tags() -> dict[str, str]:
+def package_tags() -> dict[str, str]:
+    """With which versions of what a run was made."""
     return {f"unroll.{package}": metadata.version(package) for package in ("unroll", "keras", "tensorflow")}
 
 
-def _folder() -> "_Folder":
+def temporary_folder() -> "_Folder":
+    """A folder that is gone when the block ends."""
     return _Folder(prefix="unroll-")
 
 

@@ -1,5 +1,6 @@
 """The network in Keras: build, fit, and what it computes. The only file that imports Keras."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,20 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
 
 from service.errors import InvalidArgumentError
 from service.model.proof import Proof
+from training.checkpoints import Checkpoints, Progress, State
 from training.data import Array, Dataset
 from training.options import Options
+from training.windows import Windows
 
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
-INPUT, RECURRENT, DENSE = "sequence", "simpleRNN", "output"
+INPUT, DENSE, OUTPUT = "sequence", "dense", "output"
+KINDS = {
+    "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
+    "gru": ("gru", keras.layers.GRU),
+    "lstm": ("lstm", keras.layers.LSTM),
+}
+CHECKPOINT_SECONDS = 2.0  # between two checkpoints, at least
+VALIDATION_BATCH = 1024
 STATE_NAMES = ("hidden_state", "cell_state")
 
 Weights = dict[str, Array]
@@ -33,21 +43,20 @@ class States:
     final: dict[str, Array]  # (sequences, units) each, by name
 
 
-def build(options: Options, timesteps: int, features: int) -> keras.Sequential:
+@dataclass(frozen=True)
+class Scaling:
+    """Real units in and out: what is scaled is scaled inside the network."""
+
+    sample: Array  # (rows, features): what the input is normalised by
+    scale: float = 1.0  # of the output
+    offset: float = 0.0
+
+
+def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Sequential:
     """A compiled network with its initial weights. Raises InvalidArgumentError for names that Keras does not know."""
     keras.utils.set_random_seed(options.seed)
     try:
-        layers: list[Any] = [
-            keras.Input((timesteps, features), name=INPUT),
-            keras.layers.SimpleRNN(
-                options.units,
-                activation=options.activation,
-                return_sequences=options.return_sequences,
-                name=RECURRENT,
-            ),
-        ]
-        if options.dense_units:
-            layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=DENSE))
+        layers = _layers(options, timesteps, features, scaling)
         optimizer = keras.optimizers.get(options.optimizer)
         loss = keras.losses.get(options.chosen_loss)
     except ValueError as error:
@@ -56,6 +65,31 @@ def build(options: Options, timesteps: int, features: int) -> keras.Sequential:
     model = keras.Sequential(layers, name="sequential")
     model.compile(optimizer=optimizer, loss=loss)
     return model
+
+
+def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | None) -> list[Any]:
+    """Input, scaling, recurrent layers, Dense, scaling back; with scaling the one target is scaled or a class."""
+    layers: list[Any] = [keras.Input((timesteps, features), name=INPUT)]
+    if scaling is not None:
+        normalization = keras.layers.Normalization(name="normalization")
+        normalization.adapt(scaling.sample)
+        layers.append(normalization)
+    base, kind = KINDS[options.network]
+    for i, units in enumerate(options.units):
+        name = base if i == 0 else f"{base}_{i + 1}"
+        last = i == len(options.units) - 1
+        sequences = options.return_sequences if last else True
+        layer = kind(units, activation=options.activation, return_sequences=sequences, name=name)
+        layers.append(keras.layers.Bidirectional(layer, name=name) if options.bidirectional else layer)
+        if options.dropout:
+            layers.append(keras.layers.Dropout(options.dropout, name=f"dropout_{i + 1}"))
+    scaled_back = scaling is not None and options.dense_activation != "softmax"
+    if options.dense_units:
+        name = DENSE if scaled_back else OUTPUT
+        layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=name))
+    if scaling is not None and scaled_back:
+        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=OUTPUT))
+    return layers
 
 
 def targets_for(model: keras.Model, data: Dataset, loss: str) -> Array:
@@ -181,3 +215,159 @@ def summary(model: keras.Model) -> str:
 def save(model: keras.Model, path: Path) -> None:
     """Writes a `.keras` file."""
     model.save(path)
+
+
+# Fitting on windows.
+
+
+def learner(model: keras.Sequential) -> keras.Sequential:
+    """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Rescaling)]
+    made = keras.Sequential([keras.Input(model.input_shape[1:], name=INPUT), *layers], name="learner")
+    made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
+    return made
+
+
+class _Feed:
+    """Windows as batches, gathered from rows when they are asked for."""
+
+    def __init__(self, windows: Windows, scaling: Scaling, batch: int) -> None:
+        self._windows = windows
+        self._scaling = scaling
+        self._batch = min(batch or len(windows), len(windows))
+        self.steps = -(-len(windows) // self._batch)
+        with tf.device("CPU"):
+            self._order = tf.Variable(np.arange(len(windows), dtype=np.int64), trainable=False)
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Another order, which depends on nothing but the two numbers."""
+        self._order.assign(np.random.default_rng([seed, epoch]).permutation(len(self._windows)))
+
+    def dataset(self) -> tf.data.Dataset:
+        """The batches of an epoch; every iterator takes the order as it is then."""
+        windows, scaling = self._windows, self._scaling
+        values, targets = tf.constant(windows.values), tf.constant(windows.targets)
+        starts, target_starts = tf.constant(windows.starts), tf.constant(windows.target_starts)
+        steps = np.arange(windows.window)
+        ahead = np.arange(windows.outputs)
+
+        def gather(step: Any) -> tuple[Any, Any]:
+            chosen = self._order[step * self._batch : (step + 1) * self._batch]
+            x = tf.gather(values, tf.gather(starts, chosen)[:, None] + steps)
+            y = tf.gather(targets, tf.gather(target_starts, chosen)[:, None] + ahead)
+            if targets.dtype == tf.float32:
+                y = (y - scaling.offset) / scaling.scale
+            return x, y
+
+        return tf.data.Dataset.range(self.steps).map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # as above
+    """Keeps the best weights, stops early, writes checkpoints, and tells how it goes."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        feed: _Feed,
+        options: Options,
+        checkpoints: Checkpoints,
+        told: Callable[[int, float, Progress], None],
+    ) -> None:
+        super().__init__()
+        # Weights, the state of dropout's chance, and what the optimizer keeps.
+        self._variables = [*model.variables, *model.optimizer.variables]
+        self._feed, self._options, self._checkpoints, self._told = feed, options, checkpoints, told
+        self._written, self._epoch = time.monotonic(), 0
+        self.state = State(Progress(), self._values(), model.get_weights())
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """The order of this epoch."""
+        self._feed.shuffle(self._options.seed, epoch)
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After some steps."""
+        self._told(self._epoch, (batch + 1) / self._feed.steps, self.state.progress)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """The epoch is done: it is noted whether it was the best."""
+        progress = self.state.progress
+        loss, validation = float(logs["loss"]), float(logs["val_loss"])
+        progress.epoch = epoch + 1
+        progress.losses.append(loss)
+        progress.validation_losses.append(validation)
+        best = self.state.best
+        if validation < progress.best_loss:
+            progress.best_epoch, progress.best_loss, best = epoch + 1, validation, self.model.get_weights()
+        self.state = State(progress, self._values(), best)
+        if time.monotonic() - self._written > CHECKPOINT_SECONDS:
+            self.write()
+        self._told(epoch + 1, 0.0, progress)
+        if self.enough():
+            self.model.stop_training = True
+
+    def enough(self) -> bool:
+        """Whether it has not become better for too long."""
+        patience, progress = self._options.patience, self.state.progress
+        return bool(patience) and progress.epoch - progress.best_epoch >= patience
+
+    def write(self) -> None:
+        """Writes the state after the last whole epoch."""
+        if self.state.progress.epoch:
+            self._checkpoints.save(self.state)
+        self._written = time.monotonic()
+
+    def restore(self, state: State) -> None:
+        """Goes on from a state."""
+        if [tuple(v.shape) for v in self._variables] != [a.shape for a in state.variables]:
+            raise InvalidArgumentError("resume: the checkpoint is of another network", field="resume")
+        for variable, array in zip(self._variables, state.variables, strict=True):
+            variable.assign(array)
+        self.state = state
+
+    def _values(self) -> list[Any]:
+        return [np.array(variable.numpy()) for variable in self._variables]
+
+
+def fit_windows(
+    model: keras.Sequential,
+    train: Windows,
+    validation: Windows,
+    scaling: Scaling,
+    options: Options,
+    checkpoints: Checkpoints,
+    told: Callable[[int, float, Progress], None],
+) -> Progress:
+    """Fits on windows from where the checkpoints end, and leaves the weights of the best epoch in the network.
+
+    `told(whole epochs, share of the next, progress)` is called now and then. What is interrupted is written first.
+    The same seed gives the same bits on one machine, interrupted or not.
+    """
+    tf.config.experimental.enable_op_determinism()
+    core = learner(model)
+    core.optimizer.build(core.trainable_variables)
+    feed = _Feed(train, scaling, options.batch_size)
+    core.compile(
+        optimizer=core.optimizer, loss=core.loss, steps_per_execution=min(STEPS, feed.steps), jit_compile=False
+    )
+    watch = _Watch(core, feed, options, checkpoints, told)
+    if state := checkpoints.load():
+        watch.restore(state)
+    progress = watch.state.progress
+    if progress.epoch < options.epochs and not watch.enough():
+        checks = _Feed(validation, scaling, VALIDATION_BATCH).dataset()
+        try:
+            core.fit(
+                feed.dataset(),
+                validation_data=checks,
+                initial_epoch=progress.epoch,
+                epochs=options.epochs,
+                verbose=0,
+                shuffle=False,
+                callbacks=[watch],
+            )
+        except BaseException:
+            watch.write()
+            raise
+    core.set_weights(watch.state.best)
+    return watch.state.progress

@@ -1,20 +1,34 @@
 """What a training job is asked for."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from service.errors import InvalidArgumentError
+
+NETWORKS = ("simple-rnn", "gru", "lstm")
+TASKS = ("auto", "regression", "classification")
+MISSING = ("error", "drop", "ffill", "interpolate")
+GAPS = ("error", "split", "keep")
+PROMOTE = ("better", "always", "never")
 
 
 @dataclass(frozen=True)
 class Options:
-    """The defaults train the reference network: SimpleRNN(4, tanh) and Dense(1), 33 parameters."""
+    """The network and how it is fitted. The defaults train the reference network, SimpleRNN(4, tanh) and Dense(1)."""
 
-    units: int = 4
-    """Units of the recurrent layer."""
+    network: str = "simple-rnn"
+    """Kind of the recurrent layers: simple-rnn, gru or lstm."""
+    units: tuple[int, ...] = (4,)
+    """Units of each recurrent layer, first to last."""
+    bidirectional: bool = False
+    """Whether recurrent layers read their sequence in both directions."""
+    dropout: float = 0.0
+    """Share of what a recurrent layer gives that is dropped while fitting."""
     activation: str = "tanh"
-    """Activation of the recurrent layer, as Keras names it; `linear` for none."""
+    """Activation of the recurrent layers, as Keras names it; `linear` for none."""
     return_sequences: bool = False
-    """Whether the recurrent layer gives its output at every timestep."""
+    """Whether the last recurrent layer gives its output at every timestep."""
     dense_units: int = 1
     """Units of the Dense layer after it; 0: no such layer."""
     dense_activation: str = "linear"
@@ -26,17 +40,25 @@ class Options:
     learning_rate: float = 0.01
     """Learning rate of the optimizer."""
     epochs: int = 2000
-    """Passes over the data; 0 registers the initial weights."""
+    """Most passes over the data; 0 registers the initial weights."""
+    batch_size: int = 0
+    """Sequences in an optimiser step; 0: all."""
+    patience: int = 0
+    """Epochs without a better validation loss after which fitting stops; 0: never."""
     seed: int = 0
     """Seed of everything that is left to chance."""
 
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for numbers out of range."""
-        for name, least in (("units", 1), ("dense_units", 0), ("epochs", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InvalidArgumentError(f"{name}: expected {least} or more, got {getattr(self, name)}", field=name)
+        _one_of(self, "network", NETWORKS)
+        if not self.units or min(self.units) < 1:
+            got = ",".join(map(str, self.units)) or "nothing"
+            raise InvalidArgumentError(f"units: expected 1 or more, got {got}", field="units")
+        for name in ("dense_units", "epochs", "batch_size", "patience", "seed"):
+            _at_least(self, name, 0)
         if self.seed >= 2**32:
             raise InvalidArgumentError(f"seed: expected less than 2^32, got {self.seed}", field="seed")
+        _within(self, "dropout", 0, 1)
         if not 0 < self.learning_rate < float("inf"):
             raise InvalidArgumentError(
                 f"learning_rate: expected a positive number, got {self.learning_rate}", field="learning_rate"
@@ -50,4 +72,103 @@ class Options:
 
     def as_params(self) -> dict[str, object]:
         """Names and values, for the record of a run."""
-        return {**asdict(self), "loss": self.chosen_loss}
+        return _plain({**asdict(self), "loss": self.chosen_loss})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data, and what is to be learned of it. Without `data`: the reference sequences."""
+
+    data: str = ""
+    """A CSV or Parquet file with a row for each timestep, or an `.npz` file with sequences `x` and targets `y`."""
+    target: str = ""
+    """Column to predict."""
+    features: tuple[str, ...] = ()
+    """Columns to predict from; none: all that hold numbers."""
+    time: str = ""
+    """Column of times; empty: rows are in order."""
+    group: str = ""
+    """Column that tells series apart; empty: there is one."""
+    window: int = 0
+    """Timesteps that the network sees; needed with tables."""
+    horizon: int = 1
+    """How many steps ahead: that many numbers, or the one class so far ahead; 0: at the window's last row."""
+    season: int = 0
+    """Steps after which things repeat; the baseline is then the value one season ago, else the mean."""
+    task: str = "auto"
+    """regression, classification, or auto: classification where the target is text or truth values."""
+    missing: str = "error"
+    """Rows with missing values: error, drop, ffill (the value before), interpolate (in the training part)."""
+    gaps: str = "error"
+    """Uneven times: error, split (no window spans one), keep."""
+    validation: float = 0.15
+    """Share of the times, before the held-out ones, by which fitting is stopped."""
+    test: float = 0.15
+    """Share of the times, the latest, that is held out for the measure."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidArgumentError for what makes no sense."""
+        for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS)):
+            _one_of(self, name, choices)
+        for name in ("window", "horizon", "season"):
+            _at_least(self, name, 0)
+        _within(self, "validation", 0, 1)
+        _within(self, "test", 0, 1)
+        if self.validation + self.test >= 1:
+            raise InvalidArgumentError("validation: with test it takes everything; nothing is left to train on")
+
+    def as_params(self) -> dict[str, object]:
+        """Names and values, for the record of a run."""
+        return _plain(asdict(self))
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where the network goes, and when the alias moves."""
+
+    name: str = "reference"
+    alias: str = "champion"
+    experiment: str = ""  # empty: the name of the model
+    promote: str = "better"
+    """better: the alias moves if the error on held-out data is smaller than that of the version it points at."""
+    min_improvement: float = 0.0
+    """By which share of the champion's error the challenger's must be smaller."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidArgumentError for what makes no sense."""
+        _one_of(self, "promote", PROMOTE)
+        _within(self, "min_improvement", 0, 1)
+
+
+def as_document(*parts: Options | Source | Registration) -> dict[str, Any]:
+    """Everything that a job was asked for, flat, under the names of the command's options."""
+    made: dict[str, Any] = {}
+    for part in parts:
+        for field in fields(part):
+            value = getattr(part, field.name)
+            made[field.name.replace("_", "-")] = list(value) if isinstance(value, tuple) else value
+    return made
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def _one_of(options: object, name: str, choices: tuple[str, ...]) -> None:
+    if (value := getattr(options, name)) not in choices:
+        raise InvalidArgumentError(f"{name}: expected {', '.join(choices)}; got {value!r}", field=name)
+
+
+def _at_least(options: object, name: str, least: int) -> None:
+    if (value := getattr(options, name)) < least:
+        raise InvalidArgumentError(f"{name}: expected {least} or more, got {value}", field=name)
+
+
+def _within(options: object, name: str, low: float, high: float) -> None:
+    value = getattr(options, name)
+    if not low <= value < high:
+        raise InvalidArgumentError(f"{name}: expected {low:g} or more and less than {high:g}, got {value}", field=name)
+
+
+# What suits tables, where nothing else is asked for.
+FOR_TABLES = Options(units=(32,), learning_rate=0.003, epochs=200, batch_size=32, patience=20)

@@ -14,6 +14,7 @@ from registry.store import Store
 from service.errors import InvalidArgumentError
 from tests.service.support import eventually
 from training import cli
+from training.options import Options
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(cli.train)
@@ -81,7 +82,9 @@ def test_every_option_reaches_the_job(typed):  # noqa: ARG001 - after it
 
     client = MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
-    assert run.data.params == {**given, "return_sequences": "True"}
+    assert run.data.params == {
+        **{name: str(value) for name, value in Options().as_params().items()}, **given, "return_sequences": "True"
+    }  # fmt: skip
     assert Store().describe("other").aliases == {"champion": "1"}
 
 
@@ -90,12 +93,19 @@ def test_its_defaults_are_the_reference_network():
     result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"})
     assert result.exit_code == 0
     assert "Without options: the reference network" in result.output
-    assert cli.DEFAULT.epochs == 2000
+    assert Options().epochs == 2000
+    assert Options().units == (4,)
 
 
 @pytest.mark.parametrize(
     ("option", "value", "status"),
-    [("--units", "0", 1), ("--learning-rate", "nan", 1), ("--units", "four", 2), ("--no-such-option", "1", 2)],
+    [
+        ("--units", "0", 1),
+        ("--learning-rate", "nan", 1),
+        ("--units", "four", 1),
+        ("--epochs", "many", 2),
+        ("--no-such-option", "1", 2),
+    ],
 )
 def test_options_out_of_range_are_refused_at_once(option, value, status):
     """Numbers that make no sense end the command before TensorFlow is imported, typing errors before it begins."""

@@ -155,7 +155,7 @@ def test_the_version_is_what_was_trained(trained, tmp_path):
 
 def test_initial_weights_can_be_registered(trained):  # noqa: ARG001 - after it
     """Zero epochs register the network as chance made it, without a curve; the experiment is named like the model."""
-    outcome = job.run(Options(epochs=0, units=3), job.Registration("untrained", "first"), job.Listener())
+    outcome = job.run(Options(epochs=0, units=(3,)), job.Registration("untrained", "first"), job.Listener())
     assert outcome.losses == []
     assert all(np.array_equal(outcome.after[name], value) for name, value in outcome.before.items())
     run = run_of("untrained")

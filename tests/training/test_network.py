@@ -49,7 +49,7 @@ def reference(network):
 
 def test_the_smallest_network_has_22_parameters(network):
     """Three units over two features and one output of them: 18 and 4 trainable parameters."""
-    model = network.build(Options(units=3), 3, 2)
+    model = network.build(Options(units=(3,)), 3, 2)
     assert [layer.count_params() for layer in model.layers] == [18, 4]
     assert sum(weight.size for weight in network.weights(model).values()) == model.count_params() == 22
     assert "22" in network.summary(model)
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_bits(network, short):
         ({**CLASSES}, "sparse_categorical_crossentropy"),
         ({**CLASSES, "loss": "categorical_crossentropy", "return_sequences": True}, "categorical_crossentropy"),
         (
-            {"dense_units": 0, "units": 2, "return_sequences": True, "loss": "mean_absolute_error"},
+            {"dense_units": 0, "units": (2,), "return_sequences": True, "loss": "mean_absolute_error"},
             "mean_absolute_error",
         ),
     ],
@@ -189,8 +189,8 @@ def test_targets_have_the_shape_that_the_loss_wants(network, options, expected):
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"units": 0}, "units"),
-        ({"units": -1}, "units"),
+        ({"units": (0,)}, "units"),
+        ({"units": ()}, "units"),
         ({"dense_units": -1}, "dense_units"),
         ({"epochs": -1}, "epochs"),
         ({"seed": -1}, "seed"),
@@ -227,8 +227,8 @@ def test_too_few_outputs_for_the_classes_are_refused(network, loss):
 
 def test_the_record_of_a_run_names_the_loss_that_was_used():
     """Parameters for the record are the options as given, and the loss that was chosen where none was."""
-    params = Options(units=5, **CLASSES).as_params()
-    assert params["units"] == 5
+    params = Options(units=(5,), **CLASSES).as_params()
+    assert params["units"] == "5"
     assert params["loss"] == "sparse_categorical_crossentropy"
     assert set(params) == set(Options.__dataclass_fields__)
 
@@ -236,7 +236,7 @@ def test_the_record_of_a_run_names_the_loss_that_was_used():
 # What our own network makes of it.
 
 
-@pytest.mark.parametrize("options", [None, {"return_sequences": True, "units": 3}, {"dense_units": 0}, CLASSES])
+@pytest.mark.parametrize("options", [None, {"return_sequences": True, "units": (3,)}, {"dense_units": 0}, CLASSES])
 def test_our_network_reproduces_the_proof(network, reference, options, tmp_path):
     """A saved network is read by the service and gives Keras's outputs and final states, as its proof says."""
     model = reference[0] if options is None else network.build(Options(**options), 3, 2)

@@ -1,0 +1,142 @@
+"""Scoring a file: what `unroll score` writes is what the network gives for each window, however the file is cut."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import csv
+
+from registry.store import Store
+from service.errors import InvalidArgumentError
+from training import config, data, job, own_data, scoring, tables
+from training.options import Options
+
+ROWS = 150  # of each of two series
+
+
+@pytest.fixture(scope="module")
+def folder(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
+    """A table of two series, one after the other, with versions trained on it."""
+    folder = tmp_path_factory.mktemp("scoring")
+    noise = np.random.default_rng(0).normal(size=(2 * ROWS, 2)).round(3)
+    columns = {
+        "t": list(range(ROWS)) * 2,
+        "place": ["a"] * ROWS + ["b"] * ROWS,
+        "y": noise[:, 0],
+        "x": noise[:, 1],
+        "kind": ["wet" if value > 0 else "dry" for value in noise[:, 0]],
+    }
+    csv.write_csv(pa.table(columns), folder / "table.csv")
+    common = {"data": str(folder / "table.csv"), "time": "t", "group": "place", "window": 5, "epochs": 0, "units": 3}
+    for name, options in (("levels", {"target": "y", "horizon": 2}), ("kinds", {"target": "kind"})):
+        own_data.run(config.job_of({**common, "name": name, **options}), job.Listener())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def levels(folder):
+    """The version that gives numbers."""
+    return scoring.load("models:/levels@champion", folder / "cache")
+
+
+def scored(model, path, out):
+    """What is written for a file."""
+    done = scoring.score(model, path, out, lambda *_: None)
+    return done, (csv.read_csv(out) if out.suffix == ".csv" else pq.read_table(out))
+
+
+def test_every_row_gets_what_its_window_gives(folder, levels):
+    """Each row has its time, its series, and the network's outputs for the window that ends there, if there is one."""
+    done, table = scored(levels, folder / "table.csv", folder / "out.parquet")
+    assert table.column_names == ["t", "place", "prediction_1", "prediction_2"]
+    assert (done.rows, done.predicted) == (2 * ROWS, 2 * (ROWS - 4))
+    source = csv.read_csv(folder / "table.csv")
+    assert table["place"].to_pylist() == source["place"].to_pylist()
+    rows = np.stack([source["y"].to_numpy(), source["x"].to_numpy()], axis=1).astype(np.float32)
+    for end in (4, 77, ROWS - 1, ROWS + 4, 2 * ROWS - 1):
+        (output,) = levels.network.forward({"sequence": rows[None, end - 4 : end + 1]}).outputs.values()
+        given = [table[name][end].as_py() for name in ("prediction_1", "prediction_2")]
+        np.testing.assert_allclose(given, output[0], rtol=1e-5)
+    assert table["prediction_1"][3].as_py() is None
+    assert table["prediction_1"][ROWS + 3].as_py() is None
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_batches_of_any_size_give_the_same(folder, levels, size, monkeypatch):
+    """Windows that span two pieces of the file, and series that alternate, are predicted as in one piece."""
+    _, whole = scored(levels, folder / "table.csv", folder / "out.csv")
+    source = csv.read_csv(folder / "table.csv")
+    mixed = np.arange(2 * ROWS).reshape(2, ROWS).T.ravel()  # a, b, a, b, …
+    pq.write_table(source.take(mixed), folder / "mixed.parquet")
+    monkeypatch.setattr(tables, "ROWS", size)
+    _, pieces = scored(levels, folder / "mixed.parquet", folder / "pieces.csv")
+    assert pieces["place"].to_pylist()[:3] == ["a", "b", "a"]
+    for name in ("prediction_1", "prediction_2"):
+        expected = whole[name].take(mixed).to_pylist()
+        assert pieces[name].to_pylist() == [pytest.approx(value, abs=1e-6) if value else value for value in expected]
+
+
+def test_classes_are_written_by_name(folder):
+    """A classifier's rows have the name of the likeliest class and its probability."""
+    model = scoring.load("models:/kinds@champion", folder / "cache")
+    _, table = scored(model, folder / "table.csv", folder / "kinds.csv")
+    assert set(table["prediction"].to_pylist()[4:]) - {None, ""} <= {"wet", "dry"}
+    assert min(value for value in table["probability"].to_pylist() if value is not None) >= 0.5
+
+
+def test_missing_values_have_no_prediction(folder, levels):
+    """A row without a value leaves as many rows without a prediction as windows hold it."""
+    source = csv.read_csv(folder / "table.csv")
+    y = source["y"].to_pylist()
+    y[50] = None
+    csv.write_csv(source.set_column(2, "y", pa.array(y)), folder / "holes.csv")
+    done, table = scored(levels, folder / "holes.csv", folder / "out.csv")
+    assert done.predicted == 2 * (ROWS - 4) - 5
+    gone = [i for i, value in enumerate(table["prediction_1"].to_pylist()) if value is None and 3 < i < ROWS]
+    assert gone == [50, 51, 52, 53, 54]
+
+
+def test_what_cannot_be_scored_leaves_no_file(folder, levels):
+    """Times that go back, columns that are not there and other formats are one line each, and nothing is written."""
+    source = csv.read_csv(folder / "table.csv")
+    csv.write_csv(source.take(list(range(40, -1, -1))), folder / "back.csv")
+    csv.write_csv(source.drop_columns(["x"]), folder / "less.csv")
+    for path, out, message in (
+        ("back.csv", "no.csv", "time: column 't' goes from 40 to 39; sort the file"),
+        ("less.csv", "no.csv", "features: there is no column 'x'"),
+        ("none.csv", "no.csv", "data: there is no file "),
+        ("table.csv", "no.xlsx", "out: expected a name that ends in .csv or .parquet, got no.xlsx"),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            scored(levels, folder / path, folder / out)
+        assert caught.value.message.startswith(message)
+    assert not list(folder.glob("no.*"))
+
+
+def test_a_version_of_no_table_is_refused(folder):
+    """A version that was not trained on a table says that nobody knows which columns it takes."""
+    job.run(Options(epochs=0), job.Registration("none"), job.Listener())
+    with pytest.raises(
+        InvalidArgumentError, match=r"^model: version 1 of none was not trained with unroll train --data"
+    ):
+        scoring.load("models:/none@champion", folder / "cache")
+
+
+def test_the_command_needs_no_tensorflow(folder):
+    """`unroll score` writes the file and says how many rows it has, without TensorFlow, Keras or pandas."""
+    code = (
+        "import sys; from service.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "print({'tensorflow', 'keras', 'pandas'} & set(sys.modules))"
+    )
+    arguments = ["score", "--data", str(folder / "table.csv"), "--model", "models:/levels@champion"]
+    arguments += ["--out", str(folder / "typed.csv"), "--cache", str(folder / "cache")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "scored 300 rows with version 1 of levels" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert csv.read_csv(folder / "typed.csv").num_rows == 2 * ROWS
+    assert Store().describe("levels").aliases == {"champion": "1"}
+    assert data.Layout.loads(Store().version("levels", "1").tags["unroll.data"]).window == 5

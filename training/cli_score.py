@@ -1,0 +1,38 @@
+"""`unroll score`: a whole file through a registered network."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+
+def score(
+    data: Annotated[Path, typer.Option(help="CSV or Parquet table, rows in order of time.", metavar="FILE")],
+    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.", metavar="REFERENCE")],
+    out: Annotated[Path, typer.Option(help="Where to write: .csv or .parquet.", metavar="FILE")],
+    cache: Annotated[Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions.")] = Path(
+        "~/.cache/unroll"
+    ),
+) -> None:
+    """Score a table of any length through a registered network, in bounded memory and without TensorFlow.
+
+    Writes a row for each row, with what is predicted from the window that ends there.
+    """
+    from training import scoring
+    from training.progress import bar
+
+    loaded = scoring.load(model, cache.expanduser())
+    begin = time.monotonic()
+    with bar(console) as shown:
+        task = shown.add_task("scoring", total=None, told="")
+        done = scoring.score(loaded, data, out, lambda at, of: shown.update(task, completed=at, total=of))
+    seconds = time.monotonic() - begin
+    console.print(
+        f"scored {done.rows} rows with version {loaded.version} of {loaded.name} in {seconds:.1f} s; "
+        f"{done.predicted} have a whole window behind them\nwritten to {out}",
+        highlight=False,
+    )

@@ -1,0 +1,122 @@
+"""What a job is asked for, as a YAML file: the names are those of the command's options, and what is given wins.
+
+data: measurements.csv
+target: level
+window: 48
+units: [64, 32]
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from service.errors import InvalidArgumentError
+from training.options import FOR_TABLES, Options, Registration, Source, as_document
+
+REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with own data the target decides
+LARGEST = 1024 * 1024  # bytes of a file
+DEFAULTS = as_document(Options(), Source(), Registration())
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a job is asked for."""
+
+    options: Options
+    source: Source
+    registration: Registration
+
+    def document(self) -> dict[str, Any]:
+        """Flat, such that `job_of` gives this job again."""
+        if not self.source.data:
+            return as_document(self.options, self.registration)
+        source = replace(self.source, data=str(Path(self.source.data).resolve()))
+        made = as_document(source, self.options, self.registration)
+        return {name: value for name, value in made.items() if name not in REFERENCE_ONLY}
+
+    def dump(self, path: Path) -> None:
+        """Writes the file."""
+        path.write_text(yaml.safe_dump(self.document(), sort_keys=False))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What a file asks for, by the options' names. Raises InvalidArgumentError, OSError."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidArgumentError(f"config: {path.name} has more than {LARGEST} bytes", field="config")
+        document = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(
+            f"config: {path.name} cannot be read: {' '.join(str(error).split())[:300]}", field="config"
+        ) from error
+    if not isinstance(document, dict):
+        raise InvalidArgumentError(f"config: {path.name} is not a mapping of options to values", field="config")
+    if relative := document.get("data"):
+        document["data"] = str(path.parent / str(relative))  # an absolute path stays as it is
+    return document
+
+
+def job_of(document: Mapping[str, Any]) -> Job:
+    """The job that a flat document asks for; what it does not say is as the defaults are.
+
+    Raises InvalidArgumentError that names the option.
+    """
+    values = {name: _value(name, value) for name, value in document.items()}
+    given = {name.replace("-", "_"): value for name, value in values.items()}
+    own = bool(given.get("data"))
+    if own:
+        for name in REFERENCE_ONLY:
+            if name in values:
+                raise InvalidArgumentError(f"{name}: with --data the target decides that", field=name)
+        given.setdefault("name", _name(Path(given["data"]).stem))
+
+    def pick(kind: type) -> dict[str, Any]:
+        return {field.name: given[field.name] for field in fields(kind) if field.name in given}
+
+    options = replace(FOR_TABLES if own else Options(), **pick(Options))
+    source = Source(**pick(Source))
+    if not own and (extra := [name for name in pick(Source) if name != "data"]):
+        raise InvalidArgumentError(f"{extra[0]}: makes sense only with --data", field=extra[0])
+    return Job(options, source, Registration(**pick(Registration)))
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value in the type of its option."""
+    if name not in DEFAULTS:
+        import difflib
+
+        near = difflib.get_close_matches(name, DEFAULTS, 1)
+        raise InvalidArgumentError(
+            f"config: there is no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""), field="config"
+        )
+    default = DEFAULTS[name]
+    if isinstance(default, list):
+        items = value if isinstance(value, list | tuple) else str(value).split(",")
+        kind: Any = int if name == "units" else str
+        items = [item.strip() if isinstance(item, str) else item for item in items]
+        return tuple(_scalar(name, item, kind) for item in items if item != "")
+    return _scalar(name, value, type(default))
+
+
+def _scalar(name: str, value: Any, kind: type) -> Any:
+    try:
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError
+        if kind is int and isinstance(value, float) and value != int(value):
+            raise ValueError
+        if value is None or (kind is not str and kind is not bool and isinstance(value, bool)):
+            raise ValueError
+        if isinstance(value, list | dict):
+            raise ValueError
+        return kind(value)
+    except (ValueError, OverflowError):
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise InvalidArgumentError(f"{name}: expected {words[kind]}, got {value!r}", field=name) from None
+
+
+def _name(stem: str) -> str:
+    """A model's name made of a file's."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in stem).strip(".-") or "model"

@@ -1,0 +1,265 @@
+"""The job on people's own data: examples, network, fit, held-out measure, proof, gate, registration, alias."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry import artifact
+from registry.cache import MODEL_FILE, Cache
+from registry.errors import ArtifactError, RegistryConflictError, RegistryNotFoundError
+from registry.references import Reference
+from registry.store import Run, Store, VersionInfo
+from service.errors import InvalidArgumentError, ServiceError
+from service.model import keras_file
+from service.model import proof as proofs
+from service.model.network import Network
+from training import config, data, measure
+from training.checkpoints import Checkpoints, Progress
+from training.config import Job
+from training.job import Listener, log_pictures, package_tags, temporary_folder
+from training.measure import Champion, Decision, Measured
+from training.options import Options
+from training.windows import Windows
+
+if TYPE_CHECKING:
+    from training.network import Scaling
+
+CHALLENGER = "challenger"  # the alias of what was not promoted
+CONFIG = "config.yaml"
+SHOWN = 8  # windows that the proof and the example hold
+DRAWN = 2000  # held-out predictions that are drawn
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job made."""
+
+    run_id: str
+    name: str
+    version: str
+    alias: str
+    progress: Progress
+    measured: Measured
+    champion: Champion | None
+    decision: Decision
+    parity: float  # error of our own network against Keras, as a fraction of what is allowed
+
+
+def run(job: Job, listener: Listener) -> Outcome:
+    """Trains and registers; the alias moves last, and only as the gate decides.
+
+    Raises InvalidArgumentError for options and data that make no sense, ModelError for a network that the service
+    could not serve, RegistryError, OSError. An interrupted run is marked KILLED, a failed one FAILED; neither leaves a
+    version, and both can be resumed.
+    """
+    store, examples = _prepared(job, listener)
+    name = job.registration.name
+    with store.run(job.registration.experiment or name, f"{name} seed {job.options.seed}", package_tags()) as mlrun:
+        return _run(job, listener, store, mlrun, examples)
+
+
+def resume(run_id: str, listener: Listener) -> Outcome:
+    """Goes on with a run that was interrupted or killed, from its last checkpoint, as if nothing had been.
+
+    Raises InvalidArgumentError for a run that is finished, and for data that changed meanwhile; and as `run`.
+    """
+    store = Store()
+    with temporary_folder() as folder:
+        job = config.job_of(config.load(store.run_file(run_id, CONFIG, folder)))
+    if store.run_status(run_id) == "FINISHED":
+        raise InvalidArgumentError(f"resume: run {run_id} is finished", field="resume")
+    store, examples = _prepared(job, listener, store)
+    Checkpoints(run_id, examples.digest).load()  # which refuses data that changed, before the run is touched
+    with store.resumed(run_id) as mlrun:
+        return _run(job, listener, store, mlrun, examples)
+
+
+def _prepared(job: Job, listener: Listener, store: Store | None = None) -> tuple[Store, data.Examples]:
+    """The registry and the examples; what is wrong with the data is found before there is a run."""
+    with ThreadPoolExecutor(1, "registry") as background:
+        # MLflow takes seconds to import; meanwhile the file is read.
+        opening = background.submit(Store) if store is None else None
+        examples = data.load(job.source, listener.reading, listener.found)
+        return (opening.result() if opening else store), examples  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted network, as files and as it is served."""
+
+    model: Path
+    proof: Path
+    served: Network
+    progress: Progress
+    parity: float
+
+
+def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.Examples) -> Outcome:
+    listener.started(mlrun.run_id, job.options.epochs)
+    registration, layout, parts = job.registration, examples.layout, examples.parts
+    checkpoints = Checkpoints(mlrun.run_id, examples.digest)
+    with temporary_folder() as folder:
+        _log_beginning(job, mlrun, examples, folder / "beginning")
+        fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
+        measured = measure.measure(fitted.served, examples, job.source)
+        champion = _champion(store, registration.name, registration.alias, fitted.served, examples, folder / "champion")
+        decision = measure.decide(champion, registration)
+        mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
+        version = mlrun.register(
+            registration.name,
+            fitted.model,
+            proof_file=fitted.proof,
+            example={fitted.served.inputs[0].name: parts.validation.some(slice(SHOWN)).inputs()},
+            inputs=fitted.served.inputs,
+            outputs=fitted.served.outputs,
+            tags={
+                artifact.KIND: "trained",
+                artifact.DATA: layout.dumps(),
+                artifact.DATA_DIGEST: examples.digest,
+                **_decision_tags(decision, measured, champion),
+            },
+        )
+        alias, decision = _move(store, job, champion, decision, version)
+    checkpoints.remove()
+    return Outcome(
+        mlrun.run_id,
+        registration.name,
+        version.number,
+        alias,
+        fitted.progress,
+        measured,
+        champion,
+        decision,
+        fitted.parity,
+    )
+
+
+def fit(
+    options: Options, examples: data.Examples, checkpoints: Checkpoints, listener: Listener, folder: Path, mlrun: Run
+) -> Fitted:
+    """Fits a network, from a checkpoint if there is one, proves that it can be served, and logs how it went."""
+    from training import network
+
+    parts, layout = examples.parts, examples.layout
+    options = _headed(options, examples)
+    scaling = _scaling(parts.train, classes=bool(layout.classes))
+    model = network.build(options, layout.window, len(layout.features), scaling)
+    before = network.weights(model)
+    listener.built(network.summary(model), before)
+    begin = time.monotonic()
+    progress = network.fit_windows(
+        model, parts.train, parts.validation, scaling, options, checkpoints, listener.learning
+    )
+    listener.fitted(time.monotonic() - begin)
+    network.save(model, folder / "model.keras")
+    shown = parts.validation.some(slice(SHOWN)).inputs()
+    proof = network.proof(model, shown)
+    proof.save(folder / "proof.npz")
+    served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
+    parity = proofs.replay(served, proof)
+    if progress.losses:
+        mlrun.log_metrics("loss", progress.losses)
+        mlrun.log_metrics("val_loss", progress.validation_losses)
+        mlrun.log_summary({"best_epoch": progress.best_epoch, "best_val_loss": progress.best_loss})
+    drawn = parts.test.some(slice(DRAWN))
+    over_time = {name: layer.over_time for name, layer in network.states(model, shown).items()}
+    predicted, expected = measure.predict(served, drawn), drawn.expected()
+    log_pictures(
+        mlrun.log_files, folder / "pictures", progress.losses, before, network.weights(model), predicted, expected,
+        over_time, progress.validation_losses,
+    )  # fmt: skip
+    return Fitted(folder / "model.keras", folder / "proof.npz", served, progress, parity)
+
+
+def _headed(options: Options, examples: data.Examples) -> Options:
+    """The options with the last layer and the loss that the target wants."""
+    classes = len(examples.classes)
+    if classes and options.loss not in {"", "sparse_categorical_crossentropy"}:
+        raise InvalidArgumentError(
+            f"loss: for classes there is sparse_categorical_crossentropy, got {options.loss}", field="loss"
+        )
+    units, activation = (classes, "softmax") if classes else (examples.parts.train.outputs, "linear")
+    return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
+
+
+def _scaling(train: Windows, *, classes: bool) -> "Scaling":
+    """What the training part, and nothing else, says of the scales."""
+    from training.network import Scaling
+
+    sample = train.values[train.rows()]
+    if classes:
+        return Scaling(sample)
+    targets = train.expected()
+    return Scaling(sample, float(targets.std(dtype=np.float64)), float(targets.mean(dtype=np.float64)))
+
+
+def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) -> None:
+    """What ran and on what: logged before the fit, so that a run that dies can be resumed."""
+    folder.mkdir()
+    job.dump(folder / CONFIG)
+    mlrun.log_files(folder)
+    chosen = {"promote": job.registration.promote, "min_improvement": job.registration.min_improvement}
+    mlrun.log_params(job.options.as_params() | job.source.as_params() | chosen)
+    counts = {f"{name}_windows": len(part) for name, part in examples.parts.named().items()}
+    profile = {"sha256": examples.digest, "timesteps": examples.timesteps, **counts, "findings": examples.findings}
+    mlrun.log_dataset(examples.name, examples.path, examples.digest, profile)
+
+
+def _champion(
+    store: Store, name: str, alias: str, network: Network, examples: data.Examples, folder: Path
+) -> Champion | None:
+    """How the version that the alias points at does on the same held-out data; None if there is no such version."""
+    try:
+        version = store.resolve(Reference(name, alias=alias))
+    except RegistryNotFoundError:
+        return None
+    try:
+        path, _ = Cache(folder).fetch(store, version)
+        served = keras_file.read(path / MODEL_FILE)
+        known = data.Layout.loads(text) if (text := version.tags.get(artifact.DATA)) else None
+        return measure.compare(network, examples.layout, served, known, version.number, examples.parts.test)
+    except (ServiceError, ArtifactError) as error:
+        return Champion(version.number, None, None, str(error))
+
+
+def _champion_metrics(champion: Champion | None, metric: str) -> dict[str, float]:
+    return {f"champion_{metric}": champion.error} if champion and champion.error is not None else {}
+
+
+def _decision_tags(decision: Decision, measured: Measured, champion: Champion | None) -> dict[str, str]:
+    tags = {
+        artifact.DECISION: "promoted" if decision.promoted else CHALLENGER,
+        artifact.DECISION_REASON: decision.reason,
+        artifact.METRIC: measured.metric,
+        artifact.ERROR: f"{measured.network[measured.metric]:.9g}",
+    }
+    if champion is not None:
+        tags[artifact.CHAMPION_VERSION] = champion.version
+        if champion.error is not None:
+            tags[artifact.CHAMPION_ERROR] = f"{champion.error:.9g}"
+    return tags
+
+
+def _move(
+    store: Store, job: Job, champion: Champion | None, decision: Decision, version: VersionInfo
+) -> tuple[str, Decision]:
+    """Points the alias that was decided on at the version; `challenger` too if somebody moved the other meanwhile."""
+    name, alias = job.registration.name, job.registration.alias
+    if decision.promoted:
+        try:
+            store.move_alias(name, alias, version.number, expected=champion.version if champion else "")
+        except RegistryConflictError as error:
+            decision = Decision(False, f"somebody else was faster: {error}")
+            store.set_tags(
+                name,
+                version.number,
+                {artifact.DECISION: CHALLENGER, artifact.DECISION_REASON: decision.reason},
+            )
+        else:
+            return alias, decision
+    store.set_alias(name, CHALLENGER, version.number)
+    return CHALLENGER, decision

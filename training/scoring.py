@@ -1,0 +1,202 @@
+"""Scores a table of any length through a registered version, in bounded memory and without TensorFlow."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from registry import artifact
+from registry.cache import MODEL_FILE, PROOF_FILE, Cache
+from registry.references import parse
+from registry.store import Store
+from service.errors import InvalidArgumentError
+from service.model import keras_file
+from service.model import proof as proofs
+from service.model.network import Network
+from training import measure, tables
+from training.data import Array, Layout
+from training.windows import Windows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered network, with what its inputs and outputs mean."""
+
+    network: Network
+    layout: Layout
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was scored."""
+
+    rows: int
+    predicted: int  # rows with a whole window behind them, and no missing value in it
+
+
+def load(reference: str, cache: Path) -> Model:
+    """The version that a reference means, once its proof is replayed.
+
+    Raises InvalidArgumentError for one that was not trained on a table, RegistryError, ModelError.
+    """
+    store = Store()
+    version = store.resolve(parse(reference))
+    path, _ = Cache(cache).fetch(store, version)
+    network = keras_file.read(path / MODEL_FILE)
+    if (path / PROOF_FILE).is_file():
+        proofs.replay(network, proofs.load(path / PROOF_FILE))
+    text = version.tags.get(artifact.DATA)
+    if not text:
+        raise InvalidArgumentError(
+            f"model: version {version.number} of {version.name} was not trained with unroll train --data, "
+            "so nobody knows which columns it takes",
+            field="model",
+        )
+    return Model(network, Layout.loads(text), version.name, version.number)
+
+
+def score(model: Model, data: Path, out: Path, progress: tables.Progress) -> Score:
+    """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
+
+    Rows without a whole window behind them have no prediction. `out` appears whole or not at all.
+
+    Raises InvalidArgumentError for columns that are missing or of other types, and for times that go back; OSError.
+    """
+    layout = model.layout
+    if not data.is_file():
+        raise InvalidArgumentError(f"data: there is no file {data}", field="data")
+    schema = tables.schema(data)
+    tables.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
+    columns = tables.Columns(layout.features, "", layout.time, layout.group)
+    stream = Stream(model.network, layout)
+    rows = predicted = 0
+    with _writer(out) as write:
+        for batch in tables.batches(data, schema, columns, progress):
+            made, count = stream.predict(batch)
+            write(made)
+            rows, predicted = rows + batch.num_rows, predicted + count
+        if not rows:
+            raise InvalidArgumentError(f"data: {data.name} has no rows", field="data")
+    return Score(rows, predicted)
+
+
+@dataclass
+class _Series:
+    """The end of a series, as far as it is needed for what follows."""
+
+    rows: Array
+    time: Any = None
+
+
+@dataclass
+class Stream:
+    """Predicts batch after batch of a table; between batches it keeps the last rows of each series."""
+
+    network: Network
+    layout: Layout
+    _series: dict[int, _Series] = field(default_factory=dict)
+    _codes: tables.Codes = field(default_factory=tables.Codes)
+
+    def predict(self, batch: "pa.RecordBatch") -> tuple["pa.RecordBatch", int]:
+        """Predictions for the rows of a batch, and how many there are."""
+        layout, count = self.layout, batch.num_rows
+        rows = tables.matrix(batch, layout.features)
+        codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
+        times = batch.column(layout.time).to_numpy(zero_copy_only=False) if layout.time else None
+        order = np.argsort(codes, kind="stable")
+        firsts = np.flatnonzero(np.diff(codes[order], prepend=-2))
+        pieces: list[Array] = []
+        starts = np.full(count, -1, np.int64)  # of the window that ends with each row
+        at = 0
+        for first, end in zip(firsts, [*firsts[1:], count], strict=True):
+            chosen = order[first:end]
+            series = self._series.setdefault(int(codes[chosen[0]]), _Series(rows[:0]))
+            if times is not None:
+                self._check_order(times[chosen], series)
+            piece = np.concatenate([series.rows, rows[chosen]])
+            begin = np.arange(len(series.rows), len(piece)) - layout.window + 1
+            starts[chosen] = np.where(begin >= 0, begin + at, -1)
+            series.rows = piece[max(0, len(piece) - layout.window + 1) :].copy()
+            pieces.append(piece)
+            at += len(piece)
+        values = np.concatenate(pieces) if pieces else rows
+        gone = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=1))])
+        whole = starts >= 0
+        whole[whole] = gone[starts[whole]] == gone[starts[whole] + layout.window]
+        found = starts[whole]
+        windows = Windows(values, values[:, 0], found, found, layout.window, 1)
+        predicted = measure.predict(self.network, windows) if len(found) else None
+        return self._batch(batch, predicted, whole), len(found)
+
+    def _check_order(self, times: Any, series: _Series) -> None:
+        known = times if series.time is None else np.concatenate([[series.time], times])
+        back = known[1:] <= known[:-1]
+        if back.any():
+            at = int(np.argmax(back))
+            raise InvalidArgumentError(
+                f"time: column {self.layout.time!r} goes from {known[at]} to {known[at + 1]}; sort the file",
+                field="time",
+            )
+        series.time = times[-1]
+
+    def _batch(self, batch: "pa.RecordBatch", predicted: Array | None, whole: Any) -> "pa.RecordBatch":
+        import pyarrow as pa
+
+        layout = self.layout
+        columns = {name: batch.column(name) for name in (layout.time, layout.group) if name}
+
+        def spread(values: Any, kind: Any) -> Any:
+            """A value for each row, null where there is none."""
+            filled = np.zeros(len(whole), kind)
+            if predicted is not None:
+                filled[whole] = values(predicted)
+            return pa.array(filled, mask=~whole)
+
+        if layout.classes:
+            names = pa.array(layout.classes)
+            places = spread(lambda p: p.argmax(axis=1), np.int32)
+            columns["prediction"] = pa.DictionaryArray.from_arrays(places, names).cast(pa.string())
+            columns["probability"] = spread(lambda p: p.max(axis=1), np.float32)
+        else:
+            (outputs,) = self.network.outputs
+            ahead = outputs.shape[1] or 1
+            for i in range(ahead):
+                name = "prediction" if ahead == 1 else f"prediction_{i + 1}"
+                columns[name] = spread(lambda p, i=i: p[:, i], np.float32)
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+@contextmanager
+def _writer(out: Path) -> Iterator[Callable[["pa.RecordBatch"], None]]:
+    """Writes batches to a CSV or Parquet file, which appears under its name when all are written."""
+    from pyarrow import csv, parquet
+
+    kinds: dict[str, Any] = {".csv": csv.CSVWriter, ".parquet": parquet.ParquetWriter}
+    make = kinds.get(out.suffix.lower())
+    if make is None:
+        raise InvalidArgumentError(f"out: expected a name that ends in .csv or .parquet, got {out.name}", field="out")
+    unfinished = out.with_name(out.name + ".part")
+    writer: Any = None
+
+    def write(batch: "pa.RecordBatch") -> None:
+        nonlocal writer
+        writer = writer or make(str(unfinished), batch.schema)
+        writer.write_batch(batch)
+
+    try:
+        yield write
+        if writer is not None:
+            writer.close()
+            unfinished.replace(out)
+    finally:
+        if writer is not None:
+            writer.close()
+        unfinished.unlink(missing_ok=True)

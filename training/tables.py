@@ -1,0 +1,304 @@
+"""Long tables in CSV and Parquet files, read batch by batch with Arrow: one row for each timestep."""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLOCK = 4 * 1024 * 1024  # bytes of a CSV file that are read at once, and from whose first ones types are inferred
+ROWS = 65536  # of a Parquet file that are read at once
+NAMED = 12  # columns that an error names
+
+Progress = Callable[[int, int], None]  # done, of so many
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table mean what; empty: there is none."""
+
+    features: tuple[str, ...]
+    target: str = ""
+    time: str = ""
+    group: str = ""
+    labels: bool = False  # whether the target names classes
+
+    def all(self) -> list[str]:
+        """Every column once."""
+        return list(dict.fromkeys(name for name in (*self.features, self.target, self.time, self.group) if name))
+
+
+def schema(path: Path) -> "pa.Schema":
+    """Names and types of the columns, as the beginning of a file has them. Raises InvalidArgumentError, OSError."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    with _arrow_errors(path):
+        if _is_parquet(path):
+            return parquet.read_schema(path)
+        with pa.OSFile(str(path)) as file, csv.open_csv(file, read_options=_block()) as reader:
+            return reader.schema
+
+
+def check(found: "pa.Schema", *, time: str, group: str, target: str, features: Sequence[str]) -> None:
+    """Raises InvalidArgumentError for columns that are not there, and for features that are not numbers."""
+    for option, name in (("time", time), ("group", group), ("target", target), *(("features", f) for f in features)):
+        if name and name not in found.names:
+            near = difflib.get_close_matches(name, found.names, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {_listed(found.names)}"
+            raise InvalidArgumentError(f"{option}: there is no column {name!r}{hint}", field=option)
+    for name in features:
+        if not _is_numeric(found, name):
+            kind = found.field(name).type
+            what = "text, or numbers and text" if str(kind) in {"string", "large_string"} else str(kind)
+            raise InvalidArgumentError(f"features: column {name!r} holds {what}; expected numbers", field="features")
+
+
+def numeric(found: "pa.Schema", without: Collection[str]) -> tuple[str, ...]:
+    """The columns that hold numbers, without some. Raises InvalidArgumentError where none is left."""
+    chosen = tuple(name for name in found.names if name not in without and _is_numeric(found, name))
+    if not chosen:
+        raise InvalidArgumentError("features: no column is left that holds numbers", field="features")
+    return chosen
+
+
+def names_classes(found: "pa.Schema", target: str) -> bool:
+    """Whether a column is text or truth values, so that its values are classes and not numbers."""
+    from pyarrow import types
+
+    kind = found.field(target).type
+    if types.is_temporal(kind):
+        raise InvalidArgumentError(f"target: column {target!r} holds times, not numbers or classes", field="target")
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+                or types.is_dictionary(kind))  # fmt: skip
+
+
+def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns, batch by batch: features and a numeric target as float32, group and labels as text.
+
+    Raises InvalidArgumentError that names the column for what is no number where one is expected.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    wanted = columns.all()
+    texts = {columns.group, columns.target if columns.labels else ""} - {""}
+    numbers = {*columns.features, columns.target} - texts - {columns.time, columns.group, ""}
+    flags = {name for name in numbers if pa.types.is_boolean(found.field(name).type)}
+    kinds = dict.fromkeys(numbers, pa.float32()) | dict.fromkeys(texts, pa.string())
+    with _arrow_errors(path, found):
+        if _is_parquet(path):
+            with parquet.ParquetFile(path) as file:
+                done, total = 0, file.metadata.num_rows
+                for batch in file.iter_batches(ROWS, columns=wanted):
+                    done += batch.num_rows
+                    progress(done, total)
+                    yield _cast(batch, kinds)
+            return
+        options = csv.ConvertOptions(
+            include_columns=wanted,
+            column_types={name: kind for name, kind in kinds.items() if name not in flags},
+            strings_can_be_null=True,
+        )
+        total = path.stat().st_size
+        with (
+            pa.OSFile(str(path)) as raw,
+            csv.open_csv(raw, read_options=_block(), convert_options=options) as reader,
+        ):
+            for batch in reader:
+                progress(min(raw.tell(), total), total)
+                yield _cast(batch, kinds)
+
+
+@dataclass
+class Table:
+    """A whole table in memory, in the order of the file."""
+
+    columns: Columns
+    features: npt.NDArray[np.float32]  # (rows, features), NaN where there is nothing
+    target: npt.NDArray[Any]  # (rows,); places in `classes` if there are any, or -1
+    classes: tuple[str, ...]
+    times: npt.NDArray[Any] | None  # (rows,) numbers or datetime64
+    groups: npt.NDArray[np.int32] | None  # (rows,) places in `group_names`
+    group_names: tuple[str, ...]
+
+
+def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -> Table:
+    """A table in memory, with no more than its numbers. Raises InvalidArgumentError, OSError."""
+    features: list[npt.NDArray[np.float32]] = []
+    targets: list[npt.NDArray[Any]] = []
+    times: list[npt.NDArray[Any]] = []
+    groups: list[npt.NDArray[np.int32]] = []
+    classes, names = Codes(), Codes()
+    for batch in batches(path, found, columns, progress):
+        features.append(matrix(batch, columns.features))
+        if columns.target:
+            column = batch.column(columns.target)
+            targets.append(classes.of(column) if columns.labels else column.to_numpy(zero_copy_only=False))
+        if columns.time:
+            times.append(_times(batch.column(columns.time), columns.time))
+        if columns.group:
+            codes = names.of(batch.column(columns.group))
+            if (codes < 0).any():
+                raise InvalidArgumentError(f"group: column {columns.group!r} has rows without a value", field="group")
+            groups.append(codes)
+    if not sum(map(len, features)):
+        raise InvalidArgumentError(f"data: {path.name} has no rows", field="data")
+    target = _joined(targets)
+    ordered: tuple[str, ...] = ()
+    if columns.labels:
+        ordered, places = classes.ordered(columns.target)
+        target = np.append(places, np.int32(-1))[target]
+    return Table(
+        columns,
+        _joined(features),
+        target.astype(np.int32 if columns.labels else np.float32, copy=False),
+        ordered,
+        _joined(times) if times else None,
+        _joined(groups) if groups else None,
+        tuple(names.places),
+    )
+
+
+class Codes:
+    """Texts as numbers, in the order in which they appear."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def of(self, column: Any) -> npt.NDArray[np.int32]:
+        """The numbers of a column of texts; -1 where there is none."""
+        encoded = column.dictionary_encode()
+        lookup = [self.places.setdefault(text, len(self.places)) for text in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.fill_null(len(lookup)).to_numpy(zero_copy_only=False)
+        numbers: npt.NDArray[np.int32] = np.array([*lookup, -1], np.int32)[codes]
+        return numbers
+
+    def ordered(self, name: str) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+        """The texts in order, numbers by value, and the place of each in it.
+
+        Raises InvalidArgumentError where some are numbers and some are not.
+        """
+        words = [text for text in self.places if not is_number(text)]
+        if words and len(words) < len(self.places):
+            raise InvalidArgumentError(
+                f"target: column {name!r} mixes numbers and text, {words[0][:40]!r} for instance", field="target"
+            )
+        texts = sorted(self.places) if words else sorted(self.places, key=float)
+        places = np.empty(len(texts), np.int32)
+        places[[self.places[text] for text in texts]] = np.arange(len(texts))
+        return tuple(texts), places
+
+
+def matrix(batch: "pa.RecordBatch", names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Columns of a batch beside each other, (rows, columns); NaN where there is no finite number."""
+    made = np.empty((batch.num_rows, len(names)), np.float32)
+    for i, name in enumerate(names):
+        made[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
+    made[~np.isfinite(made)] = np.nan
+    return made
+
+
+def is_number(text: str) -> bool:
+    """Whether a text can be read as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _times(column: Any, name: str) -> npt.NDArray[Any]:
+    from pyarrow import types
+
+    if not (types.is_temporal(column.type) or types.is_integer(column.type) or types.is_floating(column.type)):
+        first = next((value for value in column.to_pylist() if value is not None), "")
+        raise InvalidArgumentError(
+            f"time: column {name!r} holds {str(first)[:40]!r}; expected numbers or ISO dates and times", field="time"
+        )
+    if column.null_count:
+        raise InvalidArgumentError(f"time: column {name!r} has rows without a value", field="time")
+    return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Arrays after each other; each is let go once it is copied."""
+    if not parts:
+        return np.empty(0, np.float32)
+    made = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    at = 0
+    for i, part in enumerate(parts):
+        made[at : at + len(part)] = part
+        at += len(part)
+        parts[i] = part[:0].copy()
+    return made
+
+
+def _cast(batch: "pa.RecordBatch", kinds: dict[str, Any]) -> "pa.RecordBatch":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.cast(column, kinds[name], safe=False) if kinds.get(name, column.type) != column.type else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _is_numeric(found: "pa.Schema", name: str) -> bool:
+    from pyarrow import types
+
+    kind = found.field(name).type
+    return any(f(kind) for f in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))
+
+
+def _block() -> Any:
+    from pyarrow import csv
+
+    return csv.ReadOptions(block_size=BLOCK)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in {".parquet", ".pq"}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+class _arrow_errors:  # noqa: N801 - used as a context manager, like contextlib.suppress
+    """Turns what Arrow says of a file into one line that names the column."""
+
+    def __init__(self, path: Path, found: "pa.Schema | None" = None) -> None:
+        self._path, self._found = path, found
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raises InvalidArgumentError for what Arrow raised."""
+        import pyarrow as pa
+
+        if not isinstance(error, pa.ArrowException) or isinstance(error, OSError):
+            return
+        text = " ".join(str(error).split())
+        if self._found is not None and (
+            match := re.search(
+                r"column #(\d+): (?:Row #(\d+): )?CSV conversion error to \S+ invalid value '(.*)'", text
+            )
+        ):
+            name = self._found.names[int(match[1])]
+            where = f" in line {match[2]}" if match[2] else ""
+            raise InvalidArgumentError(
+                f"data: column {name!r} mixes types: expected numbers, got {match[3][:40]!r}{where}", field="data"
+            ) from error
+        raise InvalidArgumentError(f"data: {self._path.name} cannot be read: {text[:300]}", field="data") from error
