@@ -24,6 +24,9 @@ console = Console()
 def train(
     name: Annotated[str, typer.Option(help="Model to register under.")] = "reference",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "champion",
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Train only where the alias is not there yet.")
+    ] = False,
     experiment: Annotated[str, typer.Option(help="MLflow experiment; default: the model's name.")] = "",
     units: Annotated[int, typer.Option(help="Units of the recurrent layer.", rich_help_panel=NETWORK)] = DEFAULT.units,
     activation: Annotated[
@@ -70,6 +73,9 @@ def train(
         epochs=epochs,
         seed=seed,
     )
+    if if_missing and (number := _registered(name, alias)):
+        console.print(f"{name}@{alias} is there: version {number}", highlight=False)
+        return
     console.print("importing TensorFlow and MLflow …")
     from training import job
 
@@ -127,6 +133,18 @@ def train(
         f"next: unroll serve --model models:/{name}@{alias}",
         highlight=False,
     )
+
+
+def _registered(name: str, alias: str) -> str:
+    """The version under an alias; empty where there is none."""
+    from registry.errors import RegistryNotFoundError
+    from registry.references import Reference
+    from registry.store import Store
+
+    try:
+        return Store().resolve(Reference(name, alias=alias)).number
+    except RegistryNotFoundError:
+        return ""
 
 
 def _show(outcome: "Outcome") -> None:
