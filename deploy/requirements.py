@@ -7,4 +7,4 @@ from pathlib import Path
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 lists = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
 for name in sys.argv[1:]:
-    print(*lists[name], sep="\n")  # noqa: T201  # its purpose
+    print(*lists[name], sep="\n")
