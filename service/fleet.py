@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from service.config import ServerConfig
@@ -96,10 +97,12 @@ class Fleet:
     def start(self, snapshot: Snapshot) -> None:
         """Starts the workers on a snapshot, and returns when one of them serves."""
         self._snapshot = snapshot
-        cores: list[int | None] = list(cores_available())
-        count = self._config.workers or max(1, len(cores))
+        cores, quota = cores_available(), cpu_quota()
+        # A container with a share of the processor sees all its cores, and others like it pin to the same ones.
+        pinned = cores if quota is None else []
+        count = self._config.workers or max(1, min(len(cores), int(quota or len(cores))))
         for i in range(count):
-            core = cores[i % len(cores)] if cores else None
+            core = pinned[i % len(pinned)] if pinned else None
             slot = threading.Thread(target=self._keep, args=(f"worker-{i}", core), name=f"worker-{i}", daemon=True)
             self._slots.append(slot)
             slot.start()
@@ -277,3 +280,14 @@ class Fleet:
 def cores_available() -> list[int]:
     """The cores this process may use; empty where the platform cannot pin."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def cpu_quota(groups: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """How many cores' worth of time this container may use, as Docker and Kubernetes limit it; None: all there is."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # control groups version 2, 1
+        try:
+            quota, period = " ".join((groups / name).read_text() for name in names).split()
+        except OSError:
+            continue
+        return None if quota in {"max", "-1"} else int(quota) / int(period)
+    return None

@@ -36,6 +36,9 @@ def train(
         str | None, typer.Option(help="Model to register under; default: reference, or the file's.")
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version; default: champion.")] = None,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Train only where the alias is not there yet.")
+    ] = False,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment; default: the model's name.")] = None,
     promote: Annotated[
         str | None,
@@ -144,12 +147,17 @@ def train(
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
     given.pop("config", None)
+    given.pop("if-missing")
     if given.pop("resume"):
         if given or config:
             raise InvalidArgumentError("resume: a run goes on as it began, without other options", field="resume")
         _train_on_data(lambda job, listener: job.resume(resume, listener))
         return
     wanted = configs.job_of((configs.load(config) if config else {}) | given)
+    registration = wanted.registration
+    if if_missing and (number := _registered(registration.name, registration.alias)):
+        console.print(f"{registration.name}@{registration.alias} is there: version {number}", highlight=False)
+        return
     if wanted.source.data:
         _train_on_data(lambda job, listener: job.run(wanted, listener))
     else:
@@ -284,3 +292,15 @@ def _weights(title: str, weights: "Weights") -> Table:
         shown: Any = np.array2string(values, precision=4, suppress_small=True, threshold=64)
         table.add_row(weight, str(values.shape), shown)
     return table
+
+
+def _registered(name: str, alias: str) -> str:
+    """The version under an alias; empty where there is none."""
+    from registry.errors import RegistryNotFoundError
+    from registry.references import Reference
+    from registry.store import Store
+
+    try:
+        return Store().resolve(Reference(name, alias=alias)).number
+    except RegistryNotFoundError:
+        return ""

@@ -63,14 +63,7 @@ def demo() -> None:
 
 def up(address: str = "127.0.0.1:50051", ui_port: int = 5000) -> None:
     """Serve the reference network and show the MLflow UI, until Ctrl-C; trains first if there is no champion."""
-    from registry.errors import RegistryNotFoundError
-    from registry.references import parse
-    from registry.store import Store
-
-    try:
-        Store().resolve(parse(REFERENCE))
-    except RegistryNotFoundError:
-        _run("train", "--name", MODEL)
+    _run("train", "--name", MODEL, "--if-missing")
     ui = subprocess.Popen(_command("ui", "--port", str(ui_port)))  # noqa: S603  # our own command
     try:
         server, address = _start_server(address)

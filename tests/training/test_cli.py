@@ -154,3 +154,13 @@ def test_an_error_is_one_line_and_status_1(folder):
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["unroll: units: expected 1 or more, got 0"]
     assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("typed")
+def test_it_trains_only_what_is_missing():
+    """Where the alias is there, `--if-missing` names its version and leaves everything as it is."""
+    before = Store().resolve(parse("models:/typed@newest")).number
+    result = train("--name", "typed", "--alias", "newest", "--if-missing")
+    assert result.exit_code == 0
+    assert result.output == f"typed@newest is there: version {before}\n"
+    assert Store().resolve(parse("models:/typed@newest")).number == before
