@@ -1,7 +1,7 @@
 """The network in Keras: build, fit, and what it computes. The only file that imports Keras."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
 
 from service.errors import InvalidArgumentError
 from service.model.proof import Proof
+from service.model.tensors import TensorSpec
 from training.checkpoints import Checkpoints, Progress, State
 from training.data import Array, Dataset
 from training.options import Options
@@ -188,21 +189,46 @@ def states(model: keras.Model, inputs: Array) -> dict[str, States]:
     x: Any = inputs
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
-            config = {**layer.get_config(), "return_sequences": True, "return_state": True}
-            twin = type(layer).from_config(config)
-            twin.build((None, *x.shape[1:]))
-            twin.set_weights(layer.get_weights())
-            sequence, *final = twin(x)
-            names = (f"{layer.name}/{name}" for name in STATE_NAMES)
-            found[layer.name] = States(sequence.numpy(), {n: s.numpy() for n, s in zip(names, final, strict=False)})
+            found[layer.name] = _run_alone(layer, x)
         x = layer(x)
     return found
+
+
+def _run_alone(layer: keras.layers.RNN, x: Any, mask: Any = None) -> States:
+    """What a layer does with a sequence, asked of a twin that tells its states."""
+    twin = type(layer).from_config({**layer.get_config(), "return_sequences": True, "return_state": True})
+    twin.build((None, *x.shape[1:]))
+    twin.set_weights(layer.get_weights())
+    sequence, *final = twin(x, mask=mask)
+    names = (f"{layer.name}/{name}" for name in STATE_NAMES)
+    return States(np.asarray(sequence), {n: np.asarray(s) for n, s in zip(names, final, strict=False)})
 
 
 def proof(model: keras.Model, inputs: Array) -> Proof:
     """What a loader must reproduce: inputs, with Keras's own outputs and final states."""
     final = {name: state for layer in states(model, inputs).values() for name, state in layer.final.items()}
     return Proof({INPUT: inputs}, {model.layers[-1].name: predict(model, inputs)}, final, made_by="keras")
+
+
+def prove(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str], states: Sequence[TensorSpec]) -> Proof:
+    """What a loader must reproduce of a file that exists: Keras's own outputs, and final states where they can be seen.
+
+    `outputs` are their names in the order of the model. Of the states, those of recurrent layers that are called once
+    and stand by themselves are proven by themselves, the others through what they lead to.
+    """
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    arrays = [inputs[tensor.name] for tensor in model.inputs] if len(inputs) > 1 else list(inputs.values())
+    given = arrays if len(arrays) > 1 else arrays[0]
+    found = model(given, training=False)
+    made = dict(zip(outputs, map(np.asarray, keras.tree.flatten(found)), strict=True))
+    wanted = {spec.name for spec in states}
+    final: dict[str, Array] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.RNN) and f"{layer.name}/hidden_state" in wanted and not layer.stateful:
+            x, *others = keras.tree.flatten(keras.Model(model.inputs, layer.input)(arrays))
+            if all(other.dtype == "bool" for other in others):  # a mask; anything else is a state that the graph gives
+                final.update(_run_alone(layer, x, *others).final)
+    return Proof(dict(inputs), made, final, made_by="keras")
 
 
 def summary(model: keras.Model) -> str:

@@ -7,6 +7,7 @@ import typer
 from service.cli import check, demo, models, predict, serve, trace, weights
 from service.errors import ServiceError
 from training.cli import train
+from training.cli_register import register
 from training.cli_score import score
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
 )
 app.command()(train)
+app.command()(register)
 app.command()(score)
 app.command()(serve.serve)
 app.command()(predict.predict)

@@ -81,6 +81,7 @@ class Network:
     """A network. Nothing of it changes after construction; `with_weights` makes another one.
 
     inputs, outputs, states: what goes in and comes out, by name; the batch axis is None.
+    declared: the inputs as the file has them, with the number of timesteps that it was made for.
     weights: by full name, `LAYER/kernel`, in Keras's order and orientation; not writeable.
     layers: in the order of computation, inputs left out.
     streamable: whether timesteps may be fed in pieces, states carried between; else `not_streamable_reason` says why.
@@ -104,6 +105,7 @@ class Network:
         self.not_streamable_reason: str = _not_streamable(graph) if base is None else base.not_streamable_reason
         self.streamable = not self.not_streamable_reason
         self.notes = tuple(graph.notes)
+        self.declared = tuple(spec for spec, _ in graph.inputs)
         self.inputs = tuple(self._relaxed(spec, place) for spec, place in graph.inputs)
         self.outputs = tuple(
             TensorSpec(name, graph.values[i].dtype, graph.values[i].shape) for name, i in graph.outputs

@@ -1,0 +1,126 @@
+"""Registering files that exist: what Keras saved becomes a version that is proven, or nothing is registered."""
+
+import subprocess
+import sys
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from keras import layers
+
+from registry import artifact
+from registry.references import parse
+from registry.store import Store
+from service.errors import InvalidArgumentError, UnsupportedModelError
+from service.model import proof as proofs
+from training.registering import register
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+def two_inputs():
+    """Ids with padding, numbers beside them, two outputs, three recurrent layers."""
+    ids, x = keras.Input((None,), dtype="int32", name="ids"), keras.Input((None, 2), name="x")
+    words = layers.Embedding(7, 3, mask_zero=True, name="words")(ids)
+    read = layers.GRU(3, name="read")(words)
+    both = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(x)
+    last = layers.LSTM(2, name="last")(both)
+    return keras.Model([x, ids], {"a": layers.Dense(1, name="a")(read), "b": layers.Dense(2, name="b")(last)})
+
+
+def plain():
+    """A recurrent layer and no more."""
+    return keras.Sequential([keras.Input((4, 2), name="x"), layers.SimpleRNN(3, name="rnn")])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves a model; gives its file."""
+
+    def save(model):
+        model.save(tmp_path / "mine.keras")
+        return tmp_path / "mine.keras"
+
+    return save
+
+
+def files(name, number, folder):
+    """The files of a version."""
+    return Store().download(name, number, folder / "downloaded")
+
+
+def test_a_file_becomes_a_version(saved, tmp_path):
+    """The version holds the file, byte for byte, and Keras's proof; MLflow loads it and predicts what Keras does."""
+    model = plain()
+    file = saved(model)
+    made = register(file, "plain", alias="champion")
+    assert Store().resolve(parse("models:/plain@champion")).number == made.version
+    assert Store().version("plain", made.version).tags[artifact.KIND] == "registered"
+    downloaded = files("plain", made.version, tmp_path)
+    assert (downloaded / artifact.KERAS_FILE).read_bytes() == file.read_bytes()
+    proof = proofs.load(downloaded / artifact.PROOF_FILE)
+    assert proof.made_by == "keras"
+    assert np.array_equal(proof.outputs["rnn"], np.asarray(model(proof.inputs["x"])))
+    assert proof.states.keys() == {"rnn/hidden_state"}
+    x = np.random.default_rng(1).normal(size=(2, 4, 2)).astype(np.float32)
+    loaded = mlflow.pyfunc.load_model(f"models:/plain/{made.version}")
+    assert np.allclose(loaded.predict(x), np.asarray(model(x)), atol=1e-6)
+
+
+def test_any_graph_is_proven(saved, tmp_path):
+    """Several inputs and outputs, masks and layers of both directions: outputs and the states that can be seen."""
+    model = two_inputs()
+    rng = np.random.default_rng(2)
+    inputs = {
+        "ids": np.array([[1, 2, 0, 0], [3, 4, 5, 6]], np.int32),
+        "x": rng.normal(size=(2, 4, 2)).astype(np.float32),
+    }
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    made = register(saved(model), "two", proof_from=tmp_path / "inputs.npz")
+    assert 0 <= made.parity <= 1
+    proof = proofs.load(files("two", made.version, tmp_path) / artifact.PROOF_FILE)
+    expected = model([inputs["x"], inputs["ids"]])
+    assert all(np.allclose(proof.outputs[name], np.asarray(value), atol=1e-6) for name, value in expected.items())
+    assert proof.states.keys() == {"read/hidden_state", "last/hidden_state", "last/cell_state"}
+    assert np.array_equal(proof.inputs["ids"], inputs["ids"])
+    assert Store().describe("two").aliases == {}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.ones((1, 5, 2))}, "takes only"),
+        ({"x": np.ones((1, 4, 2)), "y": np.ones(1)}, "no input named 'y'"),
+        ({"a": np.array(["text"])}, "x holds"),
+        (b"not an archive", "not an .npz file"),
+    ],
+)
+def test_inputs_of_a_proof_that_do_not_fit(saved, tmp_path, arrays, said):
+    """Inputs of another shape, name or kind are an error that says so, and nothing is registered."""
+    if isinstance(arrays, bytes):
+        (tmp_path / "inputs.npz").write_bytes(arrays)
+    else:
+        np.savez(tmp_path / "inputs.npz", **arrays)
+    with pytest.raises(InvalidArgumentError, match=said):
+        register(saved(plain()), "never", proof_from=tmp_path / "inputs.npz")
+    assert [m for m in mlflow.MlflowClient().search_registered_models() if m.name == "never"] == []
+
+
+def test_what_cannot_be_served_is_not_registered(saved):
+    """A file with a layer that the service does not compute is refused by name, and nothing is registered."""
+    model = keras.Sequential([keras.Input((4, 2)), layers.Lambda(lambda x: x, name="strange"), layers.SimpleRNN(2)])
+    with pytest.raises(UnsupportedModelError, match="strange"):
+        register(saved(model), "never")
+
+
+def test_the_command(saved, home):
+    """The command says which version was made, how well it is proven, and what points at it."""
+    command = [sys.executable, "-m", "service.cli", "register", str(saved(plain())), "--name", "told", "--alias", "new"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=home)
+    assert "told version 1 registered, proven" in done.stdout
+    assert "told@new points at it" in done.stdout
+    done = subprocess.run([*command[:4], "absent.keras", *command[5:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "absent.keras" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

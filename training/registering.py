@@ -1,0 +1,109 @@
+"""Registering a `.keras` file that exists: read as the service reads it, proven by Keras where Keras is installed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from registry import artifact
+from registry.store import Store
+from service.errors import InvalidArgumentError
+from service.model import keras_file
+from service.model import proof as proofs
+from service.model.network import Network
+from training.job import temporary_folder
+
+PROOF_BATCH, PROOF_TIMESTEPS = 3, 20  # of the inputs of chance that a proof is made of, where none are given
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What came of a file."""
+
+    version: str
+    parity: float | None  # error of our own network against Keras, as a fraction of what is allowed; None: no proof
+    notes: tuple[str, ...]  # what a user should know of how it is served
+
+
+def register(
+    file: Path, name: str, *, alias: str = "", experiment: str = "", proof_from: Path | None = None
+) -> Registered:
+    """Registers a file as a version; points an alias at it, if one is named.
+
+    `proof_from` is an .npz file with an array for each input, by name; a single input needs no name.
+
+    Raises ModelError for a file that the service could not serve, or that computes something else here than in Keras;
+    InvalidArgumentError for inputs that do not fit; RegistryError; OSError for a file that cannot be opened.
+    """
+    network = keras_file.read(file)
+    inputs = _given(proof_from, network) if proof_from else _of_chance(network)
+    store = Store()
+    with (
+        store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,
+        temporary_folder() as folder,
+    ):
+        parity, proof_file = None, None
+        if find_spec("keras") is not None:
+            from training import network as keras_network  # imports TensorFlow
+
+            proof = keras_network.prove(file, inputs, [spec.name for spec in network.outputs], network.states)
+            parity = proofs.replay(network, proof)
+            proof_file = folder / "proof.npz"
+            proof.save(proof_file)
+        version = run.register(
+            name,
+            file,
+            proof_file=proof_file,
+            example=inputs,
+            inputs=network.inputs,
+            outputs=network.outputs,
+            tags={artifact.KIND: "registered"},
+        )
+        if alias:
+            store.set_alias(name, alias, version.number)
+    return Registered(version.number, parity, network.notes)
+
+
+def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz file as inputs of a network."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, AttributeError) as error:
+        raise InvalidArgumentError(f"{path.name} is not an .npz file of plain arrays", field="proof-from") from error
+    if len(arrays) == len(network.inputs) == 1:
+        arrays = {network.inputs[0].name: next(iter(arrays.values()))}
+    wanted = {spec.name: spec.dtype for spec in network.inputs}
+    inputs: dict[str, npt.NDArray[Any]] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "iuf" or (array.dtype.kind == "f" and wanted.get(name, array.dtype).kind == "i"):
+            raise InvalidArgumentError(
+                f"{path.name}: {name} holds {array.dtype.name}, expected {wanted.get(name, 'numbers')}",
+                field="proof-from",
+            )
+        inputs[name] = array.astype(wanted.get(name, array.dtype))
+    network.check(inputs)
+    for spec in network.declared:
+        shape = inputs[spec.name].shape
+        if any(extent not in (None, actual) for extent, actual in zip(spec.shape, shape, strict=True)):
+            raise InvalidArgumentError(
+                f"{path.name}: {spec.name} has shape {list(shape)}, but Keras takes only {list(spec.shape)} for this "
+                "file, None being any", field="proof-from",
+            )  # fmt: skip
+    return inputs
+
+
+def _of_chance(network: Network) -> dict[str, npt.NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for spec in network.declared:
+        shape = [PROOF_TIMESTEPS if extent is None else extent for extent in (PROOF_BATCH, *spec.shape[1:])]
+        # Ids are zeros: how many there are, only an Embedding somewhere knows.
+        inputs[spec.name] = (rng.normal(size=shape) if spec.dtype.kind == "f" else np.zeros(shape)).astype(spec.dtype)
+    return inputs
