@@ -8,6 +8,7 @@ from benchmarks.common import ROOT, console, environment, python
 
 BENCHMARKS = {
     "serving": "benchmarks.serving",
+    "batching": "benchmarks.batching",
     "training": "benchmarks.training",
     "engines": "benchmarks.engines",
 }

@@ -78,7 +78,6 @@ class Served:
 
     address: str
     pids: tuple[int, ...]  # of those who answer
-    answer_bytes: int
 
     def cpu_seconds(self) -> float:
         """What they used since they started."""
@@ -105,14 +104,14 @@ def main() -> None:
 def _figures(place: Place, notes: list[str]) -> list[Figure]:
     console.print("registering a version, and filling the cache …")
     timed(python("-m", "service.cli", "train", "--epochs=0", cores=place.all_cores), place.env, place.folder)
-    with _unroll(place, _free_address(), place.all_cores) as _:
+    with unroll_server(place, free_address(), place.all_cores) as _:
         pass
     figures = [_start(place)]
     with ExitStack() as stack:
-        unroll = stack.enter_context(_unroll(place, _free_address(), place.server_cores))
+        unroll = stack.enter_context(unroll_server(place, free_address(), place.server_cores))
         bare = stack.enter_context(_bare(place))
         figures.append(_memory(unroll, bare, "memory of a worker before its first request"))
-        empty = stack.enter_context(_empty(place, _free_address()))
+        empty = stack.enter_context(_empty(place, free_address()))
         before = [_predict(server.address) for server in (unroll, empty)]
         figures += _load(place, unroll, empty, notes)
         figures.append(_memory(unroll, bare, "memory of a worker after the load"))
@@ -128,7 +127,7 @@ def _start(place: Place) -> Figure:
     for number in range(1, START_ROUNDS + 1):
         console.print(f"start, round {number} of {START_ROUNDS} …")
         imports.append(timed(python("-c", IMPORTS, cores=place.all_cores), place.env, place.folder))
-        address = _free_address()
+        address = free_address()
         begin = time.perf_counter()
         with _process(_serve_command(address, place.all_cores), place):
             _predict(address)
@@ -158,9 +157,9 @@ def _memory(unroll: Served, bare: Sequence[int], what: str) -> Figure:
 
 def _load(place: Place, unroll: Served, empty: Served, notes: list[str]) -> list[Figure]:
     """Requests per second and processor time, each server loaded as much as it can bear, by turns."""
-    predict, infer = _file(place, "predict", REQUEST), _file(place, "infer", INFER_REQUEST)
-    ours = Aim(unroll, PREDICT, predict, unroll.answer_bytes)
-    yardstick = Aim(empty, PREDICT, predict, empty.answer_bytes)
+    predict, infer = request_file(place, "predict", REQUEST), request_file(place, "infer", INFER_REQUEST)
+    ours = Aim(unroll, PREDICT, predict, _predict(unroll.address).ByteSize())
+    yardstick = Aim(empty, PREDICT, predict, ANSWER.ByteSize())
     standard = Aim(unroll, INFER, infer, _infer(unroll.address).ByteSize())
     aims = [ours, yardstick, standard]
     workers = len(place.server_cores)
@@ -205,7 +204,7 @@ def _load(place: Place, unroll: Served, empty: Served, notes: list[str]) -> list
     ]
 
 
-def _file(place: Place, name: str, message: Message) -> Path:
+def request_file(place: Place, name: str, message: Message) -> Path:
     """A message as it goes over the wire."""
     body = message.SerializeToString()
     path = place.folder / name
@@ -260,14 +259,14 @@ def _caller(channel: grpc.Channel) -> "grpc.UnaryUnaryMultiCallable[pb.PredictRe
 
 
 @contextmanager
-def _unroll(place: Place, address: str, cores: Sequence[int]) -> Iterator[Served]:
+def unroll_server(place: Place, address: str, cores: Sequence[int], model: str = "reference") -> Iterator[Served]:
     """Our server, one worker on each core, when all of them serve and the registry agrees."""
-    with _process(_serve_command(address, cores), place) as process:
+    with _process(_serve_command(address, cores, model), place) as process:
         supervisor = psutil.Process(process.pid)
         _eventually(lambda: len(_listening(supervisor.children())) == len(cores))
         with Client(address) as client:
             _eventually(lambda: client.health() and [model.stale_reason for model in client.models()] == [""])
-        yield Served(address, tuple(_listening(supervisor.children())), _predict(address).ByteSize())
+        yield Served(address, tuple(_listening(supervisor.children())))
 
 
 @contextmanager
@@ -278,7 +277,7 @@ def _empty(place: Place, address: str) -> Iterator[Served]:
         processes = [stack.enter_context(_process(command, place)) for command in commands]
         pids = [process.pid for process in processes]
         _eventually(lambda: len(_listening(map(psutil.Process, pids))) == len(pids))
-        yield Served(address, tuple(pids), ANSWER.ByteSize())
+        yield Served(address, tuple(pids))
 
 
 @contextmanager
@@ -299,8 +298,8 @@ def _bare(place: Place) -> Iterator[Sequence[int]]:
         yield pids
 
 
-def _serve_command(address: str, cores: Sequence[int]) -> list[str]:
-    arguments = ["serve", "--model=models:/reference@champion", f"--address={address}", "--cache=cache"]
+def _serve_command(address: str, cores: Sequence[int], model: str = "reference") -> list[str]:
+    arguments = ["serve", f"--model=models:/{model}@champion", f"--address={address}", "--cache=cache"]
     return python("-m", "service.cli", *arguments, cores=cores)
 
 
@@ -328,7 +327,8 @@ def _proportional(pid: int) -> float:
     return kibibytes * 1024 / MEGABYTE
 
 
-def _free_address() -> str:
+def free_address() -> str:
+    """An address on this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"

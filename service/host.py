@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from service.batching import Batcher
 from service.errors import InvalidArgumentError, NotFoundError, ProofError, ServiceError, UnavailableError
 from service.model import keras_file
 from service.model import proof as proofs
 from service.model.engines import Choice, assemble, select
-from service.model.network import Network
+from service.model.network import Array, Network, Result
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 PROOF_FILE = "proof.npz"
@@ -27,6 +28,7 @@ class LoadedVersion:
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
+    forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]  # by the engine, batched where that gains
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
-        return LoadedVersion(model, entry, network, proof.made_by if proof else "", error, engine)
+        forward = Batcher(engine).forward if engine.batches else engine.forward
+        return LoadedVersion(model, entry, network, proof.made_by if proof else "", error, engine, forward)
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version

@@ -4,9 +4,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -16,8 +16,12 @@ from service.config import Limits, ServerConfig, Tls
 from service.errors import LimitExceededError, TimeLimitError, UnavailableError
 from service.methods import Caller, Method, Pool
 from service.status import DETAILS_KEY, to_status
+from service.threads import WorkingThreads
+
+Pools = TypeVar("Pools", bound=Executor)
 
 WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
+WAITING_IN_BATCHES = 64  # calls that wait for the batch they are in, besides those that are worked on
 STOPPING = "this server is stopping"
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
 
@@ -53,9 +57,9 @@ class Gate:
 
     def __init__(self) -> None:
         self.closed = False
-        self._pools: list[ThreadPoolExecutor] = []
+        self._pools: list[Executor] = []
 
-    def guard(self, pool: ThreadPoolExecutor) -> ThreadPoolExecutor:
+    def guard(self, pool: Pools) -> Pools:
         """Counts a pool in, whose waiting calls are let in before the gate closes."""
         self._pools.append(pool)
         return pool
@@ -74,8 +78,9 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
     access, limits = Access(config), config.limits
     gate = gate or Gate()
     places = threading.BoundedSemaphore(limits.streams)
+    threads = gate.guard(WorkingThreads(config.unary_threads, config.unary_threads + WAITING_IN_BATCHES, "unary"))
     server = grpc.server(
-        gate.guard(ThreadPoolExecutor(config.unary_threads, "unary")),
+        threads,  # type: ignore[arg-type]  # of an executor it needs `submit` alone
         maximum_concurrent_rpcs=limits.concurrent_calls,
         options=[
             ("grpc.max_receive_message_length", limits.message_bytes),

@@ -196,7 +196,7 @@ class InferenceServicer:
                 )  # fmt: skip
             state = {**sequence.state, **state}
         decoded = time.perf_counter_ns()
-        result = version.engine.forward(inputs, state)
+        result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)

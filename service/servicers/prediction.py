@@ -70,7 +70,7 @@ class PredictionServicer:
         network = self._what_if(version.network, request.what_if, "what_if")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        result = (version.engine if network is version.network else network).forward(inputs, state)
+        result = (version if network is version.network else network).forward(inputs, state)
         response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
@@ -116,7 +116,7 @@ class PredictionServicer:
                 )  # fmt: skip
             batch, timesteps = len(first_input), timesteps + first_input.shape[1]
             encoding = encoding or encoding_of(options.encoding, request.inputs)
-            result = (version.engine if network is version.network else network).forward(inputs, state)
+            result = (version if network is version.network else network).forward(inputs, state)
             state = result.final_state
             response = pb.PredictStreamResponse(
                 model=version.model,

@@ -67,13 +67,14 @@ class Choice:
     single: Engine
     many: Engine
     timings: tuple[Timing, ...]
+    batches: bool = False  # whether a sequence has the same bits whatever it is batched with, and gains by it
 
     @property
     def name(self) -> str:
-        """For people: `numpy`, or `scalar (batch 1), onnxruntime`."""
-        return (
-            self.many.name if self.single.name == self.many.name else f"{self.single.name} (batch 1), {self.many.name}"
-        )
+        """For people: `numpy`, or `scalar (batch 1), onnxruntime`, or `onnxruntime, batching`."""
+        if self.single.name != self.many.name:
+            return f"{self.single.name} (batch 1), {self.many.name}"
+        return f"{self.many.name}, batching" if self.batches else self.many.name
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """The forward pass, by the engine for this batch size."""
@@ -138,7 +139,8 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
         chosen[batch] = fit[-1] if fixed else fit[best]
     if fixed not in {"", *(engine.name for engine in chosen.values())}:
         raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
-    return Choice(chosen[1], chosen[MANY], tuple(timings))
+    batches = _batches(chosen[1], chosen[MANY], sample(network, proof, MANY))
+    return Choice(chosen[1], chosen[MANY], tuple(timings), batches)
 
 
 def assemble(network: Network, proof: Proof | None, single: str, many: str) -> Choice:
@@ -157,7 +159,7 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
         if refused:
             raise ProofError(f"the engine {name} {refused}")
         made[name] = engine
-    return Choice(made[single], made[many], ())
+    return Choice(made[single], made[many], (), _batches(made[single], made[many], sample(network, proof, MANY)))
 
 
 def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: Proof | None = None) -> str:
@@ -188,6 +190,22 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
         return error.message
     except Exception as error:
         return f"failed: {type(error).__name__}"
+
+
+def _batches(single: Engine, many: Engine, inputs: Mapping[str, Array]) -> bool:
+    """Whether requests may be computed together: by an engine for heavy networks, to the same bits as one by one."""
+    if single is not many or KINDS.get(many.name, Kind(onnx_runtime.make, ())).above == 0:
+        return False
+    rng = np.random.default_rng(1)
+    varied = {n: a + rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    whole = many.forward(varied)
+    expected = {**whole.outputs, **whole.final_state}
+    for size in (1, *OTHERS):
+        part = many.forward({name: array[-size:] for name, array in varied.items()})
+        actual = {**part.outputs, **part.final_state}
+        if not all(np.array_equal(actual[name], array[-size:]) for name, array in expected.items()):
+            return False
+    return True
 
 
 def _one_by_one(engine: Engine, inputs: Mapping[str, Array]) -> Result:

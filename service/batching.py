@@ -1,0 +1,120 @@
+"""Batching for heavy networks: what arrives while a network computes is the next batch. No timer, nothing to tune.
+
+Only for networks whose engine gives each sequence the same bits whatever it is batched with, so nobody can tell.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.model.engines import MANY, Choice
+from service.model.network import Result
+from service.model.tensors import Array
+from service.threads import blocking
+
+
+class _Request:
+    """One caller's part of a batch. Its thread sleeps until it has a result, or a batch to compute."""
+
+    def __init__(self, inputs: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        self.inputs = inputs
+        self.state = state
+        self.rows = len(next(iter(inputs.values())))
+        # What has to agree in a batch: names and shapes without the batch, and which states are given.
+        self.kind = (
+            *((name, array.shape[1:]) for name, array in sorted(inputs.items())),
+            *sorted(state),
+        )
+        self.ready = threading.Event()
+        self.batch: list[_Request] = []  # to compute, if this one leads it
+        self.result: Result | None = None
+        self.error: Exception | None = None
+
+
+class Batcher:
+    """Computes for one caller at a time; those who come meanwhile wait, and the first of them computes for all."""
+
+    def __init__(self, engine: Choice) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()  # guards the next two
+        self._computing = False
+        self._waiting: list[_Request] = []
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As `Choice.forward`, alone or with others."""
+        request = _Request(inputs, initial_state or {})
+        with self._lock:
+            leads = not self._computing
+            if leads:
+                self._computing = True
+                request.batch = [request]
+            else:
+                self._waiting.append(request)
+        if not leads:
+            with blocking():
+                request.ready.wait()
+        if request.batch:
+            try:
+                self._compute(request.batch)
+            finally:
+                self._hand_over()
+        if request.error is not None:
+            raise request.error
+        assert request.result is not None
+        return request.result
+
+    def _hand_over(self) -> None:
+        """Wakes the first who waits, to compute for all who go with it; they keep their order."""
+        with self._lock:
+            if not self._waiting:
+                self._computing = False
+                return
+            first = self._waiting[0]
+            rows, others = 0, []
+            for request in self._waiting:
+                if request.kind == first.kind and (request is first or rows + request.rows <= MANY):
+                    rows += request.rows
+                    first.batch.append(request)
+                else:
+                    others.append(request)
+            self._waiting = others
+        first.ready.set()
+
+    def _compute(self, batch: Sequence[_Request]) -> None:
+        """Gives each request of a batch its result; wakes all but the first, which computes."""
+        try:
+            results: Sequence[Result | Exception] = self._together(batch)
+        except Exception:
+            results = [self._alone(request) for request in batch]  # one of them is at fault, and the others are not
+        for request, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                request.error = result
+            else:
+                request.result = result
+        for request in batch[1:]:
+            request.ready.set()
+
+    def _alone(self, request: _Request) -> Result | Exception:
+        try:
+            return self._engine.forward(request.inputs, request.state)
+        except Exception as error:
+            return error
+
+    def _together(self, batch: Sequence[_Request]) -> Sequence[Result]:
+        if len(batch) == 1:
+            return [self._engine.forward(batch[0].inputs, batch[0].state)]
+        result = self._engine.forward(_joined([r.inputs for r in batch]), _joined([r.state for r in batch]))
+        ends = np.cumsum([request.rows for request in batch])[:-1]
+        outputs = {name: np.split(array, ends) for name, array in result.outputs.items()}
+        states = {name: np.split(array, ends) for name, array in result.final_state.items()}
+        return [
+            Result(
+                {name: parts[i] for name, parts in outputs.items()}, {name: parts[i] for name, parts in states.items()}
+            )
+            for i in range(len(batch))
+        ]
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,101 @@
+"""A pool of threads of which a few work at a time, and which makes up for those that wait for each other."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+_here = threading.local()  # .pool: whose thread this is
+
+Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class WorkingThreads(Executor):
+    """Runs tasks in the order in which they came, on `working` threads.
+
+    A thread that waits for another task's work says so with `blocking`; then one more takes over, up to `most` in all.
+    """
+
+    def __init__(self, working: int, most: int, name: str) -> None:
+        self._working = working
+        self._most = most
+        self._name = name
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._counting = threading.Lock()  # guards the next four
+        self._threads = 0
+        self._blocked = 0
+        self._started = 0
+        self._ended = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Runs a task when a thread is free. Raises RuntimeError after `shutdown`."""
+        if self._ended:
+            raise RuntimeError("cannot run tasks after shutdown")
+        future: Future[Any] = Future()
+        self._tasks.put((future, fn, args, kwargs))
+        if self._threads < self._working:
+            self._start_if_needed()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more tasks; threads end when those that were taken have run."""
+        with self._counting:
+            if self._ended:
+                return
+            self._ended = True
+            for _ in range(self._threads):
+                self._tasks.put(None)
+
+    @contextmanager
+    def blocking(self) -> Iterator[None]:
+        """While the block runs, the thread counts as one that does not work."""
+        with self._counting:
+            self._blocked += 1
+        self._start_if_needed()
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._blocked -= 1
+
+    def _start_if_needed(self) -> None:
+        with self._counting:
+            if self._ended or self._threads - self._blocked >= self._working or self._threads >= self._most:
+                return
+            self._threads += 1
+            self._started += 1
+            threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+
+    def _run(self) -> None:
+        _here.pool = self
+        while (task := self._tasks.get()) is not None:
+            future, fn, args, kwargs = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+            del task, future, fn, args, kwargs  # nothing is kept alive while this thread waits
+            if self._threads - self._blocked > self._working and self._surplus():
+                return
+
+    def _surplus(self) -> bool:
+        """Whether this thread is one too many; then it is counted out."""
+        with self._counting:
+            if self._ended or self._threads - self._blocked <= self._working:
+                return False
+            self._threads -= 1
+            return True
+
+
+@contextmanager
+def blocking() -> Iterator[None]:
+    """Says of the thread it is called in that it waits for work of others; see `WorkingThreads`."""
+    pool = getattr(_here, "pool", None)
+    if pool is None:
+        yield
+    else:
+        with pool.blocking():
+            yield

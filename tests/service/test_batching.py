@@ -1,0 +1,145 @@
+"""Batching: heavy requests that arrive together are computed together, to the bits they have alone."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from service.batching import Batcher
+from service.errors import InvalidArgumentError
+from service.model import engines
+from service.model.engines import Choice, onnx_runtime
+from tests.service.model.test_engines import SEQUENCES, layer, network, recurrent
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """Two layers of LSTM and a Dense one, computed by ONNX Runtime."""
+    layers = [recurrent("LSTM", "a", 48, **SEQUENCES), recurrent("LSTM", "b", 32), layer("Dense", "d", units=3)]
+    net = network(tmp_path_factory.mktemp("heavy"), *layers)
+    return net, engines.assemble(net, None, "onnxruntime", "onnxruntime")
+
+
+class Held:
+    """An engine that computes when it is let, and remembers how many sequences it was given at a time."""
+
+    name = "held"
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.let = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.sizes = []
+
+    def forward(self, inputs, state=None):
+        self.sizes.append(len(inputs["input"]))
+        self.began.release()
+        assert self.let.wait(20)
+        if np.isnan(inputs["input"]).any():
+            raise InvalidArgumentError("not this one")
+        return self._engine.forward(inputs, state)
+
+
+def held(engine):
+    """A batcher over an engine that waits."""
+    one = Held(engine)
+    return one, Batcher(Choice(one, one, (), batches=True))
+
+
+def arrived(batcher, count):
+    """Waits until so many wait for their batch."""
+    while len(batcher._waiting) < count:
+        threading.Event().wait(0.001)
+
+
+def test_a_heavy_network_batches_and_a_light_one_does_not(heavy, tmp_path):
+    """Batching is chosen where ONNX Runtime serves, and said; networks for plain numbers or NumPy go without."""
+    net, choice = heavy
+    assert choice.batches
+    assert choice.name == "onnxruntime, batching"
+    light = network(tmp_path, recurrent("SimpleRNN", "a", 4), layer("Dense", "d", units=1))
+    assert not engines.select(light).batches
+    assert not engines.assemble(net, None, "numpy", "onnxruntime").batches
+
+
+def test_who_comes_meanwhile_is_the_next_batch(heavy):
+    """The first is computed alone, those who arrive meanwhile together; each gets the bits of its own."""
+    _, choice = heavy
+    one, batcher = held(choice)
+    rng = np.random.default_rng(0)
+    xs = [rng.normal(size=(1 + i % 3, 20, 3)).astype(np.float32) for i in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        futures = [pool.submit(batcher.forward, {"input": xs[0]})]
+        one.began.acquire()
+        futures += [pool.submit(batcher.forward, {"input": x}) for x in xs[1:]]
+        arrived(batcher, 11)
+        one.let.set()
+        results = [future.result(20) for future in futures]
+    assert one.sizes == [1, sum(map(len, xs[1:]))]
+    for x, result in zip(xs, results, strict=True):
+        alone = choice.forward({"input": x})
+        assert result.outputs["d"].tobytes() == alone.outputs["d"].tobytes()
+        for name, state in alone.final_state.items():
+            assert result.final_state[name].tobytes() == state.tobytes()
+
+
+def test_only_what_agrees_goes_together(heavy):
+    """Other lengths and other given states make other batches, none larger than the bound; the order is kept."""
+    net, choice = heavy
+    one, batcher = held(choice)
+    rng = np.random.default_rng(0)
+    state = {spec.name: rng.normal(size=(1, spec.shape[1])).astype(np.float32) for spec in net.states}
+    calls = [(8, {}), (8, {}), (5, {}), (8, state), (8, {}), (5, {}), (8, state)]
+    calls = [(rng.normal(size=(1, length, 3)).astype(np.float32), given) for length, given in calls]
+    calls += [(rng.normal(size=(20, 8, 3)).astype(np.float32), {}) for _ in range(2)]
+    with ThreadPoolExecutor(10) as pool:
+        futures = [pool.submit(batcher.forward, {"input": calls[0][0]})]
+        one.began.acquire()
+        for x, given in calls[1:]:
+            waiting = len(batcher._waiting)
+            futures.append(pool.submit(batcher.forward, {"input": x}, given))
+            arrived(batcher, waiting + 1)
+        one.let.set()
+        results = [future.result(20) for future in futures]
+    # Alone; two of 8 and one of the large ones; two of 5; two with states; the other large one.
+    assert one.sizes == [1, 22, 2, 2, 20]
+    for (x, given), result in zip(calls, results, strict=True):
+        assert result.outputs["d"].tobytes() == choice.forward({"input": x}, given).outputs["d"].tobytes()
+
+
+def test_one_that_fails_fails_alone(heavy):
+    """An error of one request is its own; those in its batch are answered, and so are those who come after."""
+    _, choice = heavy
+    one, batcher = held(choice)
+    good, bad = np.ones((1, 4, 3), np.float32), np.full((1, 4, 3), np.nan, np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(batcher.forward, {"input": good})]
+        one.began.acquire()
+        for i, x in enumerate((good, bad, good)):
+            futures.append(pool.submit(batcher.forward, {"input": x}))
+            arrived(batcher, i + 1)
+        one.let.set()
+        with pytest.raises(InvalidArgumentError, match="not this one"):
+            futures[2].result(20)
+        expected = choice.forward({"input": good}).outputs["d"].tobytes()
+        assert all(futures[i].result(20).outputs["d"].tobytes() == expected for i in (0, 1, 3))
+    assert batcher.forward({"input": good}).outputs["d"].tobytes() == expected
+
+
+def test_rows_that_depend_on_the_batch_are_not_batched(heavy):
+    """An engine whose bits depend on what is batched together is not used for batching."""
+    net, _ = heavy
+
+    class Uneven(onnx_runtime.OnnxRuntimeEngine):
+        def forward(self, inputs, initial_state=None):
+            result = super().forward(inputs, initial_state)
+            for array in result.outputs.values():
+                array *= np.float32(1 + 1e-6 * len(array))
+            return result
+
+    made = onnx_runtime.make(net)
+    uneven = Uneven(net, made._session)
+    x = engines.sample(net, None, engines.MANY)
+    assert engines._batches(made, made, x)
+    assert not engines._batches(uneven, uneven, x)
