@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.batching import Batcher
-from service.errors import InvalidArgumentError, NotFoundError, ProofError, ServiceError, UnavailableError
+from service.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    ProofError,
+    ServiceError,
+    UnavailableError,
+    UnsupportedModelError,
+)
 from service.model import keras_file
 from service.model import proof as proofs
-from service.model.engines import Choice, assemble, select
+from service.model.engines import TENSORFLOW, Choice, assemble, select
 from service.model.network import Array, Network, Result
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
@@ -159,14 +166,15 @@ class Host:
 def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "") -> LoadedVersion:
     """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
 
-    Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is.
+    Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is. The engine
+    tensorflow is for files that our reader does not support, and is never taken unless it is fixed.
 
     Raises ModelError (one of its kinds) where the file cannot be read, is not supported, or fails its proof;
     ProofError also where a proof is required and there is none; InvalidArgumentError for an engine that does not fit.
     """
     directory = Path(entry.directory)
     try:
-        network = keras_file.read(directory / MODEL_FILE)
+        network = _read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
         proof, error = None, 0.0
         if (directory / PROOF_FILE).exists():
             proof = proofs.load(directory / PROOF_FILE)
@@ -179,6 +187,18 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version
+
+
+def _read(path: Path, through_keras: bool) -> Network:
+    """The network of a file; what our reader does not support is computed by Keras where that is asked for."""
+    try:
+        return keras_file.read(path)
+    except UnsupportedModelError:
+        if not through_keras:
+            raise
+        from service.keras_network import KerasNetwork  # imports TensorFlow
+
+        return KerasNetwork(path)
 
 
 def _number(model: ModelEntry, version: str) -> str:

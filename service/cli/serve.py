@@ -32,7 +32,11 @@ def serve(
         typer.Option("--wait", help="Wait for a registry or model that is not there yet.", rich_help_panel=REGISTRY),
     ] = False,
     engine: Annotated[
-        str, typer.Option(help="Engine for all networks (numpy, scalar, onnxruntime); default: the fastest that fits.")
+        str,
+        typer.Option(
+            help="numpy, scalar or onnxruntime for all networks; default: the fastest that fits. Or tensorflow: files "
+            "that the reader does not support are computed by Keras, without a look inside."
+        ),
     ] = "",
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Refuse versions without a proof.", rich_help_panel=SECURITY)

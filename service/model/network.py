@@ -86,7 +86,10 @@ class Network:
     layers: in the order of computation, inputs left out.
     streamable: whether timesteps may be fed in pieces, states carried between; else `not_streamable_reason` says why.
     notes: what a user should know of how it is served.
+    computed_by: what its own forward pass is made of.
     """
+
+    computed_by = "numpy"
 
     def __init__(self, graph: Graph, weights: Mapping[str, Array], base: "Network | None" = None) -> None:
         """`weights` are those that the graph asks for; they are taken as they are and must not change afterwards.

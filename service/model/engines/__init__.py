@@ -41,12 +41,11 @@ class Engine(Protocol):
         """As `Network.forward`."""
 
 
-class NumpyEngine:
-    """The reference."""
-
-    name = "numpy"
+class OwnEngine:
+    """The network's own forward pass, the reference: NumPy, for all that our reader made."""
 
     def __init__(self, network: Network) -> None:
+        self.name = network.computed_by
         self.forward = network.forward
 
 
@@ -99,7 +98,8 @@ KINDS: dict[str, Kind] = {
     "scalar": Kind(scalar.make, (1,)),
     "onnxruntime": Kind(onnx_runtime.make, (1, MANY), HEAVY),
 }
-NAMES = ("numpy", *KINDS)
+TENSORFLOW = "tensorflow"  # computes what our reader does not support, where an operator asks for it
+NAMES = ("numpy", *KINDS, TENSORFLOW)
 
 
 def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Choice:
@@ -112,7 +112,11 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
     """
     if fixed and fixed not in NAMES:
         raise InvalidArgumentError(f"no engine {fixed!r}; there are: {', '.join(NAMES)}", field="engine")
-    reference = NumpyEngine(network)
+    reference = OwnEngine(network)
+    if reference.name == TENSORFLOW:
+        return Choice(reference, reference, ())
+    if fixed == TENSORFLOW:  # it is for other networks
+        fixed = ""
     made: dict[str, Engine | None] = {}
     timings: list[Timing] = []
     chosen: dict[int, Engine] = {}
@@ -139,7 +143,7 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
         chosen[batch] = fit[-1] if fixed else fit[best]
     if fixed not in {"", *(engine.name for engine in chosen.values())}:
         raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
-    batches = _batches(chosen[1], chosen[MANY], sample(network, proof, MANY))
+    batches = _batches(chosen[1], chosen[MANY], network, proof)
     return Choice(chosen[1], chosen[MANY], tuple(timings), batches)
 
 
@@ -148,9 +152,9 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
 
     Raises InvalidArgumentError for an engine that cannot compute this network, ProofError for one that does it wrong.
     """
-    made: dict[str, Engine] = {"numpy": NumpyEngine(network)}
+    made: dict[str, Engine] = {network.computed_by: OwnEngine(network)}
     for name, batch in ((single, 1), (many, MANY)):
-        if name == "numpy":
+        if name == network.computed_by:
             continue
         engine = made.get(name) or (KINDS[name].make(network) if name in KINDS else None)
         if engine is None:
@@ -159,7 +163,7 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
         if refused:
             raise ProofError(f"the engine {name} {refused}")
         made[name] = engine
-    return Choice(made[single], made[many], (), _batches(made[single], made[many], sample(network, proof, MANY)))
+    return Choice(made[single], made[many], (), _batches(made[single], made[many], network, proof))
 
 
 def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: Proof | None = None) -> str:
@@ -192,11 +196,11 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
         return f"failed: {type(error).__name__}"
 
 
-def _batches(single: Engine, many: Engine, inputs: Mapping[str, Array]) -> bool:
+def _batches(single: Engine, many: Engine, network: Network, proof: Proof | None = None) -> bool:
     """Whether requests may be computed together: by an engine for heavy networks, to the same bits as one by one."""
-    if single is not many or KINDS.get(many.name, Kind(onnx_runtime.make, ())).above == 0:
+    if single is not many or many.name not in KINDS or not KINDS[many.name].above:
         return False
-    rng = np.random.default_rng(1)
+    inputs, rng = sample(network, proof, MANY), np.random.default_rng(1)
     varied = {n: a + rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
     whole = many.forward(varied)
     expected = {**whole.outputs, **whole.final_state}

@@ -9,7 +9,7 @@ import pytest
 from service.errors import InvalidArgumentError
 from service.model import engines, keras_file
 from service.model.check import example
-from service.model.engines import NumpyEngine, onnx_runtime, scalar
+from service.model.engines import OwnEngine, onnx_runtime, scalar
 from service.model.network import Result
 from service.model.proof import Proof, difference
 from service.model.weights_file import places
@@ -195,7 +195,7 @@ def test_the_proof_decides(tmp_path):
     proof = Proof(x, result.outputs, result.final_state, "unroll")
     assert engines.sample(net, proof, 1)["input"].tobytes() == x["input"][:1].tobytes()
     assert engines.sample(net, proof, 32)["input"].shape == (32, 5, 3)
-    reference = NumpyEngine(net)
+    reference = OwnEngine(net)
     for batch in (1, 32):
         assert engines.prove(reference, net, engines.sample(net, proof, batch), proof) == ""
     wrong = Proof(x, {name: value + 1 for name, value in result.outputs.items()}, {}, "unroll")
@@ -250,5 +250,5 @@ def test_a_wrong_engine_does_not_serve(tmp_path, way, reason):
     """An engine that is off, forgets states, fails, or gives other bits for pieces is refused, and the reason said."""
     net = network(tmp_path, *NETWORKS["gru"])
     x = {"input": np.random.default_rng(1).normal(size=(1, 9, 3)).astype(np.float32)}
-    assert engines.prove(NumpyEngine(net), net, x) == ""
+    assert engines.prove(OwnEngine(net), net, x) == ""
     assert reason in engines.prove(Wrong(net, way), net, x)

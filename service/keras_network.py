@@ -1,0 +1,89 @@
+"""A network that Keras computes, for files that our reader does not support. Only where the operator asks for it.
+
+Imports TensorFlow, which takes seconds and hundreds of megabytes; nothing else that serves does.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from service.errors import InvalidArgumentError, NotSupportedError, UnsupportedModelError
+from service.model.engines import TENSORFLOW
+from service.model.network import LayerInfo, Network, Result, Trace
+from service.model.tensors import Array, TensorSpec
+
+ENGINE = "tensorflow"
+REASON = "it is served through Keras, which shows neither its weights nor its states here"
+
+
+class KerasNetwork(Network):
+    """What `Network` is to callers, but for what Keras does not show: states, traces, and changes of weights."""
+
+    computed_by = TENSORFLOW
+
+    def __init__(self, path: Path) -> None:
+        """Loads a file with Keras's safe mode on, which runs no code of the file.
+
+        Raises UnsupportedModelError where TensorFlow is not installed, or Keras refuses the file.
+        """
+        try:
+            import keras
+            import tensorflow as tf
+        except ImportError:
+            raise UnsupportedModelError("the engine tensorflow needs TensorFlow, which is not installed") from None
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+            self._call = tf.function(model, reduce_retracing=True)
+        except Exception as error:  # whatever Keras raises, the file cannot be served
+            text = str(error).strip().partition("\n")[0][:300]
+            raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {text}") from error
+        self.name = model.name
+        self.inputs = tuple(_spec(tensor.name, tensor) for tensor in model.inputs)
+        names = getattr(model, "output_names", [model.layers[-1].name])  # a Sequential has none
+        self.outputs = tuple(_spec(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
+        self.declared, self.states = self.inputs, ()
+        self.layers = tuple(
+            LayerInfo(layer.name, type(layer).__name__, (), layer.count_params(), ()) for layer in model.layers
+        )
+        self.parameter_count = model.count_params()
+        self.streamable, self.not_streamable_reason = False, REASON
+        self.notes = (f"the reader does not support this file, so {REASON}",)
+        self._inputs = {spec.name: spec for spec in self.inputs}
+        self._states: dict[str, TensorSpec] = {}
+
+    @property
+    def weights(self) -> NoReturn:  # type: ignore[override]  # there are none to be seen
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As `Network.forward`."""
+        arrays: Any = [inputs[spec.name] for spec in self.inputs]
+        try:
+            found = self._call(arrays if len(arrays) > 1 else arrays[0], training=False)
+        except Exception as error:  # Keras has no one class for numbers that a layer cannot take
+            text = str(error).strip().partition("\n")[0][:300]
+            raise InvalidArgumentError(f"inputs: Keras refuses them: {text}", field="inputs") from error
+        import keras
+
+        arrays = map(np.asarray, keras.tree.flatten(found))
+        return Result({spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}, {})
+
+    def trace(
+        self,
+        inputs: Mapping[str, Array],
+        initial_state: Mapping[str, Array] | None = None,
+        layers: Collection[str] | None = None,
+    ) -> Trace:
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
+    def with_weights(self, changes: Mapping[str, Array]) -> Network:
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
+
+def _spec(name: str, tensor: Any) -> TensorSpec:
+    return TensorSpec(name, np.dtype(tensor.dtype), tuple(tensor.shape))
