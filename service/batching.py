@@ -11,11 +11,11 @@ import numpy as np
 from service.model.engines import MANY, Choice
 from service.model.network import Result
 from service.model.tensors import Array
-from service.threads import blocking
+from service.threads import blocking, let_in, tasks_queued
 
 
 class _Request:
-    """One caller's part of a batch. Its thread sleeps until it has a result, or a batch to compute."""
+    """One caller's part of a batch. Its thread sleeps until it has a result, or is to compute."""
 
     def __init__(self, inputs: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         self.inputs = inputs
@@ -27,7 +27,7 @@ class _Request:
             *sorted(state),
         )
         self.ready = threading.Event()
-        self.batch: list[_Request] = []  # to compute, if this one leads it
+        self.leads = False  # whether it computes, for itself and for others
         self.result: Result | None = None
         self.error: Exception | None = None
 
@@ -45,18 +45,17 @@ class Batcher:
         """As `Choice.forward`, alone or with others."""
         request = _Request(inputs, initial_state or {})
         with self._lock:
-            leads = not self._computing
-            if leads:
+            request.leads = not self._computing
+            if request.leads:
                 self._computing = True
-                request.batch = [request]
             else:
                 self._waiting.append(request)
-        if not leads:
+        if not request.leads:
             with blocking():
                 request.ready.wait()
-        if request.batch:
+        if request.leads:
             try:
-                self._compute(request.batch)
+                self._compute(self._gather(request))
             finally:
                 self._hand_over()
         if request.error is not None:
@@ -64,21 +63,35 @@ class Batcher:
         assert request.result is not None
         return request.result
 
+    def _gather(self, first: _Request) -> list[_Request]:
+        """The batch that a request leads: itself, and all waiting ones that go with it, in their order.
+
+        On one core nobody arrives while it computes. So those whose requests are here, but not read yet, are let in
+        before, as long as that makes the batch larger.
+        """
+        before = -1
+        while tasks_queued() and before < len(self._waiting) < MANY:
+            before = len(self._waiting)
+            let_in()
+        batch, rows, others = [first], first.rows, []
+        with self._lock:
+            for request in self._waiting:
+                if request.kind == first.kind and rows + request.rows <= MANY:
+                    rows += request.rows
+                    batch.append(request)
+                else:
+                    others.append(request)
+            self._waiting = others
+        return batch
+
     def _hand_over(self) -> None:
-        """Wakes the first who waits, to compute for all who go with it; they keep their order."""
+        """Lets the first who waits compute for those who wait with it."""
         with self._lock:
             if not self._waiting:
                 self._computing = False
                 return
-            first = self._waiting[0]
-            rows, others = 0, []
-            for request in self._waiting:
-                if request.kind == first.kind and (request is first or rows + request.rows <= MANY):
-                    rows += request.rows
-                    first.batch.append(request)
-                else:
-                    others.append(request)
-            self._waiting = others
+            first = self._waiting.pop(0)
+        first.leads = True
         first.ready.set()
 
     def _compute(self, batch: Sequence[_Request]) -> None:

@@ -60,6 +60,10 @@ class WorkingThreads(Executor):
             with self._counting:
                 self._blocked -= 1
 
+    def queued(self) -> bool:
+        """Whether tasks wait for a thread."""
+        return not self._tasks.empty()
+
     def _start_if_needed(self) -> None:
         with self._counting:
             if self._ended or self._threads - self._blocked >= self._working or self._threads >= self._most:
@@ -99,3 +103,18 @@ def blocking() -> Iterator[None]:
     else:
         with pool.blocking():
             yield
+
+
+def tasks_queued() -> bool:
+    """Whether tasks wait for a thread of the pool it is called in."""
+    pool = getattr(_here, "pool", None)
+    return pool is not None and pool.queued()
+
+
+def let_in() -> None:
+    """Waits until the tasks that are queued in the pool it is called in have begun."""
+    pool = getattr(_here, "pool", None)
+    if pool is not None:
+        mark = pool.submit(lambda: None)
+        with pool.blocking():
+            mark.result()
