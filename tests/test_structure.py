@@ -46,7 +46,11 @@ def test_imports_point_one_way(path, name):
             if module.partition(".")[0] in {"service", "registry", "training"}:
                 assert any(module == a or module.startswith(f"{a}.") for a in allowed), f"{name} imports {module}"
     heavy = {module.partition(".")[0] for module in imports(path)} & HEAVY
-    owner = {"training/network.py": {"keras", "tensorflow"}, "registry/store.py": {"mlflow"}}
+    owner = {
+        "training/network.py": {"keras", "tensorflow"},
+        "registry/store.py": {"mlflow"},
+        "service/mlflow_plugin.py": {"mlflow"},  # which MLflow imports, not we: it is MLflow's own command line
+    }
     assert heavy <= owner.get(name, set())
 
 
