@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -116,6 +117,17 @@ def test_numbers_are_the_protocols():
         (m.name, m.input_type.full_name, m.output_type.full_name, m.client_streaming, m.server_streaming)
         for m in sorted(SERVICE.methods, key=lambda m: m.name)
     ]
+
+
+def test_every_rpc_is_documented():
+    """docs/protocol.md has a row for each RPC, and for each field of a request but containers."""
+    text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+    rows = " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| "))
+    request = SERVICE.methods_by_name["ModelInfer"].input_type
+    tensors = [f for f in request.fields if f.name in ("inputs", "outputs")]
+    names = [m.name for m in SERVICE.methods] + [f.name for f in request.fields if f not in tensors]
+    names += [f"{f.name}[].{inner.name}" for f in tensors for inner in f.message_type.fields]
+    assert [name for name in names if f"`{name}`" not in rows] == []
 
 
 PARTS = {  # of which we send less than there could be
