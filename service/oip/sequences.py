@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from service.config import Limits
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.host import LoadedVersion
@@ -64,7 +66,8 @@ class Sequences:
 
         Raises LimitExceededError where the states of all sequences are too much; then the sequence stays as it was.
         """
-        sequence = Sequence(version, state, batch, time.monotonic())
+        own = {name: np.array(array) for name, array in state.items()}  # not a part of what others were computed with
+        sequence = Sequence(version, own, batch, time.monotonic())
         before = self._open[key].elements if key in self._open else 0
         elements = self._elements - before + sequence.elements
         if elements > self._limit:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from service.batching import Shared
 from service.codec import short_bytes
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotReadyError
@@ -166,11 +167,15 @@ class InferenceServicer:
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
-        self._answered(version, batch, (begin, decoded, computed))
+        shared = result if isinstance(result, Shared) else None
+        self._answered(version, batch, (begin, decoded, computed), shared)
         return response, result, batch
 
-    def _answered(self, version: LoadedVersion, batch: int, times: tuple[int, int, int]) -> None:
-        self._statistics.answered((version.model, version.entry.number), batch, (*times, time.perf_counter_ns()))
+    def _answered(
+        self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None = None
+    ) -> None:
+        key = version.model, version.entry.number
+        self._statistics.answered(key, batch, (*times, time.perf_counter_ns()), shared)
 
     def _failed(self, version: LoadedVersion, begin: int) -> None:
         self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin)

@@ -720,7 +720,7 @@ def test_statistics(versions):
         stats = first.inference_stats
         assert (stats.success.count, stats.fail.count) == (3, 1)
         assert [(b.batch_size, b.compute_infer.count) for b in first.batch_stats] == [(1, 1), (3, 2)]
-        parts = (stats.compute_input, stats.compute_infer, stats.compute_output)
+        parts = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
         assert sum(part.ns for part in parts) == stats.success.ns
         assert sum(b.compute_infer.ns for b in first.batch_stats) == stats.compute_infer.ns
         assert first.last_inference > 1.6e12
