@@ -20,7 +20,6 @@ class Count:
     successes: int = 0
     failures: int = 0
     passes: int = 0  # forward passes
-    success_ns: int = 0
     failure_ns: int = 0
     queue_ns: int = 0
     input_ns: int = 0
@@ -28,7 +27,7 @@ class Count:
     output_ns: int = 0
     sequences: int = 0
     last_ms: int = 0  # since the epoch
-    batches: dict[str, list[int]] = field(default_factory=dict)  # size → forward passes, input, infer, output ns
+    batches: dict[int, list[int]] = field(default_factory=dict)  # size → forward passes, input, infer, output ns
 
     def add(self, other: "Count") -> None:
         """Adds what another process counted."""
@@ -43,6 +42,7 @@ class Count:
     def message(self, key: Key) -> pb.ModelStatistics:
         """As the protocol writes it."""
         duration, n = pb.StatisticDuration, self.successes
+        success_ns = self.queue_ns + self.input_ns + self.infer_ns + self.output_ns
         return pb.ModelStatistics(
             name=key[0],
             version=key[1],
@@ -50,7 +50,7 @@ class Count:
             inference_count=self.sequences,
             execution_count=self.passes,
             inference_stats=pb.InferStatistics(
-                success=duration(count=n, ns=self.success_ns),
+                success=duration(count=n, ns=success_ns),
                 fail=duration(count=self.failures, ns=self.failure_ns),
                 queue=duration(count=n, ns=self.queue_ns),
                 compute_input=duration(count=n, ns=self.input_ns),
@@ -59,12 +59,12 @@ class Count:
             ),
             batch_stats=[
                 pb.InferBatchStatistics(
-                    batch_size=int(size),
+                    batch_size=size,
                     compute_input=duration(count=passes, ns=given),
                     compute_infer=duration(count=passes, ns=computed),
                     compute_output=duration(count=passes, ns=written),
                 )
-                for size, (passes, given, computed, written) in sorted(self.batches.items(), key=lambda b: int(b[0]))
+                for size, (passes, given, computed, written) in sorted(self.batches.items())
             ],
         )
 
@@ -89,7 +89,6 @@ class Statistics:
             count = self._counts.get(key) or self._counts.setdefault(key, Count())
             count.successes += 1
             count.sequences += batch
-            count.success_ns += end - begin
             count.queue_ns += waited
             count.input_ns += decoded - begin
             count.infer_ns += infer
@@ -98,9 +97,9 @@ class Statistics:
             if not leads:
                 return
             count.passes += 1
-            numbers = count.batches.get(str(rows))
+            numbers = count.batches.get(rows)
             if numbers is None and len(count.batches) < BATCH_SIZES:
-                numbers = count.batches[str(rows)] = [0] * 4
+                numbers = count.batches[rows] = [0] * 4
             if numbers is not None:
                 numbers[0] += 1
                 numbers[1] += decoded - begin
@@ -127,5 +126,6 @@ def total(processes: Iterable[list[list[Any]]]) -> dict[Key, Count]:
     counts: dict[Key, Count] = {}
     for process in processes:
         for model, version, numbers in process:
-            counts.setdefault((model, version), Count()).add(Count(**numbers))
+            batches = {int(size): row for size, row in numbers["batches"].items()}  # JSON's keys are text
+            counts.setdefault((model, version), Count()).add(Count(**{**numbers, "batches": batches}))
     return counts
