@@ -4,7 +4,9 @@ Only for networks whose engine gives each sequence the same bits whatever it is 
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +14,15 @@ from service.model.engines import MANY, Choice
 from service.model.network import Result
 from service.model.tensors import Array
 from service.threads import blocking, let_in, tasks_queued
+
+
+@dataclass(frozen=True)
+class Shared(Result):
+    """A result, with what a caller cannot see of the forward pass that gave it."""
+
+    rows: int  # sequences in the pass
+    leads: bool  # whether this is the first of its requests, so that each pass has one that does
+    waited: int  # nanoseconds before the pass began
 
 
 class _Request:
@@ -26,9 +37,10 @@ class _Request:
             *((name, array.shape[1:]) for name, array in sorted(inputs.items())),
             *sorted(state),
         )
+        self.arrived = time.perf_counter_ns()
         self.ready = threading.Event()
         self.leads = False  # whether it computes, for itself and for others
-        self.result: Result | None = None
+        self.result: Shared | None = None
         self.error: Exception | None = None
 
 
@@ -41,7 +53,7 @@ class Batcher:
         self._computing = False
         self._waiting: list[_Request] = []
 
-    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Shared:
         """As `Choice.forward`, alone or with others."""
         request = _Request(inputs, initial_state or {})
         with self._lock:
@@ -96,15 +108,20 @@ class Batcher:
 
     def _compute(self, batch: Sequence[_Request]) -> None:
         """Gives each request of a batch its result; wakes all but the first, which computes."""
+        began, rows = time.perf_counter_ns(), sum(request.rows for request in batch)
         try:
             results: Sequence[Result | Exception] = self._together(batch)
         except Exception:
             results = [self._alone(request) for request in batch]  # one of them is at fault, and the others are not
+            rows = 0
         for request, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 request.error = result
             else:
-                request.result = result
+                leads, waited = request is batch[0] or not rows, began - request.arrived
+                request.result = Shared(
+                    result.outputs, result.final_state, rows or request.rows, leads=leads, waited=waited
+                )
         for request in batch[1:]:
             request.ready.set()
 

@@ -256,14 +256,17 @@ class Fleet:
             logger.warning("%s was gone before it could be answered", worker.name)
 
     def statistics(self) -> list[Any]:
-        """What each worker counted. A worker that does not answer in time is left out."""
+        """What each worker counted. Raises UnavailableError where one that runs does not say: a part is no sum."""
         counts = []
         for worker in list(self._workers):
             try:
                 result, _ = worker.link.call("statistics", {}, timeout=STATISTICS_SECONDS)
                 counts.append(result["counts"])
-            except UnavailableError as error:
-                logger.warning("%s does not say what it counted: %s", worker.name, error)
+            except UnavailableError:
+                if worker.process.poll() is None:
+                    raise UnavailableError(
+                        f"{worker.name} did not say within {STATISTICS_SECONDS:g} s what it counted; it may be loading"
+                    ) from None
         return counts
 
     def ping(self, confirmed: dict[str, float]) -> None:

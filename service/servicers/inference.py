@@ -2,37 +2,25 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from service.batching import Shared
 from service.codec import short_bytes
 from service.config import Limits
-from service.errors import InvalidArgumentError, LimitExceededError, NotReadyError
+from service.errors import InvalidArgumentError, NotReadyError
 from service.host import Host, LoadedVersion
 from service.methods import Call, Method, Pool, Row, methods_of
 from service.model.network import Result
-from service.model.tensors import Array
 from service.oip import tensors
 from service.oip.messages import SERVICE, pb
+from service.oip.sequences import Sequence, Sequences
 from service.oip.statistics import Statistics
 from service.servicers.repository import LocalModels, Models, RepositoryServicer
 from service.status import to_status
 
-SEQUENCES = 1_024  # in one stream
 WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status
-WANTS_FINAL = "triton_enable_empty_final_response"
 IS_FINAL = "triton_final_response"
-
-
-@dataclass
-class _Sequence:
-    """A sequence in a stream: the version it began with stays its own."""
-
-    version: LoadedVersion
-    state: dict[str, Array]
-    batch: int
-    used: float  # monotonic seconds
 
 
 class InferenceServicer:
@@ -75,7 +63,7 @@ class InferenceServicer:
     ) -> Iterator[pb.ModelStreamInferResponse]:
         """ModelStreamInfer: each request answered in order; sequences are locals of this call."""
         strict = call.metadata(WANTS_STATUS).lower() == "true"
-        sequences: dict[tuple[str, int | str], _Sequence] = {}
+        sequences = Sequences(self._limits)
         for request in requests:
             try:
                 response = self._step(request, sequences)
@@ -86,63 +74,42 @@ class InferenceServicer:
                 failed = pb.ModelInferResponse(id=request.id)
                 yield pb.ModelStreamInferResponse(error_message=message, infer_response=failed)
                 continue
-            if _flag(request, WANTS_FINAL):
-                response.parameters[IS_FINAL].bool_param = True
+            response.parameters[IS_FINAL].bool_param = True  # each request has one answer
             yield pb.ModelStreamInferResponse(infer_response=response)
 
-    def _step(
-        self, request: pb.ModelInferRequest, sequences: dict[tuple[str, int | str], _Sequence]
-    ) -> pb.ModelInferResponse:
-        """One request of a stream."""
+    def _step(self, request: pb.ModelInferRequest, sequences: Sequences) -> pb.ModelInferResponse:
+        """One request of a stream; where it fails, its sequence stays as it was."""
         begin = time.perf_counter_ns()
         identity = _sequence_id(request)
         if not identity:
             return self._infer(request)
         key = (request.model_name, identity)
-        sequence = self._sequence(request, key, sequences)
+        if _flag(request, "sequence_start"):
+            sequences.check_room(key)
+            sequence = Sequence(self._streamable(request), {}, 0, 0.0)
+        else:
+            sequence = sequences.find(key)
         version = sequence.version
         try:
             response, result, batch = self._long_way(request, version, begin, sequence)
         except Exception:
             self._failed(version, begin)
             raise
-        sequence.state, sequence.batch, sequence.used = result.final_state, batch, time.monotonic()
-        sequences[key] = sequence
         if _flag(request, "sequence_end"):
-            del sequences[key]
+            sequences.drop(key)
+        else:
+            sequences.keep(key, version, result.final_state, batch)
         return response
 
-    def _sequence(
-        self,
-        request: pb.ModelInferRequest,
-        key: tuple[str, int | str],
-        sequences: dict[tuple[str, int | str], _Sequence],
-    ) -> _Sequence:
-        """The sequence that a request goes on with, or a new one, not kept yet; idle ones are let go of before."""
-        now, idle = time.monotonic(), self._limits.stream_idle_seconds
-        for other in [other for other, sequence in sequences.items() if now - sequence.used > idle]:
-            del sequences[other]
-        if not _flag(request, "sequence_start"):
-            found = sequences.get(key)
-            if found is None:
-                raise InvalidArgumentError(
-                    f"sequence {key[1]} of model {request.model_name} did not begin in this stream, or was idle for "
-                    f"{idle:g} s: its first request must set sequence_start",
-                    field="parameters[sequence_start]",
-                )
-            return found
-        if key not in sequences and len(sequences) >= SEQUENCES:
-            raise LimitExceededError(
-                f"{len(sequences)} sequences are open in this stream; the limit is {SEQUENCES}",
-                limit=SEQUENCES, actual=len(sequences) + 1,
-            )  # fmt: skip
+    def _streamable(self, request: pb.ModelInferRequest) -> LoadedVersion:
+        """The version that a sequence begins with. Raises NotReadyError where it cannot be fed piecewise."""
         version = self._host.resolve(request.model_name, request.model_version)
         if not version.network.streamable:
             raise NotReadyError(
                 f"{version.model} version {version.entry.number} cannot be fed piecewise: "
                 f"{version.network.not_streamable_reason}"
             )
-        return _Sequence(version, {}, 0, now)
+        return version
 
     def _short_way(
         self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int
@@ -181,7 +148,7 @@ class InferenceServicer:
         return response
 
     def _long_way(
-        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int, sequence: _Sequence | None = None
+        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int, sequence: Sequence | None = None
     ) -> tuple[pb.ModelInferResponse, Result, int]:
         """The answer to any request, with all that was computed, and the batch size."""
         network = version.network
@@ -200,11 +167,15 @@ class InferenceServicer:
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
-        self._answered(version, batch, (begin, decoded, computed))
+        shared = result if isinstance(result, Shared) else None
+        self._answered(version, batch, (begin, decoded, computed), shared)
         return response, result, batch
 
-    def _answered(self, version: LoadedVersion, batch: int, times: tuple[int, int, int]) -> None:
-        self._statistics.answered((version.model, version.entry.number), batch, (*times, time.perf_counter_ns()))
+    def _answered(
+        self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None = None
+    ) -> None:
+        key = version.model, version.entry.number
+        self._statistics.answered(key, batch, (*times, time.perf_counter_ns()), shared)
 
     def _failed(self, version: LoadedVersion, begin: int) -> None:
         self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin)

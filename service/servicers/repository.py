@@ -173,7 +173,10 @@ class RepositoryServicer:
 
     def trace_setting(self, request: pb.TraceSettingRequest, _call: Call) -> pb.TraceSettingResponse:
         """TraceSetting: tells that tracing is off."""
-        _unchanged(request.settings, "request tracing is not offered; TraceService shows what a network does")
+        _unchanged(
+            request.settings,
+            "request tracing is not offered; unroll.v1.PredictionService/Trace shows what a network does",
+        )
         return pb.TraceSettingResponse(
             settings={name: pb.TraceSettingResponse.SettingValue(value=value) for name, value in TRACE_SETTINGS.items()}
         )

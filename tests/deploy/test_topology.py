@@ -2,20 +2,28 @@
 
 import json
 import os
+import queue
 import signal
 import struct
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
+import grpc
 import psutil
 import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
 
+from benchmarks.load import Shape, has_h2load, load
 from service.client import Client, WeightChange, to_tensor
 from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
-from tests.deploy.support import SEQUENCES, Load
+from service.status import DETAILS_KEY
+from tests.deploy.support import SEQUENCES, Load, plain_channel
 from tests.service.support import eventually
 
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 REGISTERED = "/api/2.0/mlflow/registered-models"
 
 
@@ -87,6 +95,74 @@ def test_streams_pass(client):
     *_, last = client.stream([SEQUENCES[:, :1], SEQUENCES[:, 1:]])
     assert last.output == pytest.approx(whole.output)
     assert last.timesteps == 3
+
+
+@contextmanager
+def standard_client(address):
+    """A client of the Open Inference Protocol, and a call that gives the bytes of an answer as they came."""
+    with triton.InferenceServerClient(address) as client:
+        yield client, plain_channel(address).unary_unary(INFER)
+
+
+def inferred(**options):
+    """An input for the network, and the request that the standard client makes of it."""
+    given = triton.InferInput("sequence", SEQUENCES.shape, "FP32")
+    given.set_data_from_numpy(SEQUENCES)
+    request = service_pb2.ModelInferRequest(model_name="reference", inputs=[given._get_tensor()], **options)
+    request.raw_input_contents.append(SEQUENCES.tobytes())
+    return given, request.SerializeToString()
+
+
+def test_standard_clients_pass(topology):
+    """A standard client gets through the gateway, byte by byte, what it gets from a server itself; and its errors."""
+    given, request = inferred(id="seven")
+    wrong = inferred(model_version="99")[1]
+    with standard_client(topology.gateway) as (client, call), standard_client(topology.servers[1].address) as (_, own):
+        assert client.is_server_ready()
+        assert client.get_model_metadata("reference").inputs[0].name == "sequence"
+        assert call(request) == own(request)
+        answer = client.infer("reference", [given])
+        assert answer.as_numpy("output").tobytes() == own(request)[-4:]
+        errors = []
+        for way in (call, own):
+            with pytest.raises(grpc.RpcError) as caught:
+                way(wrong)
+            trailers = {key: value for key, value in caught.value.trailing_metadata() if key == DETAILS_KEY}
+            errors.append((caught.value.code(), caught.value.details(), trailers))
+        assert errors[0] == errors[1]
+        assert errors[0][0] is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("headers", [None, {"triton_grpc_error": "true"}])
+def test_streams_of_standard_clients_pass(topology, headers):
+    """A sequence of a standard client, timestep by timestep, ends as the whole does; whatever errors it asks for."""
+    answers = queue.Queue()
+    with standard_client(topology.gateway) as (client, _):
+        whole = client.infer("reference", [inferred()[0]]).as_numpy("output")
+        client.start_stream(lambda result, error: answers.put((result, error)), headers=headers)
+        for t in range(SEQUENCES.shape[1]):
+            step = triton.InferInput("sequence", [1, 1, 2], "FP32")
+            step.set_data_from_numpy(SEQUENCES[:, t : t + 1])
+            client.async_stream_infer("reference", [step], sequence_id=7, sequence_start=t == 0, sequence_end=t == 2)
+            result, error = answers.get(timeout=20)
+            assert error is None
+        assert result.as_numpy("output").tobytes() == whole.tobytes()
+        client.async_stream_infer("other", [step])
+        _, error = answers.get(timeout=20)
+        assert error.status() == ("StatusCode.NOT_FOUND" if headers else None)
+        client.stop_stream()
+
+
+@pytest.mark.skipif(not has_h2load(), reason="h2load (Debian: nghttp2-client) is not installed")
+def test_load_passes(topology, tmp_path):
+    """Thousands of requests of another HTTP/2 library pass the gateway, and every answer has all its bytes."""
+    _, request = inferred()
+    file = tmp_path / "request"
+    file.write_bytes(struct.pack(">BI", 0, len(request)) + request)
+    with standard_client(topology.gateway) as (_, call):
+        length = len(call(request))
+    done = load(f"{topology.gateway}{INFER}", file, length, Shape(8, 4, 2), min(os.sched_getaffinity(0)))
+    assert done.requests > 100
 
 
 def test_browsers_speak_grpc_web(topology):

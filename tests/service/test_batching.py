@@ -77,6 +77,9 @@ def test_who_comes_meanwhile_is_the_next_batch(heavy):
         one.let.set()
         results = [future.result(20) for future in futures]
     assert one.sizes == [1, sum(map(len, xs[1:]))]
+    assert [result.rows for result in results] == [1] + [one.sizes[1]] * 11
+    assert [result.leads for result in results[:1]] + [sum(r.leads for r in results[1:])] == [True, 1]
+    assert all(result.waited > 0 for result in results[1:])
     for x, result in zip(xs, results, strict=True):
         alone = choice.forward({"input": x})
         assert result.outputs["d"].tobytes() == alone.outputs["d"].tobytes()

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -132,6 +133,25 @@ def test_statistics_of_all_workers(served):
             for _ in range(5):
                 client.infer("reference", [tensor(R3_INPUTS)])
         assert set(count()) == {before + 5 * len(some) * len(R3_INPUTS)}
+
+
+def test_statistics_are_of_all_or_of_none(served):
+    """While a worker does not say what it counted, nobody is told a sum that lacks its part."""
+    server, _ = served
+    silent = psutil.Process(server.workers()[0])
+    silent.suspend()
+    try:
+        with clients(server.address) as some:  # some of which are connected to the silent worker
+            said = ""
+            while "what it counted" not in said:
+                with pytest.raises(InferenceServerException) as caught:
+                    some.pop().get_inference_statistics("reference", client_timeout=5)
+                said = caught.value.message()
+            assert caught.value.status() == "StatusCode.UNAVAILABLE"
+    finally:
+        silent.resume()
+    with clients(server.address, 1) as (client,):
+        assert client.get_inference_statistics("reference", client_timeout=20).model_stats
 
 
 def test_loading_needs_an_operator(registry, tmp_path):

@@ -2,10 +2,12 @@
 
 import asyncio
 import dataclasses
+import inspect
 import queue
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -115,6 +117,17 @@ def test_numbers_are_the_protocols():
         (m.name, m.input_type.full_name, m.output_type.full_name, m.client_streaming, m.server_streaming)
         for m in sorted(SERVICE.methods, key=lambda m: m.name)
     ]
+
+
+def test_every_rpc_is_documented():
+    """docs/protocol.md has a row for each RPC, and for each field of a request but containers."""
+    text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+    rows = " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| "))
+    request = SERVICE.methods_by_name["ModelInfer"].input_type
+    tensors = [f for f in request.fields if f.name in ("inputs", "outputs")]
+    names = [m.name for m in SERVICE.methods] + [f.name for f in request.fields if f not in tensors]
+    names += [f"{f.name}[].{inner.name}" for f in tensors for inner in f.message_type.fields]
+    assert [name for name in names if f"`{name}`" not in rows] == []
 
 
 PARTS = {  # of which we send less than there could be
@@ -613,13 +626,79 @@ def test_errors_as_status(server):
 
 
 def test_final_response(stream):
-    """A client that wants to know which answer is the last of a request is told so."""
-    stream.send(ONE, enable_empty_final_response=True)
-    result, _ = stream.receive()
-    assert result.get_response().parameters["triton_final_response"].bool_param
-    stream.send(ONE)
-    result, _ = stream.receive()
-    assert "triton_final_response" not in result.get_response().parameters
+    """Every answer in a stream says that it is the last of its request, as Triton's do, asked for it or not."""
+    for options in ({"enable_empty_final_response": True}, {}):
+        stream.send(ONE, **options)
+        result, _ = stream.receive()
+        assert result.get_response().parameters["triton_final_response"].bool_param
+
+
+def test_states_of_sequences_are_bounded(versions):
+    """What the sequences of a stream keep together has a bound; one that ends makes room, one that fails stays."""
+    first, second, *_ = steps(np.repeat(ONE, 8, axis=0))
+    reference = entry("reference", "champion", v1=versions["r3-1"])
+    with serving(reference, limits=Limits(elements=70)) as (_, ours), Stream(ours.address) as stream:
+        for i in (1, 2):  # 8 sequences of 4 units each
+            assert stream.step(first, sequence_id=i, sequence_start=True).shape == (8, 1)
+        assert "keep 96 elements of states; the limit is 70" in stream.step(first, sequence_id=3, sequence_start=True)
+        assert "sequence_start" in stream.step(second, sequence_id=3)
+        assert stream.step(second, sequence_id=1, sequence_end=True).shape == (8, 1)
+        assert stream.step(first, sequence_id=3, sequence_start=True).shape == (8, 1)
+        assert stream.step(second, sequence_id=2).shape == (8, 1)
+
+
+# The whole surface of the client.
+
+UNOFFERED_CALLS = {
+    "update_trace_settings": {"settings": {"trace_level": "TIMESTAMPS"}},
+    "update_log_settings": {"settings": {"log_info": False}},
+    "get_system_shared_memory_status": {},
+    "register_system_shared_memory": {"name": "a", "key": "/a", "byte_size": 4},
+    "unregister_system_shared_memory": {},
+    "get_cuda_shared_memory_status": {},
+    "register_cuda_shared_memory": {"name": "a", "raw_handle": b"YQ==", "device_id": 0, "byte_size": 4},
+    "unregister_cuda_shared_memory": {},
+    "load_model": {"model_name": "reference"},  # here, where there is no registry; with one: test_repository
+    "unload_model": {"model_name": "reference"},
+}
+ANSWERED_CALLS = {
+    "is_server_live": {},
+    "is_server_ready": {},
+    "is_model_ready": {"model_name": "reference"},
+    "get_server_metadata": {},
+    "get_model_metadata": {"model_name": "reference", "model_version": "1"},
+    "get_model_config": {"model_name": "reference", "model_version": "champion"},
+    "get_model_repository_index": {},
+    "get_inference_statistics": {"model_name": "reference"},
+    "get_trace_settings": {"model_name": "reference"},
+    "get_log_settings": {},
+}
+ELSEWHERE = {"close", "infer", "async_infer", "start_stream", "stop_stream", "async_stream_infer", "stream_infer"}
+
+
+@pytest.mark.parametrize("kind", [triton.InferenceServerClient, triton_aio.InferenceServerClient])
+def test_whole_surface(server, kind):
+    """Every call that a standard client has is answered, or refused as not offered, with any header and as JSON."""
+    public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+    assert public - ELSEWHERE - {"plugin", "register_plugin", "unregister_plugin"} == (
+        UNOFFERED_CALLS.keys() | ANSWERED_CALLS.keys()
+    )
+
+    async def ask():
+        client = kind(server[1].address)
+        for name, arguments in (ANSWERED_CALLS | UNOFFERED_CALLS).items():
+            json = {"as_json": True} if name.startswith("get_") else {}
+            try:
+                answer = getattr(client, name)(**arguments, **json, headers={"x-a": "b"}, client_timeout=20)
+                came = bool(await answer if inspect.isawaitable(answer) else answer)
+            except InferenceServerException as error:
+                came = error.status()
+            assert came == ("StatusCode.UNIMPLEMENTED" if name in UNOFFERED_CALLS else True), name
+        closed = client.close()
+        if inspect.isawaitable(closed):
+            await closed
+
+    asyncio.run(ask())
 
 
 # Statistics.
@@ -641,7 +720,7 @@ def test_statistics(versions):
         stats = first.inference_stats
         assert (stats.success.count, stats.fail.count) == (3, 1)
         assert [(b.batch_size, b.compute_infer.count) for b in first.batch_stats] == [(1, 1), (3, 2)]
-        parts = (stats.compute_input, stats.compute_infer, stats.compute_output)
+        parts = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
         assert sum(part.ns for part in parts) == stats.success.ns
         assert sum(b.compute_infer.ns for b in first.batch_stats) == stats.compute_infer.ns
         assert first.last_inference > 1.6e12
