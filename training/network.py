@@ -277,7 +277,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # as above
         # Weights, the state of dropout's chance, and what the optimizer keeps.
         self._variables = [*model.variables, *model.optimizer.variables]
         self._feed, self._options, self._checkpoints, self._told = feed, options, checkpoints, told
-        self._written, self._epoch = time.monotonic(), 0
+        self._written, self._epoch = -CHECKPOINT_SECONDS, 0  # the first epoch is written at once
         self.state = State(Progress(), self._values(), model.get_weights())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

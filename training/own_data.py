@@ -123,7 +123,11 @@ def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.
                 **_decision_tags(decision, measured, champion),
             },
         )
-        alias, decision = _move(store, job, champion, decision, version)
+        try:
+            alias, decision = _move(store, job, champion, decision, version)
+        except BaseException:  # Ctrl-C above all
+            store.delete_version(version.name, version.number)
+            raise
     checkpoints.remove()
     return Outcome(
         mlrun.run_id,
