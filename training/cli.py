@@ -96,6 +96,12 @@ def train(
     dropout: Annotated[
         float | None, typer.Option(help="Share dropped while fitting. [0]", rich_help_panel=NETWORK)
     ] = None,
+    residual: Annotated[
+        bool | None,
+        typer.Option(
+            "--residual/--level", help="See and give differences from the last value.", rich_help_panel=NETWORK
+        ),
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(help="Activation, as Keras names it; linear: none. [tanh]", rich_help_panel=NETWORK)
     ] = None,

@@ -77,6 +77,8 @@ def job_of(document: Mapping[str, Any]) -> Job:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
     options = replace(FOR_TABLES if own else Options(), **pick(Options))
+    if options.residual and not own:
+        raise InvalidArgumentError("residual: makes sense only with --data", field="residual")
     source = Source(**pick(Source))
     if not own and (extra := [name for name in pick(Source) if name != "data"]):
         raise InvalidArgumentError(f"{extra[0]}: makes sense only with --data", field=extra[0])

@@ -22,7 +22,7 @@ from training.options import Options
 from training.windows import Windows
 
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
-INPUT, DENSE, OUTPUT = "sequence", "dense", "output"
+INPUT, DENSE, CHANGE, OUTPUT = "sequence", "dense", "change", "output"
 KINDS = {
     "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
     "gru": ("gru", keras.layers.GRU),
@@ -50,9 +50,10 @@ class Scaling:
     sample: Array  # (rows, features): what the input is normalised by
     scale: float = 1.0  # of the output
     offset: float = 0.0
+    relative: int | None = None  # the feature that is seen, and predicted, as its difference from the last timestep
 
 
-def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Sequential:
+def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Model:
     """A compiled network with its initial weights. Raises InvalidArgumentError for names that Keras does not know."""
     keras.utils.set_random_seed(options.seed)
     try:
@@ -62,7 +63,10 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
     except ValueError as error:
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
     optimizer.learning_rate = options.learning_rate
-    model = keras.Sequential(layers, name="sequential")
+    if scaling is None or scaling.relative is None:
+        model = keras.Sequential(layers, name="sequential")
+    else:
+        model = _residual(layers, features, scaling.relative)
     model.compile(optimizer=optimizer, loss=loss)
     return model
 
@@ -88,8 +92,20 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
         name = DENSE if scaled_back else OUTPUT
         layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=name))
     if scaling is not None and scaled_back:
-        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=OUTPUT))
+        name = OUTPUT if scaling.relative is None else CHANGE
+        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=name))
     return layers
+
+
+def _residual(layers: list[Any], features: int, feature: int) -> keras.Model:
+    """Layers between a subtraction of a feature's last value from its sequence and the addition of it to the output."""
+    sequence, *others = layers
+    only = [float(i == feature) for i in range(features)]
+    last = keras.layers.Rescaling(only, name="last")(sequence[:, -1:, :])  # (batch, 1, features), zero elsewhere
+    x = keras.layers.Subtract(name="relative")([sequence, last])
+    for layer in others:
+        x = layer(x)
+    return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, last[:, 0, feature : feature + 1]]), name="residual")
 
 
 def targets_for(model: keras.Model, data: Dataset, loss: str) -> Array:
@@ -185,9 +201,9 @@ def weights(model: keras.Model) -> Weights:
 def states(model: keras.Model, inputs: Array) -> dict[str, States]:
     """What each recurrent layer did, by the layer's name, computed by Keras."""
     found = {}
-    x: Any = inputs
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
+            x = keras.Model(model.inputs, layer.input)(inputs, training=False)
             config = {**layer.get_config(), "return_sequences": True, "return_state": True}
             twin = type(layer).from_config(config)
             twin.build((None, *x.shape[1:]))
@@ -195,7 +211,6 @@ def states(model: keras.Model, inputs: Array) -> dict[str, States]:
             sequence, *final = twin(x)
             names = (f"{layer.name}/{name}" for name in STATE_NAMES)
             found[layer.name] = States(sequence.numpy(), {n: s.numpy() for n, s in zip(names, final, strict=False)})
-        x = layer(x)
     return found
 
 
@@ -220,10 +235,10 @@ def save(model: keras.Model, path: Path) -> None:
 # Fitting on windows.
 
 
-def learner(model: keras.Sequential) -> keras.Sequential:
+def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Rescaling)]
-    made = keras.Sequential([keras.Input(model.input_shape[1:], name=INPUT), *layers], name="learner")
+    names = {layer.name for layer in model.layers}
+    made = keras.Model(model.inputs, model.get_layer(DENSE if DENSE in names else OUTPUT).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
     return made
 
@@ -246,6 +261,8 @@ class _Feed:
         def gather(chosen: Any) -> tuple[Any, Any]:
             x = tf.gather(values, tf.gather(starts, chosen)[:, None] + seen)
             y = tf.gather(targets, tf.gather(target_starts, chosen)[:, None] + ahead)
+            if scaling.relative is not None:
+                y -= x[:, -1, scaling.relative, None]
             return x, (y - scaling.offset) / scaling.scale if y.dtype == tf.float32 else y
 
         def epoch(number: Any) -> Any:
@@ -261,7 +278,7 @@ class _Feed:
 class _Fit:
     """A fit that goes on from its checkpoints: it keeps the best weights, and knows when to stop."""
 
-    def __init__(self, model: keras.Sequential, options: Options, checkpoints: Checkpoints) -> None:
+    def __init__(self, model: keras.Model, options: Options, checkpoints: Checkpoints) -> None:
         self.model, self._options, self._checkpoints = model, options, checkpoints
         model.optimizer.build(model.trainable_variables)
         # Weights, the state of dropout's chance, and what the optimizer keeps.
@@ -304,7 +321,7 @@ class _Fit:
 
 
 def fit_windows(
-    model: keras.Sequential,
+    model: keras.Model,
     train: Windows,
     validation: Windows,
     scaling: Scaling,

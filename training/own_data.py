@@ -23,7 +23,6 @@ from training.config import Job
 from training.job import Listener, log_pictures, package_tags, temporary_folder
 from training.measure import Champion, Decision, Measured
 from training.options import Options
-from training.windows import Windows
 
 if TYPE_CHECKING:
     from training.network import Scaling
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"  # the alias of what was not promoted
 CONFIG = "config.yaml"
 SHOWN = 8  # windows that the proof and the example hold
+SAMPLED = 1_000_000  # timesteps, at most, that scales are taken from where each window has its own
 DRAWN = 2000  # held-out predictions that are drawn
 
 
@@ -150,7 +150,7 @@ def fit(
 
     parts, layout = examples.parts, examples.layout
     options = _headed(options, examples)
-    scaling = _scaling(parts.train, classes=bool(layout.classes))
+    scaling = _scaling(options, examples)
     model = network.build(options, layout.window, len(layout.features), scaling)
     before = network.weights(model)
     listener.built(network.summary(model), before)
@@ -190,15 +190,34 @@ def _headed(options: Options, examples: data.Examples) -> Options:
     return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
-def _scaling(train: Windows, *, classes: bool) -> "Scaling":
+def _scaling(options: Options, examples: data.Examples) -> "Scaling":
     """What the training part, and nothing else, says of the scales."""
     from training.network import Scaling
 
+    train, layout = examples.parts.train, examples.layout
+    if options.residual:
+        if layout.classes or layout.target not in layout.features:
+            raise InvalidArgumentError(
+                f"residual: the target {layout.target!r} has to be a number and among the features", field="residual"
+            )
+        feature = layout.features.index(layout.target)
+        some = train.some(slice(None, None, 1 + len(train) * train.window // SAMPLED))
+        sample, last = some.inputs(), train.values[train.starts + train.window - 1, feature, None]
+        sample[..., feature] -= sample[:, -1:, feature]
+        changes = train.expected() - last
+        return Scaling(
+            sample.reshape(-1, sample.shape[-1]), _deviation(changes), float(changes.mean(dtype=np.float64)), feature
+        )
     sample = train.values[train.rows()]
-    if classes:
+    if layout.classes:
         return Scaling(sample)
     targets = train.expected()
-    return Scaling(sample, float(targets.std(dtype=np.float64)), float(targets.mean(dtype=np.float64)))
+    return Scaling(sample, _deviation(targets), float(targets.mean(dtype=np.float64)))
+
+
+def _deviation(values: data.Array) -> float:
+    """The standard deviation, or 1 where values do not differ."""
+    return float(values.std(dtype=np.float64)) or 1.0
 
 
 def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) -> None:
