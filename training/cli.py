@@ -253,10 +253,10 @@ def _train_on_data(wanted: configs.Job | None, run_id: str) -> None:
             raise typer.Exit(130) from None
         finally:
             shown.close()
-    _report(outcome)
+    report(outcome)
 
 
-def _report(outcome: "own_data.Outcome") -> None:
+def report(outcome: "own_data.Outcome") -> None:
     """What was measured, what was decided, and what was registered."""
     measured, champion = outcome.measured, outcome.champion
     table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -64,7 +64,7 @@ def job_of(document: Mapping[str, Any]) -> Job:
 
     Raises InvalidArgumentError that names the option.
     """
-    values = {name: _value(name, value) for name, value in document.items()}
+    values = {name: value_of(name, value) for name, value in document.items()}
     given = {name.replace("-", "_"): value for name, value in values.items()}
     own = bool(given.get("data"))
     if own:
@@ -85,8 +85,8 @@ def job_of(document: Mapping[str, Any]) -> Job:
     return Job(options, source, Registration(**pick(Registration)))
 
 
-def _value(name: str, value: Any) -> Any:
-    """A value in the type of its option."""
+def value_of(name: str, value: Any) -> Any:
+    """A value in the type of its option. Raises InvalidArgumentError."""
     if name not in DEFAULTS:
         import difflib
 

@@ -203,7 +203,7 @@ def states(model: keras.Model, inputs: Array) -> dict[str, States]:
     found = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
-            x = keras.Model(model.inputs, layer.input)(inputs, training=False)
+            x = keras.Model(model.inputs[0], layer.input)(inputs, training=False)
             config = {**layer.get_config(), "return_sequences": True, "return_state": True}
             twin = type(layer).from_config(config)
             twin.build((None, *x.shape[1:]))
@@ -238,7 +238,7 @@ def save(model: keras.Model, path: Path) -> None:
 def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
     names = {layer.name for layer in model.layers}
-    made = keras.Model(model.inputs, model.get_layer(DENSE if DENSE in names else OUTPUT).output, name="learner")
+    made = keras.Model(model.inputs[0], model.get_layer(DENSE if DENSE in names else OUTPUT).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
     return made
 

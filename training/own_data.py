@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ class Outcome:
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 
-def run(job: Job, listener: Listener) -> Outcome:
+def run(job: Job, listener: Listener, *, parent: str = "") -> Outcome:
     """Trains and registers; the alias moves last, and only as the gate decides.
 
     Raises InvalidArgumentError for options and data that make no sense, ModelError for a network that the service
@@ -57,9 +58,30 @@ def run(job: Job, listener: Listener) -> Outcome:
     version, and both can be resumed.
     """
     store, examples = _prepared(job, listener)
-    name = job.registration.name
-    with store.run(job.registration.experiment or name, f"{name} seed {job.options.seed}", package_tags()) as mlrun:
+    with _new_run(store, job, parent) as mlrun:
         return _run(job, listener, store, mlrun, examples)
+
+
+def attempt(job: Job, parent: str) -> tuple[str, float]:
+    """Trains within the run `parent` and registers nothing; gives the run and the error on the validation part."""
+    listener = Listener()
+    store, examples = _prepared(job, listener)
+    with _new_run(store, job, parent) as mlrun, temporary_folder() as folder:
+        _log_beginning(job, mlrun, examples, folder / "beginning")
+        checkpoints = Checkpoints(mlrun.run_id, examples.digest)
+        fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
+        part, classes = examples.parts.validation, len(examples.classes)
+        errors = measure.errors(measure.predict(fitted.served, part), part.expected(), classes)
+        mlrun.log_summary({f"validation_{name}": error for name, error in errors.items()})
+        checkpoints.remove()
+        return mlrun.run_id, errors[measure.metric(classes)]
+
+
+def _new_run(store: Store, job: Job, parent: str = "") -> AbstractContextManager[Run]:
+    """A run of the job's experiment, within another one if there is one."""
+    name = job.registration.name
+    experiment = job.registration.experiment or name
+    return store.run(experiment, f"{name} seed {job.options.seed}", package_tags(), parent=parent)
 
 
 def resume(run_id: str, listener: Listener) -> Outcome:

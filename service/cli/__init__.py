@@ -8,6 +8,7 @@ from service.cli import check, demo, models, predict, serve, trace, weights
 from service.errors import ServiceError
 from training.cli import train
 from training.cli_score import score
+from training.cli_sweep import sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
 )
 app.command()(train)
+app.command()(sweep)
 app.command()(score)
 app.command()(serve.serve)
 app.command()(predict.predict)
