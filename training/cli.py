@@ -1,6 +1,5 @@
 """`unroll train`: the command, and how it shows what the job does."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ from training import config as configs
 
 if TYPE_CHECKING:
     from training import own_data
-    from training.job import Listener, Outcome
+    from training.job import Outcome
     from training.network import Weights
 
 DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
@@ -97,6 +96,12 @@ def train(
     dropout: Annotated[
         float | None, typer.Option(help="Share dropped while fitting. [0]", rich_help_panel=NETWORK)
     ] = None,
+    residual: Annotated[
+        bool | None,
+        typer.Option(
+            "--residual/--level", help="See and give differences from the last value.", rich_help_panel=NETWORK
+        ),
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(help="Activation, as Keras names it; linear: none. [tanh]", rich_help_panel=NETWORK)
     ] = None,
@@ -151,7 +156,7 @@ def train(
     if given.pop("resume"):
         if given or config:
             raise InvalidArgumentError("resume: a run goes on as it began, without other options", field="resume")
-        _train_on_data(lambda job, listener: job.resume(resume, listener))
+        _train_on_data(None, resume)
         return
     wanted = configs.job_of((configs.load(config) if config else {}) | given)
     registration = wanted.registration
@@ -159,7 +164,7 @@ def train(
         console.print(f"{registration.name}@{registration.alias} is there: version {number}", highlight=False)
         return
     if wanted.source.data:
-        _train_on_data(lambda job, listener: job.run(wanted, listener))
+        _train_on_data(wanted, "")
     else:
         _train_reference(wanted)
 
@@ -168,6 +173,7 @@ def _train_reference(wanted: configs.Job) -> None:
     options, registration = wanted.options, wanted.registration
     console.print("importing TensorFlow and MLflow …")
     from training import job
+    from training.progress import interruptible
 
     class Shown(job.Listener):
         """Draws a job on the console."""
@@ -192,6 +198,7 @@ def _train_reference(wanted: configs.Job) -> None:
                 self._bar.start()
 
         def progress(self, epoch: int, loss: float) -> None:
+            check()
             if self._bar:
                 self._bar.update(self._task, completed=epoch, loss=f"{loss:.5g}")
             elif epoch >= self._next:
@@ -209,7 +216,8 @@ def _train_reference(wanted: configs.Job) -> None:
 
     shown = Shown()
     try:
-        outcome = job.run(options, registration, shown)
+        with interruptible() as check:
+            outcome = job.run(options, registration, shown)
     except KeyboardInterrupt:
         shown.close()
         console.print("interrupted: nothing was registered, the run is marked KILLED")
@@ -226,25 +234,29 @@ def _train_reference(wanted: configs.Job) -> None:
     )
 
 
-def _train_on_data(begin: "Callable[[Any, Listener], own_data.Outcome]") -> None:
+def _train_on_data(wanted: configs.Job | None, run_id: str) -> None:
+    """Runs what is wanted, or goes on with a run; Ctrl-C ends it in one line and with the status of shells."""
     from training import own_data
-    from training.progress import Shown
+    from training.progress import Shown, interruptible
 
-    shown = Shown(console)
-    try:
-        outcome = begin(own_data, shown)
-    except KeyboardInterrupt:
-        shown.close()
-        console.print("interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else ""))
-        if shown.run_id:
-            console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
-        raise typer.Exit(130) from None
-    finally:
-        shown.close()
-    _report(outcome)
+    with interruptible() as check:
+        shown = Shown(console, check)
+        try:
+            outcome = own_data.run(wanted, shown) if wanted else own_data.resume(run_id, shown)
+        except KeyboardInterrupt:
+            shown.close()
+            console.print(
+                "interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else "")
+            )
+            if shown.run_id:
+                console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
+            raise typer.Exit(130) from None
+        finally:
+            shown.close()
+    report(outcome)
 
 
-def _report(outcome: "own_data.Outcome") -> None:
+def report(outcome: "own_data.Outcome") -> None:
     """What was measured, what was decided, and what was registered."""
     measured, champion = outcome.measured, outcome.champion
     table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -64,7 +64,7 @@ def job_of(document: Mapping[str, Any]) -> Job:
 
     Raises InvalidArgumentError that names the option.
     """
-    values = {name: _value(name, value) for name, value in document.items()}
+    values = {name: value_of(name, value) for name, value in document.items()}
     given = {name.replace("-", "_"): value for name, value in values.items()}
     own = bool(given.get("data"))
     if own:
@@ -77,14 +77,16 @@ def job_of(document: Mapping[str, Any]) -> Job:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
     options = replace(FOR_TABLES if own else Options(), **pick(Options))
+    if options.residual and not own:
+        raise InvalidArgumentError("residual: makes sense only with --data", field="residual")
     source = Source(**pick(Source))
     if not own and (extra := [name for name in pick(Source) if name != "data"]):
         raise InvalidArgumentError(f"{extra[0]}: makes sense only with --data", field=extra[0])
     return Job(options, source, Registration(**pick(Registration)))
 
 
-def _value(name: str, value: Any) -> Any:
-    """A value in the type of its option."""
+def value_of(name: str, value: Any) -> Any:
+    """A value in the type of its option. Raises InvalidArgumentError."""
     if name not in DEFAULTS:
         import difflib
 

@@ -81,11 +81,16 @@ def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) ->
     }
 
 
+def metric(classes: int) -> str:
+    """The error that decides."""
+    return "error_rate" if classes else "rmse"
+
+
 def measure(network: Network, examples: Examples, source: Source) -> Measured:
     """A network and the baselines on the held-out windows."""
     test, classes = examples.parts.test, len(examples.classes)
     own = errors(predict(network, test), test.expected(), classes)
-    return Measured("error_rate" if classes else "rmse", own, baselines(examples, source.season))
+    return Measured(metric(classes), own, baselines(examples, source.season))
 
 
 def baselines(examples: Examples, season: int) -> dict[str, Figures]:
@@ -127,11 +132,11 @@ def compare(
     if not len(theirs):
         return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
     expected = theirs.expected()
-    metric = "error_rate" if classes else "rmse"
+    deciding = metric(classes)
     return Champion(
         version,
-        errors(predict(champion, theirs), expected, classes)[metric],
-        errors(predict(network, test.some(both)), expected, classes)[metric],
+        errors(predict(champion, theirs), expected, classes)[deciding],
+        errors(predict(network, test.some(both)), expected, classes)[deciding],
     )
 
 

@@ -23,7 +23,7 @@ from training.options import Options
 from training.windows import Windows
 
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
-INPUT, DENSE, OUTPUT = "sequence", "dense", "output"
+INPUT, DENSE, CHANGE, OUTPUT = "sequence", "dense", "change", "output"
 KINDS = {
     "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
     "gru": ("gru", keras.layers.GRU),
@@ -51,9 +51,10 @@ class Scaling:
     sample: Array  # (rows, features): what the input is normalised by
     scale: float = 1.0  # of the output
     offset: float = 0.0
+    relative: int | None = None  # the feature that is seen, and predicted, as its difference from the last timestep
 
 
-def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Sequential:
+def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Model:
     """A compiled network with its initial weights. Raises InvalidArgumentError for names that Keras does not know."""
     keras.utils.set_random_seed(options.seed)
     try:
@@ -63,7 +64,10 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
     except ValueError as error:
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
     optimizer.learning_rate = options.learning_rate
-    model = keras.Sequential(layers, name="sequential")
+    if scaling is None or scaling.relative is None:
+        model = keras.Sequential(layers, name="sequential")
+    else:
+        model = _residual(layers, features, scaling.relative)
     model.compile(optimizer=optimizer, loss=loss)
     return model
 
@@ -89,8 +93,20 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
         name = DENSE if scaled_back else OUTPUT
         layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=name))
     if scaling is not None and scaled_back:
-        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=OUTPUT))
+        name = OUTPUT if scaling.relative is None else CHANGE
+        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=name))
     return layers
+
+
+def _residual(layers: list[Any], features: int, feature: int) -> keras.Model:
+    """Layers between a subtraction of a feature's last value from its sequence and the addition of it to the output."""
+    sequence, *others = layers
+    only = [float(i == feature) for i in range(features)]
+    last = keras.layers.Rescaling(only, name="last")(sequence[:, -1:, :])  # (batch, 1, features), zero elsewhere
+    x = keras.layers.Subtract(name="relative")([sequence, last])
+    for layer in others:
+        x = layer(x)
+    return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, last[:, 0, feature : feature + 1]]), name="residual")
 
 
 def targets_for(model: keras.Model, data: Dataset, loss: str) -> Array:
@@ -186,11 +202,9 @@ def weights(model: keras.Model) -> Weights:
 def states(model: keras.Model, inputs: Array) -> dict[str, States]:
     """What each recurrent layer did, by the layer's name, computed by Keras."""
     found = {}
-    x: Any = inputs
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
-            found[layer.name] = _run_alone(layer, x)
-        x = layer(x)
+            found[layer.name] = _run_alone(layer, keras.Model(model.inputs[0], layer.input)(inputs, training=False))
     return found
 
 
@@ -246,10 +260,10 @@ def save(model: keras.Model, path: Path) -> None:
 # Fitting on windows.
 
 
-def learner(model: keras.Sequential) -> keras.Sequential:
+def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Rescaling)]
-    made = keras.Sequential([keras.Input(model.input_shape[1:], name=INPUT), *layers], name="learner")
+    names = {layer.name for layer in model.layers}
+    made = keras.Model(model.inputs[0], model.get_layer(DENSE if DENSE in names else OUTPUT).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
     return made
 
@@ -258,84 +272,68 @@ class _Feed:
     """Windows as batches, gathered from rows when they are asked for."""
 
     def __init__(self, windows: Windows, scaling: Scaling, batch: int) -> None:
-        self._windows = windows
-        self._scaling = scaling
+        self._windows, self._scaling = windows, scaling
         self._batch = min(batch or len(windows), len(windows))
-        self.steps = -(-len(windows) // self._batch)
-        with tf.device("CPU"):
-            self._order = tf.Variable(np.arange(len(windows), dtype=np.int64), trainable=False)
+        self.steps = -(-len(windows) // self._batch)  # in an epoch
 
-    def shuffle(self, seed: int, epoch: int) -> None:
-        """Another order, which depends on nothing but the two numbers."""
-        self._order.assign(np.random.default_rng([seed, epoch]).permutation(len(self._windows)))
-
-    def dataset(self) -> tf.data.Dataset:
-        """The batches of an epoch; every iterator takes the order as it is then."""
-        windows, scaling = self._windows, self._scaling
+    def epochs(self, first: int, last: int, seed: int | None) -> Any:
+        """The batches of some epochs, one after the other, each in an order that its number and the seed decide."""
+        windows, scaling, size = self._windows, self._scaling, self._batch
         values, targets = tf.constant(windows.values), tf.constant(windows.targets)
         starts, target_starts = tf.constant(windows.starts), tf.constant(windows.target_starts)
-        steps = np.arange(windows.window)
-        ahead = np.arange(windows.outputs)
+        seen, ahead = np.arange(windows.window), np.arange(windows.outputs)
 
-        def gather(step: Any) -> tuple[Any, Any]:
-            chosen = self._order[step * self._batch : (step + 1) * self._batch]
-            x = tf.gather(values, tf.gather(starts, chosen)[:, None] + steps)
+        def gather(chosen: Any) -> tuple[Any, Any]:
+            x = tf.gather(values, tf.gather(starts, chosen)[:, None] + seen)
             y = tf.gather(targets, tf.gather(target_starts, chosen)[:, None] + ahead)
-            if targets.dtype == tf.float32:
-                y = (y - scaling.offset) / scaling.scale
-            return x, y
+            if scaling.relative is not None:
+                y -= x[:, -1, scaling.relative, None]
+            return x, (y - scaling.offset) / scaling.scale if y.dtype == tf.float32 else y
 
-        return tf.data.Dataset.range(self.steps).map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        def epoch(number: Any) -> Any:
+            order = tf.range(len(windows), dtype=tf.int64)
+            if seed is not None:
+                order = tf.random.experimental.stateless_shuffle(order, seed=[tf.constant(seed, tf.int64), number])
+            return tf.data.Dataset.range(self.steps).map(lambda step: order[step * size : (step + 1) * size])
+
+        batches = tf.data.Dataset.range(first, last).flat_map(epoch).map(gather, num_parallel_calls=2)
+        return iter(batches.prefetch(2))
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # as above
-    """Keeps the best weights, stops early, writes checkpoints, and tells how it goes."""
+class _Fit:
+    """A fit that goes on from its checkpoints: it keeps the best weights, and knows when to stop."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        feed: _Feed,
-        options: Options,
-        checkpoints: Checkpoints,
-        told: Callable[[int, float, Progress], None],
-    ) -> None:
-        super().__init__()
+    def __init__(self, model: keras.Model, options: Options, checkpoints: Checkpoints) -> None:
+        self.model, self._options, self._checkpoints = model, options, checkpoints
+        model.optimizer.build(model.trainable_variables)
         # Weights, the state of dropout's chance, and what the optimizer keeps.
         self._variables = [*model.variables, *model.optimizer.variables]
-        self._feed, self._options, self._checkpoints, self._told = feed, options, checkpoints, told
-        self._written, self._epoch = time.monotonic(), 0
+        self._written = -CHECKPOINT_SECONDS  # the first epoch is written at once
         self.state = State(Progress(), self._values(), model.get_weights())
+        if state := checkpoints.load():
+            if [tuple(v.shape) for v in self._variables] != [a.shape for a in state.variables]:
+                raise InvalidArgumentError("resume: the checkpoint is of another network", field="resume")
+            for variable, array in zip(self._variables, state.variables, strict=True):
+                variable.assign(array)
+            self.state = state
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """The order of this epoch."""
-        self._feed.shuffle(self._options.seed, epoch)
-        self._epoch = epoch
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are done, or it has not become better for too long."""
+        progress, patience = self.state.progress, self._options.patience
+        return progress.epoch >= self._options.epochs or 0 < patience <= progress.epoch - progress.best_epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """After some steps."""
-        self._told(self._epoch, (batch + 1) / self._feed.steps, self.state.progress)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """The epoch is done: it is noted whether it was the best."""
-        progress = self.state.progress
-        loss, validation = float(logs["loss"]), float(logs["val_loss"])
-        progress.epoch = epoch + 1
+    def note(self, loss: float, validation_loss: float) -> None:
+        """An epoch is done."""
+        progress, best = self.state.progress, self.state.best
+        progress.epoch += 1
         progress.losses.append(loss)
-        progress.validation_losses.append(validation)
-        best = self.state.best
-        if validation < progress.best_loss:
-            progress.best_epoch, progress.best_loss, best = epoch + 1, validation, self.model.get_weights()
+        progress.validation_losses.append(validation_loss)
+        if validation_loss < progress.best_loss:
+            progress.best_epoch, progress.best_loss, best = progress.epoch, validation_loss, self.model.get_weights()
         self.state = State(progress, self._values(), best)
         if time.monotonic() - self._written > CHECKPOINT_SECONDS:
             self.write()
-        self._told(epoch + 1, 0.0, progress)
-        if self.enough():
-            self.model.stop_training = True
-
-    def enough(self) -> bool:
-        """Whether it has not become better for too long."""
-        patience, progress = self._options.patience, self.state.progress
-        return bool(patience) and progress.epoch - progress.best_epoch >= patience
 
     def write(self) -> None:
         """Writes the state after the last whole epoch."""
@@ -343,20 +341,12 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # as above
             self._checkpoints.save(self.state)
         self._written = time.monotonic()
 
-    def restore(self, state: State) -> None:
-        """Goes on from a state."""
-        if [tuple(v.shape) for v in self._variables] != [a.shape for a in state.variables]:
-            raise InvalidArgumentError("resume: the checkpoint is of another network", field="resume")
-        for variable, array in zip(self._variables, state.variables, strict=True):
-            variable.assign(array)
-        self.state = state
-
     def _values(self) -> list[Any]:
         return [np.array(variable.numpy()) for variable in self._variables]
 
 
 def fit_windows(
-    model: keras.Sequential,
+    model: keras.Model,
     train: Windows,
     validation: Windows,
     scaling: Scaling,
@@ -366,34 +356,45 @@ def fit_windows(
 ) -> Progress:
     """Fits on windows from where the checkpoints end, and leaves the weights of the best epoch in the network.
 
-    `told(whole epochs, share of the next, progress)` is called now and then. What is interrupted is written first.
-    The same seed gives the same bits on one machine, interrupted or not.
+    These are the optimiser steps of `model.fit`, many of them in one call of a compiled function, on one iterator over
+    all epochs. `told(whole epochs, share of the next, progress)` is called now and then. What is interrupted is
+    written first. The same seed gives the same bits on one machine, interrupted or not.
     """
     tf.config.experimental.enable_op_determinism()
     core = learner(model)
-    core.optimizer.build(core.trainable_variables)
-    feed = _Feed(train, scaling, options.batch_size)
-    core.compile(
-        optimizer=core.optimizer, loss=core.loss, steps_per_execution=min(STEPS, feed.steps), jit_compile=False
-    )
-    watch = _Watch(core, feed, options, checkpoints, told)
-    if state := checkpoints.load():
-        watch.restore(state)
-    progress = watch.state.progress
-    if progress.epoch < options.epochs and not watch.enough():
-        checks = _Feed(validation, scaling, VALIDATION_BATCH).dataset()
-        try:
-            core.fit(
-                feed.dataset(),
-                validation_data=checks,
-                initial_epoch=progress.epoch,
-                epochs=options.epochs,
-                verbose=0,
-                shuffle=False,
-                callbacks=[watch],
-            )
-        except BaseException:
-            watch.write()
-            raise
-    core.set_weights(watch.state.best)
-    return watch.state.progress
+    fit = _Fit(core, options, checkpoints)
+    feed, checks = _Feed(train, scaling, options.batch_size), _Feed(validation, scaling, VALIDATION_BATCH)
+    first = fit.state.progress.epoch
+    batches, held = feed.epochs(first, options.epochs, options.seed), checks.epochs(first, options.epochs, None)
+    learn, judge = _repeated(core.train_step), _repeated(core.test_step)
+    try:
+        while not fit.done:
+            progress = fit.state.progress
+            core.reset_metrics()
+            for step in range(0, feed.steps, STEPS):
+                learn(batches, tf.constant(min(STEPS, feed.steps - step)))
+                told(progress.epoch, min(1.0, (step + STEPS) / feed.steps), progress)
+            loss = float(core.get_metrics_result()["loss"])
+            core.reset_metrics()
+            judge(held, tf.constant(checks.steps))
+            fit.note(loss, float(core.get_metrics_result()["loss"]))
+            told(progress.epoch, 0.0, fit.state.progress)
+    except BaseException:
+        fit.write()
+        raise
+    core.set_weights(fit.state.best)
+    return fit.state.progress
+
+
+def _repeated(step: Callable[[Any], Any]) -> Any:
+    """A compiled function that takes a step of Keras's for each of so many batches of an iterator."""
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]  # as above
+    def run(iterator: Any, count: Any) -> None:
+        def once(i: Any) -> tuple[Any]:
+            step(iterator.get_next())
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < count, once, (tf.constant(0),), parallel_iterations=1)
+
+    return run

@@ -25,6 +25,8 @@ class Options:
     """Whether recurrent layers read their sequence in both directions."""
     dropout: float = 0.0
     """Share of what a recurrent layer gives that is dropped while fitting."""
+    residual: bool = False
+    """Whether the network sees and gives the target as its difference from the last known value: for what drifts."""
     activation: str = "tanh"
     """Activation of the recurrent layers, as Keras names it; `linear` for none."""
     return_sequences: bool = False

@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ from training.config import Job
 from training.job import Listener, log_pictures, package_tags, temporary_folder
 from training.measure import Champion, Decision, Measured
 from training.options import Options
-from training.windows import Windows
 
 if TYPE_CHECKING:
     from training.network import Scaling
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"  # the alias of what was not promoted
 CONFIG = "config.yaml"
 SHOWN = 8  # windows that the proof and the example hold
+SAMPLED = 1_000_000  # timesteps, at most, that scales are taken from where each window has its own
 DRAWN = 2000  # held-out predictions that are drawn
 
 
@@ -49,7 +50,7 @@ class Outcome:
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 
-def run(job: Job, listener: Listener) -> Outcome:
+def run(job: Job, listener: Listener, *, parent: str = "") -> Outcome:
     """Trains and registers; the alias moves last, and only as the gate decides.
 
     Raises InvalidArgumentError for options and data that make no sense, ModelError for a network that the service
@@ -57,9 +58,30 @@ def run(job: Job, listener: Listener) -> Outcome:
     version, and both can be resumed.
     """
     store, examples = _prepared(job, listener)
-    name = job.registration.name
-    with store.run(job.registration.experiment or name, f"{name} seed {job.options.seed}", package_tags()) as mlrun:
+    with _new_run(store, job, parent) as mlrun:
         return _run(job, listener, store, mlrun, examples)
+
+
+def attempt(job: Job, parent: str) -> tuple[str, float]:
+    """Trains within the run `parent` and registers nothing; gives the run and the error on the validation part."""
+    listener = Listener()
+    store, examples = _prepared(job, listener)
+    with _new_run(store, job, parent) as mlrun, temporary_folder() as folder:
+        _log_beginning(job, mlrun, examples, folder / "beginning")
+        checkpoints = Checkpoints(mlrun.run_id, examples.digest)
+        fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
+        part, classes = examples.parts.validation, len(examples.classes)
+        errors = measure.errors(measure.predict(fitted.served, part), part.expected(), classes)
+        mlrun.log_summary({f"validation_{name}": error for name, error in errors.items()})
+        checkpoints.remove()
+        return mlrun.run_id, errors[measure.metric(classes)]
+
+
+def _new_run(store: Store, job: Job, parent: str = "") -> AbstractContextManager[Run]:
+    """A run of the job's experiment, within another one if there is one."""
+    name = job.registration.name
+    experiment = job.registration.experiment or name
+    return store.run(experiment, f"{name} seed {job.options.seed}", package_tags(), parent=parent)
 
 
 def resume(run_id: str, listener: Listener) -> Outcome:
@@ -123,7 +145,11 @@ def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.
                 **_decision_tags(decision, measured, champion),
             },
         )
-        alias, decision = _move(store, job, champion, decision, version)
+        try:
+            alias, decision = _move(store, job, champion, decision, version)
+        except BaseException:  # Ctrl-C above all
+            store.delete_version(version.name, version.number)
+            raise
     checkpoints.remove()
     return Outcome(
         mlrun.run_id,
@@ -146,7 +172,7 @@ def fit(
 
     parts, layout = examples.parts, examples.layout
     options = _headed(options, examples)
-    scaling = _scaling(parts.train, classes=bool(layout.classes))
+    scaling = _scaling(options, examples)
     model = network.build(options, layout.window, len(layout.features), scaling)
     before = network.weights(model)
     listener.built(network.summary(model), before)
@@ -186,15 +212,34 @@ def _headed(options: Options, examples: data.Examples) -> Options:
     return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
-def _scaling(train: Windows, *, classes: bool) -> "Scaling":
+def _scaling(options: Options, examples: data.Examples) -> "Scaling":
     """What the training part, and nothing else, says of the scales."""
     from training.network import Scaling
 
+    train, layout = examples.parts.train, examples.layout
+    if options.residual:
+        if layout.classes or layout.target not in layout.features:
+            raise InvalidArgumentError(
+                f"residual: the target {layout.target!r} has to be a number and among the features", field="residual"
+            )
+        feature = layout.features.index(layout.target)
+        some = train.some(slice(None, None, 1 + len(train) * train.window // SAMPLED))
+        sample, last = some.inputs(), train.values[train.starts + train.window - 1, feature, None]
+        sample[..., feature] -= sample[:, -1:, feature]
+        changes = train.expected() - last
+        return Scaling(
+            sample.reshape(-1, sample.shape[-1]), _deviation(changes), float(changes.mean(dtype=np.float64)), feature
+        )
     sample = train.values[train.rows()]
-    if classes:
+    if layout.classes:
         return Scaling(sample)
     targets = train.expected()
-    return Scaling(sample, float(targets.std(dtype=np.float64)), float(targets.mean(dtype=np.float64)))
+    return Scaling(sample, _deviation(targets), float(targets.mean(dtype=np.float64)))
+
+
+def _deviation(values: data.Array) -> float:
+    """The standard deviation, or 1 where values do not differ."""
+    return float(values.std(dtype=np.float64)) or 1.0
 
 
 def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) -> None:

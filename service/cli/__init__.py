@@ -9,6 +9,7 @@ from service.errors import ServiceError
 from training.cli import train
 from training.cli_register import register
 from training.cli_score import score
+from training.cli_sweep import sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(register)
+app.command()(sweep)
 app.command()(score)
 app.command()(serve.serve)
 app.command()(predict.predict)

@@ -126,10 +126,10 @@ def test_a_version_of_no_table_is_refused(folder):
 
 
 def test_the_command_needs_no_tensorflow(folder):
-    """`unroll score` writes the file and says how many rows it has, without TensorFlow, Keras or pandas."""
+    """`unroll score` writes the file and says how many rows it has, without TensorFlow or Keras."""
     code = (
         "import sys; from service.cli import app; app(sys.argv[1:], standalone_mode=False); "
-        "print({'tensorflow', 'keras', 'pandas'} & set(sys.modules))"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
     arguments = ["score", "--data", str(folder / "table.csv"), "--model", "models:/levels@champion"]
     arguments += ["--out", str(folder / "typed.csv"), "--cache", str(folder / "cache")]
