@@ -13,6 +13,7 @@ import typer.main
 
 from service import cli
 from service.client import SAFE
+from service.oip import messages
 from service.pb import unroll_pb2
 from tests.deploy.support import COMPOSE_FILE, DOCKERFILE, ENVOY_FILE, ROOT, compose, defaults, envoy, routes
 
@@ -218,6 +219,12 @@ def test_only_reads_are_repeated():
             safe = method.name in SAFE[service.full_name]
             route = passed_by(table, "POST", f"/{service.full_name}/{method.name}")
             assert route == ("reads" if safe else "others"), method.full_name
+    for method in messages.SERVICE.methods:
+        changes = method.name.startswith(("Repository", "SystemShared", "CudaShared", "Trace", "Log"))
+        safe = method.name == "RepositoryIndex" or not (changes or method.client_streaming)
+        assert passed_by(table, "POST", f"/{method.containing_service.full_name}/{method.name}") == (
+            "reads" if safe else "others"
+        ), method.full_name
     actions = {route["name"]: route.get("route") for route in table}
     assert actions["others"]["retry_policy"]["retry_on"] == "connect-failure,refused-stream"
     assert "hedge_policy" not in actions["others"]

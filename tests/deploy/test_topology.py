@@ -52,7 +52,7 @@ def test_an_override_reaches_every_server(topology, client):
                 eventually(lambda c=direct: c.predict(SEQUENCES).version == changed.version)
         load.more()
     assert not load.failures
-    assert {version for version, _ in load.answers} == {before.version, changed.version}
+    assert load.versions() == {before.version, changed.version}
 
 
 def test_an_alias_moved_in_mlflow_is_followed_by_every_server(topology, client):
@@ -70,7 +70,7 @@ def test_an_alias_moved_in_mlflow_is_followed_by_every_server(topology, client):
                 eventually(lambda c=direct: c.predict(SEQUENCES).version == other)
         load.more()
     assert not load.failures
-    assert {version for version, _ in load.answers} == {now.default_version, other}
+    assert load.versions() == {now.default_version, other}
 
 
 def test_changing_needs_the_operator_token(topology):
