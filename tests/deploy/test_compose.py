@@ -367,14 +367,17 @@ def test_files_have_no_room(stack, client, tmp_path):
     """With no room for files nothing is registered, and the error says so; what is served goes on, and room ends it."""
     before = client.predict(SEQUENCES)
     change = [WeightChange("output/bias", 1.0, "add")]
-    room = {"type": "tmpfs", "device": "tmpfs", "o": "size=4m,uid=10001,gid=10001"}
+    room = {"type": "tmpfs", "device": "tmpfs", "o": "size=64m,uid=10001,gid=10001"}
     small = tmp_path / "small.yml"
     small.write_text(yaml.safe_dump({"volumes": {"artifacts": {"name": f"{PROJECT}_small", "driver_opts": room}}}))
-    mlflow = ("up", "--detach", "--no-deps", "mlflow")
+    mlflow = ("up", "--detach", "--no-deps", "--force-recreate", "mlflow")
     stack.compose(*mlflow, files=(COMPOSE_FILE, small))
     try:
         stack.wait()
         (container,) = stack.containers("mlflow")
+        full = f"docker run --rm --volume={PROJECT}_artifacts:/artifacts:ro --entrypoint=tar unroll-registry"
+        into = f"docker exec --interactive {container} tar"
+        subprocess.run(f"{full} -C /artifacts -c . | {into} -C /artifacts -x", shell=True, check=True)
         with Load(stack.gateway) as load:
             fill = "dd if=/dev/zero of=/artifacts/fill bs=64k; df /artifacts | tail -1"
             assert "100%" in stack.inside(container, "sh", "-c", fill)

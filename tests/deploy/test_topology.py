@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import urllib.error
@@ -13,7 +14,7 @@ import pytest
 from service.client import Client, WeightChange, to_tensor
 from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
-from tests.deploy.support import SEQUENCES, Load
+from tests.deploy.support import ROOT, SEQUENCES, Load
 from tests.service.support import eventually
 
 REGISTERED = "/api/2.0/mlflow/registered-models"
@@ -139,11 +140,18 @@ def test_mlflow_knows_its_names(topology):
         assert fetch(f"{topology.mlflow_ui}{REGISTERED}/search", Host=host)[0] == status
 
 
-def test_statistics_and_nothing_else(topology):
-    """What Prometheus reads is there, with calls by method; Envoy's administration is not behind that port."""
+def test_statistics_and_nothing_else(topology, client):
+    """Every series that dashboard and alarms draw on is there, and Envoy's administration is not behind that port."""
+    client.predict(SEQUENCES)
     status, _, body = fetch(f"{topology.statistics}/stats/prometheus")
     assert status == 200
-    assert b'envoy_grpc_bridge_method="Predict"' in body or b"PredictionService_Predict" in body
+    there = set(re.findall(r"^(envoy_\w+)\{", body.decode(), re.MULTILINE))
+    for file in ("alerts.yml", "grafana/dashboards/unroll.json"):
+        drawn = set(re.findall(r"\b(envoy_\w+)\{", (ROOT / "deploy" / "observe" / file).read_text().replace("\\", "")))
+        assert drawn, file
+        assert drawn <= there, file
+    counted = r'^envoy_cluster_grpc_total\{(?=.*grpc_service="unroll.v1.PredictionService")(?=.*grpc_method="Predict")'
+    assert re.search(counted, body.decode(), re.MULTILINE)
     assert fetch(f"{topology.statistics}/config_dump")[0] == 404
     assert fetch(f"{topology.statistics}/quitquitquit", b"", "POST")[0] == 404
 
