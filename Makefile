@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1 -Iservice/pb=proto/oip
 
-.PHONY: demo test lint serve bench generate stubs lock clean
+.PHONY: demo test test-compose lint serve bench generate stubs lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## train, register, serve, predict, override, take back
@@ -11,6 +11,9 @@ demo: .venv/installed  ## train, register, serve, predict, override, take back
 
 test: .venv/installed  ## the test suite
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-compose: .venv/installed  ## the deployment for real: needs a Docker engine; prints what it measured
+	$(BIN)/pytest -m compose --capture=no --verbose tests/deploy
 
 serve: .venv/installed  ## train if there is no champion, then server and MLflow UI until Ctrl-C
 	$(BIN)/unroll up

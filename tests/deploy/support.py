@@ -2,13 +2,17 @@
 
 import re
 import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
 import numpy as np
 import yaml
 
-from service.client import to_array, to_tensor
+from service.client import SERVICE_CONFIG, to_array, to_tensor
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
 from tests.service.support import eventually
@@ -50,27 +54,38 @@ def replaced(text, replacements):
     return text
 
 
-class Load:
-    """Callers that predict without pause while a block runs, and never repeat a call."""
+@dataclass(frozen=True)
+class Answer:
+    """A call that was answered, and when, in monotonic seconds."""
 
-    def __init__(self, address, threads=3):
-        self.answers, self.failures = [], []  # (version, output); errors
-        self._address = address
+    when: float
+    version: str
+    output: float
+
+
+class Load:
+    """Callers that predict without pause while a block runs; those `repeating` try again, as our client does."""
+
+    def __init__(self, address, threads=3, *, repeating=False):
+        self.answers: list[Answer] = []
+        self.failures: list[tuple[float, str]] = []  # when, and what it said
+        self._channel = partial(channel, address, repeating=repeating)
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def _run(self):
         request = pb.PredictRequest(inputs=[to_tensor(SEQUENCES)])
-        with plain_channel(self._address) as channel:
-            stub = unroll_pb2_grpc.PredictionServiceStub(channel)
+        with self._channel() as made:
+            stub = unroll_pb2_grpc.PredictionServiceStub(made)
             while not self._stop.is_set():
                 try:
                     answer = stub.Predict(request, timeout=20)
                 except grpc.RpcError as error:
-                    self.failures.append(f"{error.code().name}: {error.details()}")
+                    self.failures.append((time.monotonic(), f"{error.code().name}: {error.details()}"))
                     self._stop.wait(0.05)
                 else:
-                    self.answers.append((answer.version, float(to_array(answer.outputs[0])[0, 0])))
+                    output = float(to_array(answer.outputs[0])[0, 0])
+                    self.answers.append(Answer(time.monotonic(), answer.version, output))
 
     def __enter__(self):
         for thread in self._threads:
@@ -86,9 +101,25 @@ class Load:
     def more(self, count=100):
         """Waits until so many more calls were answered."""
         enough = len(self.answers) + count
-        eventually(lambda: len(self.answers) >= enough, timeout=60)
+        eventually(lambda: len(self.answers) >= enough, timeout=120)
+
+    def versions(self):
+        """The versions that answered."""
+        return {answer.version for answer in self.answers}
+
+    def last(self, version):
+        """When a version last answered, in monotonic seconds."""
+        return max(answer.when for answer in self.answers if answer.version == version)
+
+    def longest_gap(self):
+        """The longest time without an answer, in seconds."""
+        times = [answer.when for answer in self.answers]
+        return max((later - earlier for earlier, later in pairwise(sorted(times))), default=0.0)
 
 
-def plain_channel(address):
-    """A channel that repeats nothing and shares its connection with no other."""
-    return grpc.insecure_channel(address, [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)])
+def channel(address, *, repeating):
+    """A channel with a connection of its own; it repeats what our client repeats, or nothing."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if repeating:
+        return grpc.insecure_channel(address, [*options, ("grpc.service_config", SERVICE_CONFIG)])
+    return grpc.insecure_channel(address, [*options, ("grpc.enable_retries", 0)])

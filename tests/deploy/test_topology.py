@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import signal
 import struct
 import urllib.error
@@ -20,7 +21,7 @@ from service.client import Client, WeightChange, to_tensor
 from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
 from service.status import DETAILS_KEY
-from tests.deploy.support import SEQUENCES, Load, plain_channel
+from tests.deploy.support import ROOT, SEQUENCES, Load, plain_channel
 from tests.service.support import eventually
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -60,7 +61,7 @@ def test_an_override_reaches_every_server(topology, client):
                 eventually(lambda c=direct: c.predict(SEQUENCES).version == changed.version)
         load.more()
     assert not load.failures
-    assert {version for version, _ in load.answers} == {before.version, changed.version}
+    assert load.versions() == {before.version, changed.version}
 
 
 def test_an_alias_moved_in_mlflow_is_followed_by_every_server(topology, client):
@@ -78,7 +79,7 @@ def test_an_alias_moved_in_mlflow_is_followed_by_every_server(topology, client):
                 eventually(lambda c=direct: c.predict(SEQUENCES).version == other)
         load.more()
     assert not load.failures
-    assert {version for version, _ in load.answers} == {now.default_version, other}
+    assert load.versions() == {now.default_version, other}
 
 
 def test_changing_needs_the_operator_token(topology):
@@ -215,11 +216,18 @@ def test_mlflow_knows_its_names(topology):
         assert fetch(f"{topology.mlflow_ui}{REGISTERED}/search", Host=host)[0] == status
 
 
-def test_statistics_and_nothing_else(topology):
-    """What Prometheus reads is there, with calls by method; Envoy's administration is not behind that port."""
+def test_statistics_and_nothing_else(topology, client):
+    """Every series that dashboard and alarms draw on is there, and Envoy's administration is not behind that port."""
+    client.predict(SEQUENCES)
     status, _, body = fetch(f"{topology.statistics}/stats/prometheus")
     assert status == 200
-    assert b'envoy_grpc_bridge_method="Predict"' in body or b"PredictionService_Predict" in body
+    there = set(re.findall(r"^(envoy_\w+)\{", body.decode(), re.MULTILINE))
+    for file in ("alerts.yml", "grafana/dashboards/unroll.json"):
+        drawn = set(re.findall(r"\b(envoy_\w+)\{", (ROOT / "deploy" / "observe" / file).read_text().replace("\\", "")))
+        assert drawn, file
+        assert drawn <= there, file
+    counted = r'^envoy_cluster_grpc_total\{(?=.*grpc_service="unroll.v1.PredictionService")(?=.*grpc_method="Predict")'
+    assert re.search(counted, body.decode(), re.MULTILINE)
     assert fetch(f"{topology.statistics}/config_dump")[0] == 404
     assert fetch(f"{topology.statistics}/quitquitquit", b"", "POST")[0] == 404
 
