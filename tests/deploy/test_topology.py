@@ -21,7 +21,7 @@ from service.client import Client, WeightChange, to_tensor
 from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
 from service.status import DETAILS_KEY
-from tests.deploy.support import ROOT, SEQUENCES, Load, plain_channel
+from tests.deploy.support import ROOT, SEQUENCES, Load, channel
 from tests.service.support import eventually
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -102,7 +102,7 @@ def test_streams_pass(client):
 def standard_client(address):
     """A client of the Open Inference Protocol, and a call that gives the bytes of an answer as they came."""
     with triton.InferenceServerClient(address) as client:
-        yield client, plain_channel(address).unary_unary(INFER)
+        yield client, channel(address, repeating=False).unary_unary(INFER)
 
 
 def inferred(**options):
