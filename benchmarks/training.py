@@ -1,4 +1,4 @@
-"""Training: our fit against a plain `model.fit`, and `unroll train` from the shell against bare imports.
+"""Training: our fits against a plain `model.fit`, memory on a long table, `unroll train` against bare imports.
 
 Every measurement is a process of its own, so that each traces, imports and starts from nothing.
 """
@@ -7,22 +7,26 @@ import json
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.common import ROOT, Figure, console, environment, machine, middle, python, show, timed
 
 EPOCHS = 2000
 PLAIN_SECONDS = 60.0  # after which the plain fit is stopped, and the rest of its epochs calculated
 ROUNDS = 3
+ROWS, LONG, STEPS_OF_LONG = 20_000, 5_000_000, 3
+WINDOW = 48
 IMPORTS = "import tensorflow, mlflow"
 
 
 def main() -> None:
     """Measures and prints."""
     notes = [machine()]
-    figures = [_fit(notes), _shell()]
-    show("Training the reference network", figures, notes)
+    show("Training", [_fit(notes), _shell(), _windows(), _memory()], notes)
 
 
 def plain() -> dict[str, float]:
@@ -57,6 +61,104 @@ def ours() -> dict[str, float]:
     return {"seconds": time.perf_counter() - begin, "epochs": len(losses)}
 
 
+def windows_ours() -> dict[str, float]:
+    """Windows a second of `training.network.fit_windows`, without the first epoch, which traces."""
+    from training import network
+    from training.checkpoints import Checkpoints
+
+    model, examples, scaling, options = _long(ROWS)
+    ends: list[float] = []
+
+    def told(_epoch: int, share: float, _progress: object) -> None:
+        if share == 0:
+            ends.append(time.perf_counter())
+
+    parts = examples.parts
+    checkpoints = Checkpoints("benchmark", examples.digest)
+    network.fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, told)
+    checkpoints.remove()
+    return {"rate": len(parts.train) * (len(ends) - 1) / (ends[-1] - ends[0])}
+
+
+def windows_plain() -> dict[str, float]:
+    """The same windows, made beforehand and scaled as there, in Keras's own loop."""
+    import keras
+
+    from training import network
+
+    model, examples, scaling, options = _long(ROWS)
+    ends: list[float] = []
+
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # as above
+        """Notes when each epoch ends."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            """After each epoch."""
+            ends.append(time.perf_counter())
+
+    learner = network.learner(model)
+    train, held = (
+        (part.inputs(), (part.expected() - scaling.offset) / scaling.scale)
+        for part in (examples.parts.train, examples.parts.validation)
+    )
+    learner.fit(
+        *train, batch_size=options.batch_size, epochs=options.epochs, validation_data=held, verbose=0,
+        callbacks=[Clock()],
+    )  # fmt: skip
+    return {"rate": len(train[0]) * (len(ends) - 1) / (ends[-1] - ends[0])}
+
+
+def memory() -> dict[str, float]:
+    """Bytes that a process has at most, above what it has once TensorFlow is there, while it fits a long table."""
+    import resource
+
+    from training import network
+    from training.checkpoints import Checkpoints
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model, examples, scaling, options = _long(LONG)
+    steps = iter(range(STEPS_OF_LONG))
+
+    def told(*_: object) -> None:
+        if next(steps, None) is None:
+            raise InterruptedError
+
+    checkpoints = Checkpoints("benchmark", examples.digest)
+    with suppress(InterruptedError):
+        network.fit_windows(
+            model, examples.parts.train, examples.parts.validation, scaling, options, checkpoints, told
+        )  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak": peak * 1024, "more": (peak - before) * 1024, "windows": len(examples.parts.train)}
+
+
+def _long(rows: int) -> tuple[Any, Any, Any, Any]:
+    """A network, its examples from a CSV file of so many rows with four features, its scaling and its options."""
+    from training import config, data, network, own_data
+
+    with tempfile.TemporaryDirectory(prefix="unroll-bench-") as folder:
+        path = Path(folder) / "long.csv"
+        _write(path, rows)
+        asked = {"data": str(path), "time": "t", "target": "a", "window": WINDOW, "batch-size": 64, "epochs": 4}
+        job = config.job_of(asked)
+        examples = data.load(job.source, lambda *_: None, lambda _: None)
+    options = own_data.headed(job.options, examples)
+    scaling = own_data.scaling_of(options, examples)
+    return network.build(options, WINDOW, len(examples.layout.features), scaling), examples, scaling, options
+
+
+def _write(path: Path, rows: int) -> None:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    noise = np.random.default_rng(0)
+    with csv.CSVWriter(path, pa.schema([("t", pa.int64()), *((name, pa.float32()) for name in "abcd")])) as writer:
+        for start in range(0, rows, 500_000):
+            count = min(500_000, rows - start)
+            numbers = [noise.normal(size=count).round(3).astype(np.float32) for _ in "abcd"]
+            writer.write(pa.table([np.arange(start, start + count), *numbers], names=["t", *"abcd"]))
+
+
 def _network() -> tuple[Any, Any, Any]:
     """The reference network, its inputs and its targets."""
     from training import data, network
@@ -84,6 +186,37 @@ def _fit(notes: list[str]) -> Figure:
         [a["seconds"] / b["seconds"] for a, b in zip(theirs, own, strict=True)],
         target=15,
         at_least=True,
+    )
+
+
+def _windows() -> Figure:
+    """How many more windows a second."""
+    theirs, own = [], []
+    for number in range(1, ROUNDS + 1):
+        console.print(f"windows, round {number} of {ROUNDS} …")
+        theirs.append(_elsewhere("windows_plain")["rate"])
+        own.append(_elsewhere("windows_ours")["rate"])
+    return Figure(
+        f"windows a second ({WINDOW} timesteps, SimpleRNN(32)): ours by plain fit",
+        f"{middle(own):,.0f}",
+        f"{middle(theirs):,.0f}",
+        [a / b for a, b in zip(own, theirs, strict=True)],
+        target=1,
+        at_least=True,
+    )
+
+
+def _memory() -> Figure:
+    """Peak memory on a long table, by what its windows would take as copies."""
+    console.print(f"memory, {LONG:,} rows …")
+    found = _elsewhere("memory")
+    copies = found["windows"] * WINDOW * 4 * 4  # features, bytes
+    return Figure(
+        f"peak memory on {LONG:,} rows, above TensorFlow: by copied windows",
+        f"{found['more'] / 2**20:,.0f} MiB (in all {found['peak'] / 2**20:,.0f})",
+        f"{copies / 2**20:,.0f} MiB",
+        [found["more"] / copies],
+        target=0.5,
     )
 
 

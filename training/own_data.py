@@ -171,8 +171,8 @@ def fit(
     from training import network
 
     parts, layout = examples.parts, examples.layout
-    options = _headed(options, examples)
-    scaling = _scaling(options, examples)
+    options = headed(options, examples)
+    scaling = scaling_of(options, examples)
     model = network.build(options, layout.window, len(layout.features), scaling)
     before = network.weights(model)
     listener.built(network.summary(model), before)
@@ -201,7 +201,7 @@ def fit(
     return Fitted(folder / "model.keras", folder / "proof.npz", served, progress, parity)
 
 
-def _headed(options: Options, examples: data.Examples) -> Options:
+def headed(options: Options, examples: data.Examples) -> Options:
     """The options with the last layer and the loss that the target wants."""
     classes = len(examples.classes)
     if classes and options.loss not in {"", "sparse_categorical_crossentropy"}:
@@ -212,7 +212,7 @@ def _headed(options: Options, examples: data.Examples) -> Options:
     return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
-def _scaling(options: Options, examples: data.Examples) -> "Scaling":
+def scaling_of(options: Options, examples: data.Examples) -> "Scaling":
     """What the training part, and nothing else, says of the scales."""
     from training.network import Scaling
 
