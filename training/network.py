@@ -14,7 +14,7 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
     import keras
     import tensorflow as tf
 
-from service.errors import InvalidArgumentError
+from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
 from training.checkpoints import Checkpoints, Progress, State
@@ -55,7 +55,10 @@ class Scaling:
 
 
 def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Model:
-    """A compiled network with its initial weights. Raises InvalidArgumentError for names that Keras does not know."""
+    """A compiled network with its initial weights.
+
+    Raises InvalidArgumentError for names that Keras does not know, LimitExceededError where memory is not enough.
+    """
     keras.utils.set_random_seed(options.seed)
     try:
         layers = _layers(options, timesteps, features, scaling)
@@ -64,10 +67,15 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
     except ValueError as error:
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
     optimizer.learning_rate = options.learning_rate
-    if scaling is None or scaling.relative is None:
-        model = keras.Sequential(layers, name="sequential")
-    else:
-        model = _residual(layers, features, scaling.relative)
+    try:
+        if scaling is None or scaling.relative is None:
+            model = keras.Sequential(layers, name="sequential")
+        else:
+            model = _residual(layers, features, scaling.relative)
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise LimitExceededError(
+            f"units: there is no memory for a network of {','.join(map(str, options.units))} units", field="units"
+        ) from None
     model.compile(optimizer=optimizer, loss=loss)
     return model
 
@@ -185,7 +193,15 @@ def fit(
             curve = _Curve(loss)
             model.compile(optimizer=optimizer, loss=loss, metrics=[curve], steps_per_execution=steps, jit_compile=False)
             notes = _Notes(curve, steps, losses, progress)
-            model.fit(data, steps_per_epoch=steps * executions, epochs=1, verbose=0, shuffle=False, callbacks=[notes])
+            try:
+                model.fit(
+                    data, steps_per_epoch=steps * executions, epochs=1, verbose=0, shuffle=False, callbacks=[notes]
+                )
+            except ValueError as error:  # Keras looks at what a loss is given when it first computes it
+                text = str(error).partition("\n")[0]
+                raise InvalidArgumentError(
+                    f"loss: it does not fit the network's output: {text}", field="loss"
+                ) from None
     return losses
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from service.errors import InvalidArgumentError
+from service.errors import InvalidArgumentError, LimitExceededError
 from service.model import keras_file
 from service.model import proof as proofs
 from training import data
@@ -206,6 +206,19 @@ def test_numbers_out_of_range_are_refused(options, field):
     with pytest.raises(InvalidArgumentError, match=f"^{field}: expected") as caught:
         Options(**options)
     assert caught.value.field == field
+
+
+def test_a_network_without_memory_for_it(network):
+    """A network that no memory holds is an error that says so."""
+    with pytest.raises(LimitExceededError, match="no memory for a network of 100000000 units"):
+        network.build(Options(units=(100_000_000,)), 3, 2)
+
+
+def test_a_loss_that_takes_other_outputs(network):
+    """A loss that Keras knows, and that takes other outputs than the network's, is an error that names it."""
+    model = network.build(Options(loss="ctc"), 3, 2)
+    with pytest.raises(InvalidArgumentError, match="loss: it does not fit the network's output"):
+        network.fit(model, np.ones((3, 3, 2), np.float32), np.ones((3, 1), np.float32), 1, lambda *_: None)
 
 
 @pytest.mark.parametrize("option", ["activation", "dense_activation", "optimizer", "loss"])
