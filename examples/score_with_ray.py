@@ -3,8 +3,7 @@
     python examples/score_with_ray.py examples/data/sunspots.csv sunspots 22 models:/sunspots@champion scored.parquet
 
 Each worker loads the version with `mlflow.pyfunc`, which runs Keras. Windows are gathered from the table where they are
-predicted, so that nothing is multiplied by their length. `RAY_ADDRESS` says which cluster; without it Ray starts one
-here.
+predicted, so nothing is multiplied by their length. `RAY_ADDRESS` says which cluster; without it Ray starts one here.
 """
 
 import sys
