@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -477,6 +478,7 @@ def _info(version: Any) -> VersionInfo:
     )
 
 
+_GIVEN_UP = re.compile(r"API request to (?P<url>\S+) failed .*too many (?P<status>\d+) error responses", re.DOTALL)
 _NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _DENIED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
 
@@ -508,4 +510,6 @@ def _errors(not_found: str = "") -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """An error's text in one line, without the SQL and the hints that some carry behind it."""
+    if found := _GIVEN_UP.search(str(error)):
+        return f"MLflow answered {found['status']} to {found['url']} again and again; its own log says why"
     return " ".join(str(error).partition("\n[SQL")[0].split())[:600]
