@@ -76,16 +76,21 @@ def train(
         str | None, typer.Option(help="regression or classification; default: by the target.", rich_help_panel=DATA)
     ] = None,
     missing: Annotated[
-        str | None, typer.Option(help="Missing values: [error], drop, ffill, interpolate.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(help="Missing values: error (default), drop, ffill, interpolate.", rich_help_panel=DATA),
     ] = None,
-    gaps: Annotated[str | None, typer.Option(help="Uneven times: [error], split, keep.", rich_help_panel=DATA)] = None,
+    gaps: Annotated[
+        str | None, typer.Option(help="Uneven times: error (default), split, keep.", rich_help_panel=DATA)
+    ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the times for early stopping. [0.15]", rich_help_panel=DATA)
     ] = None,
     test: Annotated[
         float | None, typer.Option(help="Share of the times, the latest, held out. [0.15]", rich_help_panel=DATA)
     ] = None,
-    network: Annotated[str | None, typer.Option(help="[simple-rnn], gru or lstm.", rich_help_panel=NETWORK)] = None,
+    network: Annotated[
+        str | None, typer.Option(help="simple-rnn (default), gru or lstm.", rich_help_panel=NETWORK)
+    ] = None,
     units: Annotated[
         str | None,
         typer.Option(help="Units of each recurrent layer: 4, or 32,16. [4; tables: 32]", rich_help_panel=NETWORK),
@@ -103,7 +108,8 @@ def train(
         ),
     ] = None,
     activation: Annotated[
-        str | None, typer.Option(help="Activation, as Keras names it; linear: none. [tanh]", rich_help_panel=NETWORK)
+        str | None,
+        typer.Option(help="Activation, as Keras names it; linear: none; default: tanh.", rich_help_panel=NETWORK),
     ] = None,
     return_sequences: Annotated[
         bool | None, typer.Option("--return-sequences", help="Give outputs at every timestep.", rich_help_panel=NETWORK)
@@ -112,7 +118,8 @@ def train(
         int | None, typer.Option(help="Units of the Dense layer after it; 0: none. [1]", rich_help_panel=NETWORK)
     ] = None,
     dense_activation: Annotated[
-        str | None, typer.Option(help="Its activation; softmax: classification. [linear]", rich_help_panel=NETWORK)
+        str | None,
+        typer.Option(help="Its activation; softmax: classification; default: linear.", rich_help_panel=NETWORK),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -126,7 +133,8 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without improvement before stopping; 0: never. [tables: 20]", rich_help_panel=FITTING
+            help="Epochs without improvement before stopping; 0: never; default with tables: 20.",
+            rich_help_panel=FITTING,
         ),
     ] = None,
     loss: Annotated[
@@ -134,7 +142,7 @@ def train(
         typer.Option(help="Loss, as Keras names it; default: as the network needs.", rich_help_panel=FITTING),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="Optimizer, as Keras names it. [adam]", rich_help_panel=FITTING)
+        str | None, typer.Option(help="Optimizer, as Keras names it; default: adam.", rich_help_panel=FITTING)
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate. [0.01; tables: 0.003]", rich_help_panel=FITTING)

@@ -17,6 +17,8 @@ from service.errors import InvalidArgumentError
 from training.options import FOR_TABLES, Options, Registration, Source, as_document
 
 REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with own data the target decides
+OWN_ONLY = {"residual", "batch_size", "patience", "promote", "min_improvement", *(f.name for f in fields(Source))}
+FILE = "config.yaml"  # under which a run keeps its own
 LARGEST = 1024 * 1024  # bytes of a file
 DEFAULTS = as_document(Options(), Source(), Registration())
 
@@ -76,12 +78,12 @@ def job_of(document: Mapping[str, Any]) -> Job:
     def pick(kind: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
+    if not own:
+        for name, value in given.items():
+            if name in OWN_ONLY and value and value != DEFAULTS[name.replace("_", "-")]:
+                raise InvalidArgumentError(f"{name}: makes sense only with --data", field=name)
     options = replace(FOR_TABLES if own else Options(), **pick(Options))
-    if options.residual and not own:
-        raise InvalidArgumentError("residual: makes sense only with --data", field="residual")
     source = Source(**pick(Source))
-    if not own and (extra := [name for name in pick(Source) if name != "data"]):
-        raise InvalidArgumentError(f"{extra[0]}: makes sense only with --data", field=extra[0])
     return Job(options, source, Registration(**pick(Registration)))
 
 

@@ -15,9 +15,9 @@ from registry import artifact
 from registry.store import Store
 from service.model import keras_file
 from service.model import proof as proofs
-from training import data
+from training import config, data
 from training.checkpoints import Progress
-from training.options import Options, Registration
+from training.options import Options, Registration, Source
 
 if TYPE_CHECKING:
     from training.network import Weights
@@ -101,6 +101,8 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
             run.log_metrics("loss", losses)
             run.log_summary({"final_loss": losses[-1]})
         over_time = {name: layer.over_time for name, layer in network.states(model, dataset.inputs).items()}
+        (folder / "pictures").mkdir()
+        config.Job(options, Source(), registration).dump(folder / "pictures" / config.FILE)
         log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
         version = run.register(
             registration.name,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from training.network import Scaling
 
 CHALLENGER = "challenger"  # the alias of what was not promoted
-CONFIG = "config.yaml"
 SHOWN = 8  # windows that the proof and the example hold
 SAMPLED = 1_000_000  # timesteps, at most, that scales are taken from where each window has its own
 DRAWN = 2000  # held-out predictions that are drawn
@@ -91,7 +90,7 @@ def resume(run_id: str, listener: Listener) -> Outcome:
     """
     store = Store()
     with temporary_folder() as folder:
-        job = config.job_of(config.load(store.run_file(run_id, CONFIG, folder)))
+        job = config.job_of(config.load(store.run_file(run_id, config.FILE, folder)))
     if store.run_status(run_id) == "FINISHED":
         raise InvalidArgumentError(f"resume: run {run_id} is finished", field="resume")
     store, examples = _prepared(job, listener, store)
@@ -245,7 +244,7 @@ def _deviation(values: data.Array) -> float:
 def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) -> None:
     """What ran and on what: logged before the fit, so that a run that dies can be resumed."""
     folder.mkdir()
-    job.dump(folder / CONFIG)
+    job.dump(folder / config.FILE)
     mlrun.log_files(folder)
     chosen = {"promote": job.registration.promote, "min_improvement": job.registration.min_improvement}
     mlrun.log_params(job.options.as_params() | job.source.as_params() | chosen)

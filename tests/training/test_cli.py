@@ -188,7 +188,7 @@ def test_what_is_typed_wins_over_the_file(folder, wave):  # noqa: ARG001 - it mu
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(folder, wave):
     """Ctrl-C while it fits own data says how to go on, and going on registers what was trained."""
     command = [sys.executable, "-m", "service.cli", "train", "--data", str(wave / "wave.csv"), *ON_WAVE]
-    command += ["--name=resumed", "--epochs=150", "--patience=0"]
+    command += ["--name=resumed", "--epochs=100", "--patience=0"]
     log = folder / "resumed-log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), cwd=folder)

@@ -14,8 +14,8 @@ from registry.store import Store
 from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model import proof as proofs
-from training import data, job
-from training.options import Options
+from training import config, data, job
+from training.options import Options, Source
 
 EPOCHS = 130
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -106,6 +106,13 @@ def test_the_run_has_figures_that_can_be_looked_at(trained):
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         assert min(width, height) > 200
         assert content.rstrip().endswith(b"IEND\xaeB`\x82")
+
+
+def test_the_run_can_be_repeated_from_its_config(trained, tmp_path):
+    """The run keeps a file that asks for the same job again."""
+    _, _, run = trained
+    again = config.job_of(config.load(Store().run_file(run.info.run_id, config.FILE, tmp_path)))
+    assert again == config.Job(Options(epochs=EPOCHS), Source(), job.Registration("reference", "champion", "papers"))
 
 
 def test_the_run_has_the_weights_before_and_after(trained):

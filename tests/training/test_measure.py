@@ -105,7 +105,7 @@ def test_a_job_and_its_document_are_the_same(tmp_path):
         ({"data": "a.csv", "dense-units": 3}, "dense-units: with --data the target decides that"),
         ({"data": "a.csv", "network": "rnn"}, "network: expected simple-rnn, gru, lstm; got 'rnn'"),
         ({"data": "a.csv", "test": 0.6, "validation": 0.5}, "validation: with test it takes everything"),
-        ({"min-improvement": 1}, "min_improvement: expected 0 or more and less than 1, got 1"),
+        ({"data": "a.csv", "min-improvement": 1}, "min_improvement: expected 0 or more and less than 1, got 1"),
     ],
 )
 def test_options_that_make_no_sense_are_named(document, message):
