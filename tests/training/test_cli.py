@@ -146,7 +146,7 @@ def wave(tmp_path_factory):
     """A small table, and where checkpoints of it lie."""
     folder = tmp_path_factory.mktemp("wave")
     rows = [f"{t},{100 + 10 * math.sin(t / 3):.3f}" for t in range(200)]
-    (folder / "wave.csv").write_text("\n".join(["t,y", *rows]) + "\n")
+    (folder / "ripple.csv").write_text("\n".join(["t,y", *rows]) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNROLL_CHECKPOINTS", str(folder / "checkpoints"))
         yield folder
@@ -157,37 +157,37 @@ ON_WAVE = ("--time=t", "--target=y", "--window=8", "--units=4,3")
 
 def test_on_own_data_it_shows_the_measure_and_the_decision(folder, wave):  # noqa: ARG001 - it must be there
     """The errors of network and baselines stand in a table; what was decided, and why, is said, and the status is 0."""
-    data = f"--data={wave / 'wave.csv'}"
+    data = f"--data={wave / 'ripple.csv'}"
     better = train(data, *ON_WAVE, "--epochs=3")
     assert better.exit_code == 0, better.output
     for shown in ("features: y", "Error on held-out data", "this network", "baseline: last value", "baseline: mean",
-                  "promoted: there is no champion yet", "registered wave version 1, and wave@champion"):  # fmt: skip
+                  "promoted: there is no champion yet", "registered ripple version 1, and ripple@champion"):  # fmt: skip
         assert shown in better.output
     worse = train(data, *ON_WAVE, "--epochs=0")
     assert worse.exit_code == 0, worse.output
     assert "not promoted: held-out error " in worse.output
-    assert "wave version 2, and wave@challenger points at it" in worse.output
+    assert "ripple version 2, and ripple@challenger points at it" in worse.output
     assert "champion, version 1" in worse.output
 
 
 def test_what_is_typed_wins_over_the_file(folder, wave):  # noqa: ARG001 - it must be there
     """A YAML file says what is not typed; its data lies beside it; what it misspells is named."""
     file = wave / "job.yaml"
-    file.write_text("data: wave.csv\ntime: t\ntarget: y\nwindow: 8\nunits: [3, 2]\nepochs: 500\nname: filed\n")
+    file.write_text("data: ripple.csv\ntime: t\ntarget: y\nwindow: 8\nunits: [3, 2]\nepochs: 500\nname: filed\n")
     assert train("--config", str(file), "--epochs=1").exit_code == 0
     from mlflow import MlflowClient
 
     client = MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("filed").experiment_id])
     assert (run.data.params["units"], run.data.params["epochs"]) == ("3,2", "1")
-    file.write_text("data: wave.csv\nunit: 3\n")
+    file.write_text("data: ripple.csv\nunit: 3\n")
     result = train("--config", str(file))
     assert result.exception.message == "config: there is no option 'unit'; did you mean 'units'?"
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(folder, wave):
     """Ctrl-C while it fits own data says how to go on, and going on registers what was trained."""
-    command = [sys.executable, "-m", "service.cli", "train", "--data", str(wave / "wave.csv"), *ON_WAVE]
+    command = [sys.executable, "-m", "service.cli", "train", "--data", str(wave / "ripple.csv"), *ON_WAVE]
     command += ["--name=resumed", "--epochs=100", "--patience=0"]
     log = folder / "resumed-log"
     with log.open("wb") as file:
