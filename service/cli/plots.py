@@ -89,5 +89,5 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise NotSupportedError("pictures need matplotlib, which comes with `pip install unroll[train]`") from None
+        raise NotSupportedError("pictures need matplotlib, which the extra `train` installs") from None
     return Figure(figsize=(width, height), layout="constrained")
