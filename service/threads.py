@@ -16,6 +16,7 @@ class WorkingThreads(Executor):
     """Runs tasks in the order in which they came, on `working` threads.
 
     A thread that waits for another task's work says so with `blocking`; then one more takes over, up to `most` in all.
+    Those that are too many afterwards rest until they are needed again: to make a thread costs more than to wake it.
     """
 
     def __init__(self, working: int, most: int, name: str) -> None:
@@ -26,8 +27,9 @@ class WorkingThreads(Executor):
         self._counting = threading.Lock()  # guards the next four
         self._threads = 0
         self._blocked = 0
-        self._started = 0
+        self._resting = 0
         self._ended = False
+        self._needed = threading.Semaphore(0)  # wakes those that rest
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Runs a task when a thread is free. Raises RuntimeError after `shutdown`."""
@@ -36,7 +38,7 @@ class WorkingThreads(Executor):
         future: Future[Any] = Future()
         self._tasks.put((future, fn, args, kwargs))
         if self._threads < self._working:
-            self._start_if_needed()
+            self._make_up()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -47,13 +49,14 @@ class WorkingThreads(Executor):
             self._ended = True
             for _ in range(self._threads):
                 self._tasks.put(None)
+            self._needed.release(max(1, self._resting))
 
     @contextmanager
     def blocking(self) -> Iterator[None]:
         """While the block runs, the thread counts as one that does not work."""
         with self._counting:
             self._blocked += 1
-        self._start_if_needed()
+        self._make_up()
         try:
             yield
         finally:
@@ -64,13 +67,17 @@ class WorkingThreads(Executor):
         """Whether tasks wait for a thread."""
         return not self._tasks.empty()
 
-    def _start_if_needed(self) -> None:
+    def _make_up(self) -> None:
+        """Wakes a thread, or starts one, where fewer work than should."""
         with self._counting:
-            if self._ended or self._threads - self._blocked >= self._working or self._threads >= self._most:
+            if self._ended or self._threads - self._blocked - self._resting >= self._working:
                 return
-            self._threads += 1
-            self._started += 1
-            threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+            if self._resting:
+                self._resting -= 1
+                self._needed.release()
+            elif self._threads < self._most:
+                self._threads += 1
+                threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
 
     def _run(self) -> None:
         _here.pool = self
@@ -82,16 +89,16 @@ class WorkingThreads(Executor):
                 except BaseException as error:
                     future.set_exception(error)
             del task, future, fn, args, kwargs  # nothing is kept alive while this thread waits
-            if self._threads - self._blocked > self._working and self._surplus():
-                return
+            if self._threads - self._blocked - self._resting > self._working:
+                self._rest()
 
-    def _surplus(self) -> bool:
-        """Whether this thread is one too many; then it is counted out."""
+    def _rest(self) -> None:
+        """Rests until it is needed, if it is one too many."""
         with self._counting:
-            if self._ended or self._threads - self._blocked <= self._working:
-                return False
-            self._threads -= 1
-            return True
+            if self._ended or self._threads - self._blocked - self._resting <= self._working:
+                return
+            self._resting += 1
+        self._needed.acquire()
 
 
 @contextmanager

@@ -58,8 +58,8 @@ def test_threads_that_wait_are_made_up_for(pool):
     assert len(names) <= 5
 
 
-def test_extra_threads_end(pool):
-    """When nobody waits any more, as many threads are left as are to work."""
+def test_extra_threads_rest(pool):
+    """When nobody waits any more, as many threads work as are to, and no more than there were before come of it."""
     done = threading.Event()
 
     def waits():
@@ -77,6 +77,17 @@ def test_extra_threads_end(pool):
     third = threading.Barrier(3)
     stuck = [pool.submit(third.wait, 0.3) for _ in range(3)]
     assert all(isinstance(future.exception(10), threading.BrokenBarrierError) for future in stuck)
+    again = threading.Event()
+
+    def waits_again():
+        with blocking():
+            assert again.wait(10)
+
+    waiting = [pool.submit(waits_again) for _ in range(3)]  # for which those that rest are woken
+    pool.submit(again.set).result(10)
+    for future in waiting:
+        future.result(10)
+    assert pool._threads == 5
 
 
 def test_elsewhere_blocking_is_nothing():
