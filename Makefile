@@ -10,7 +10,7 @@ demo: .venv/installed  ## train, register, serve, predict, override, take back
 	$(BIN)/unroll demo
 
 test: .venv/installed  ## the test suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-compose: .venv/installed  ## the deployment for real: needs a Docker engine; prints what it measured
 	$(BIN)/pytest -m compose --capture=no --verbose tests/deploy

@@ -26,7 +26,7 @@ def test_blocks_run(tmp_path):
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     for i, (language, block) in enumerate(blocks):
         quick = re.sub(r"^(unroll train .*?[^\\])$", rf"\1 {QUICK}", block, flags=re.DOTALL | re.MULTILINE)
-        quick = quick.replace("epochs: 40", "epochs: 1").replace("--trials 4", "--trials 2")
+        quick = quick.replace("epochs: 40", "epochs: 1").replace("--trials 4 --jobs 2", "--trials 1 --jobs 1")
         quick = quick.replace("127.0.0.1:50051", address)
         if language == "python":
             (tmp_path / f"block{i}.py").write_text(quick)

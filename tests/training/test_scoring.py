@@ -31,7 +31,7 @@ def folder(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
     }
     csv.write_csv(pa.table(columns), folder / "table.csv")
     common = {"data": str(folder / "table.csv"), "time": "t", "group": "place", "window": 5, "epochs": 0, "units": 3}
-    for name, options in (("levels", {"target": "y", "horizon": 2}), ("kinds", {"target": "kind"})):
+    for name, options in (("scored_levels", {"target": "y", "horizon": 2}), ("scored_kinds", {"target": "kind"})):
         own_data.run(config.job_of({**common, "name": name, **options}), job.Listener())
     return folder
 
@@ -39,7 +39,7 @@ def folder(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
 @pytest.fixture(scope="module")
 def levels(folder):
     """The version that gives numbers."""
-    return scoring.load("models:/levels@champion", folder / "cache")
+    return scoring.load("models:/scored_levels@champion", folder / "cache")
 
 
 def scored(model, path, out):
@@ -81,7 +81,7 @@ def test_batches_of_any_size_give_the_same(folder, levels, size, monkeypatch):
 
 def test_classes_are_written_by_name(folder):
     """A classifier's rows have the name of the likeliest class and its probability."""
-    model = scoring.load("models:/kinds@champion", folder / "cache")
+    model = scoring.load("models:/scored_kinds@champion", folder / "cache")
     _, table = scored(model, folder / "table.csv", folder / "kinds.csv")
     assert set(table["prediction"].to_pylist()[4:]) - {None, ""} <= {"wet", "dry"}
     assert min(value for value in table["probability"].to_pylist() if value is not None) >= 0.5
@@ -131,12 +131,12 @@ def test_the_command_needs_no_tensorflow(folder):
         "import sys; from service.cli import app; app(sys.argv[1:], standalone_mode=False); "
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
-    arguments = ["score", "--data", str(folder / "table.csv"), "--model", "models:/levels@champion"]
+    arguments = ["score", "--data", str(folder / "table.csv"), "--model", "models:/scored_levels@champion"]
     arguments += ["--out", str(folder / "typed.csv"), "--cache", str(folder / "cache")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "scored 300 rows with version 1 of levels" in done.stdout
+    assert "scored 300 rows with version 1 of scored_levels" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
     assert csv.read_csv(folder / "typed.csv").num_rows == 2 * ROWS
-    assert Store().describe("levels").aliases == {"champion": "1"}
-    assert data.Layout.loads(Store().version("levels", "1").tags["unroll.data"]).window == 5
+    assert Store().describe("scored_levels").aliases == {"champion": "1"}
+    assert data.Layout.loads(Store().version("scored_levels", "1").tags["unroll.data"]).window == 5
