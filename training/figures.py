@@ -54,7 +54,8 @@ def predictions_against_targets(predictions: Array, targets: Array) -> Figure:
     margin = 0.05 * (high - low) or 1.0
     ends = [low - margin, high + margin]
     axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
-    axes.scatter(x, y, color=ACCENT)
+    many = len(x) > 200  # which would hide each other
+    axes.scatter(x, y, color=ACCENT, s=3 if many else 36, alpha=0.3 if many else 1.0, linewidths=0)
     axes.set(title="Predictions against targets", xlabel="target", ylabel="prediction", xlim=ends, ylim=ends)
     axes.grid(alpha=0.3)
     return figure
