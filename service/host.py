@@ -10,6 +10,7 @@ from service.batching import Batcher
 from service.errors import (
     InvalidArgumentError,
     NotFoundError,
+    NotReadyError,
     ProofError,
     ServiceError,
     UnavailableError,
@@ -36,6 +37,14 @@ class LoadedVersion:
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]  # by the engine, batched where that gains
+
+    def check_streamable(self) -> None:
+        """Raises NotReadyError where the network cannot be fed piecewise."""
+        if not self.network.streamable:
+            raise NotReadyError(
+                f"{self.model} version {self.entry.number} cannot be fed piecewise: "
+                f"{self.network.not_streamable_reason}"
+            )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from service.batching import Shared
 from service.codec import short_bytes
 from service.config import Limits
-from service.errors import InvalidArgumentError, NotReadyError
+from service.errors import InvalidArgumentError
 from service.host import Host, LoadedVersion
 from service.methods import Call, Method, Pool, Row, methods_of
 from service.model.network import Result
@@ -104,11 +104,7 @@ class InferenceServicer:
     def _streamable(self, request: pb.ModelInferRequest) -> LoadedVersion:
         """The version that a sequence begins with. Raises NotReadyError where it cannot be fed piecewise."""
         version = self._host.resolve(request.model_name, request.model_version)
-        if not version.network.streamable:
-            raise NotReadyError(
-                f"{version.model} version {version.entry.number} cannot be fed piecewise: "
-                f"{version.network.not_streamable_reason}"
-            )
+        version.check_streamable()
         return version
 
     def _short_way(

@@ -153,11 +153,7 @@ class PredictionServicer:
 
     def _streamable(self, version: LoadedVersion, changes: Sequence[pb.WeightChange] = ()) -> Network:
         """The network of a stream. Raises NotReadyError where it cannot be fed piecewise."""
-        if not version.network.streamable:
-            raise NotReadyError(
-                f"{version.model} version {version.entry.number} cannot be fed piecewise: "
-                f"{version.network.not_streamable_reason}"
-            )
+        version.check_streamable()
         return self._what_if(version.network, changes, "options.what_if")
 
     def _followed(self, before: Network, now: LoadedVersion) -> Network:
