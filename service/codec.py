@@ -17,7 +17,6 @@ from service.pb import unroll_pb2 as pb
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
-SHORT_ELEMENTS = 1_024  # above, numbers of Python cost more than they save
 LITTLE = sys.byteorder == "little"
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
@@ -107,14 +106,15 @@ def from_values(
 
 def finite(array: Array, field: str) -> Array:
     """The array itself, if it holds neither NaN nor infinity. Raises InvalidArgumentError naming the first index."""
-    # One call for all elements; only where it is off is the place looked for. A sum of finite numbers may overflow.
     if array.dtype.kind != "f":
         return array
-    if math.isfinite(sum(array.ravel().tolist()) if array.size <= SMALL else array.sum(dtype=np.float64)):
+    # A sum of finite numbers may overflow; then the slower look decides.
+    if array.size <= SMALL and math.isfinite(sum(array.ravel().tolist())):
         return array
-    bad = np.argwhere(~np.isfinite(array))
-    if not len(bad):
+    fits = np.isfinite(array)
+    if fits.all():
         return array
+    bad = np.argwhere(~fits)
     index = tuple(int(i) for i in bad[0])
     raise InvalidArgumentError(f"{field}: element {list(index)} is {array[index]}, not a finite number", field=field)
 
@@ -165,8 +165,8 @@ def check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
 
 
 def short_bytes(limits: Limits) -> int:
-    """Bytes of a float32 sequence that may go the short way, `ScalarEngine.forward_raw`, within all bounds."""
-    return 4 * min(SHORT_ELEMENTS, limits.timesteps, limits.elements)
+    """Bytes up to which a float32 sequence is within all bounds: with so many, no extent can be too large."""
+    return 4 * min(limits.timesteps, limits.elements)
 
 
 def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: str, limits: Limits) -> list[Change]:

@@ -19,7 +19,7 @@ from service.errors import (
 from service.model import keras_file
 from service.model import proof as proofs
 from service.model.engines import TENSORFLOW, Choice, assemble, select
-from service.model.network import Array, Network, Result
+from service.model.network import Array, Network, RawResult, Result
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 PROOF_FILE = "proof.npz"
@@ -36,7 +36,9 @@ class LoadedVersion:
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
-    forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]  # by the engine, batched where that gains
+    # By the engine, batched where that gains.
+    forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
+    forward_raw: Callable[[bytes, tuple[int, ...]], RawResult | None]
 
     def check_streamable(self) -> None:
         """Raises NotReadyError where the network cannot be fed piecewise."""
@@ -191,8 +193,9 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
-        forward = Batcher(engine).forward if engine.batches else engine.forward
-        return LoadedVersion(model, entry, network, proof.made_by if proof else "", error, engine, forward)
+        by = Batcher(engine, network) if engine.batches else engine
+        made_by = proof.made_by if proof else ""
+        return LoadedVersion(model, entry, network, made_by, error, engine, by.forward, by.forward_raw)
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version

@@ -21,7 +21,6 @@ from service.threads import WorkingThreads
 Pools = TypeVar("Pools", bound=Executor)
 
 WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
-WAITING_IN_BATCHES = 64  # calls that wait for the batch they are in, besides those that are worked on
 STOPPING = "this server is stopping"
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
 
@@ -78,7 +77,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
     access, limits = Access(config), config.limits
     gate = gate or Gate()
     places = threading.BoundedSemaphore(limits.streams)
-    threads = gate.guard(WorkingThreads(config.unary_threads, config.unary_threads + WAITING_IN_BATCHES, "unary"))
+    threads = gate.guard(WorkingThreads(config.unary_threads, "unary"))
     server = grpc.server(
         threads,  # type: ignore[arg-type]  # of an executor it needs `submit` alone
         maximum_concurrent_rpcs=limits.concurrent_calls,

@@ -1,127 +1,175 @@
-"""A pool of threads of which a few work at a time, and which makes up for those that wait for each other."""
+"""A few threads for many tasks: a task that waits for another's result leaves its thread to others until then.
+
+Each task runs in a greenlet, a stack of its own that costs no thread. Waiting is leaving that stack.
+"""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
-_here = threading.local()  # .pool: whose thread this is
+from greenlet import getcurrent, greenlet
 
 Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Found = TypeVar("Found")
+
+_here = threading.local()  # .thread: the _Thread it is read in
 
 
 class WorkingThreads(Executor):
-    """Runs tasks in the order in which they came, on `working` threads.
+    """Runs tasks in the order in which they came, on so many threads."""
 
-    A thread that waits for another task's work says so with `blocking`; then one more takes over, up to `most` in all.
-    Those that are too many afterwards rest until they are needed again: to make a thread costs more than to wake it.
-    """
-
-    def __init__(self, working: int, most: int, name: str) -> None:
-        self._working = working
-        self._most = most
-        self._name = name
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._counting = threading.Lock()  # guards the next four
-        self._threads = 0
-        self._blocked = 0
-        self._resting = 0
-        self._ended = False
-        self._needed = threading.Semaphore(0)  # wakes those that rest
+    def __init__(self, count: int, name: str) -> None:
+        self.tasks: deque[Task] = deque()
+        self.idle: list[_Thread] = []
+        self.ended = False
+        self._threads = [_Thread(self, f"{name}-{number}") for number in range(1, count + 1)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Runs a task when a thread is free. Raises RuntimeError after `shutdown`."""
-        if self._ended:
+        """Runs a task when a thread is free. Raises RuntimeError after `shutdown`.
+
+        What a task submits itself wakes no other thread: its own is free as soon as it ends or waits.
+        """
+        if self.ended:
             raise RuntimeError("cannot run tasks after shutdown")
         future: Future[Any] = Future()
-        self._tasks.put((future, fn, args, kwargs))
-        if self._threads < self._working:
-            self._make_up()
+        self.tasks.append((future, fn, args, kwargs))
+        if _thread_here() not in self._threads:
+            with suppress(IndexError):  # none is idle
+                self.idle.pop().ring()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; threads end when those that were taken have run."""
-        with self._counting:
-            if self._ended:
-                return
-            self._ended = True
-            for _ in range(self._threads):
-                self._tasks.put(None)
-            self._needed.release(max(1, self._resting))
+        self.ended = True
+        for thread in self._threads:
+            thread.ring()
 
-    @contextmanager
-    def blocking(self) -> Iterator[None]:
-        """While the block runs, the thread counts as one that does not work."""
-        with self._counting:
-            self._blocked += 1
-        self._make_up()
+
+class _Thread(threading.Thread):
+    """A working thread. Its own stack, the hub, only chooses what goes on next: a task, or one that has waited."""
+
+    def __init__(self, pool: WorkingThreads, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.pool = pool
+        self._hub: greenlet | None = None
+        self._going_on: SimpleQueue[greenlet | None] = SimpleQueue()  # tasks of this thread that need wait no longer
+        self._waiting = 0  # tasks of this thread that wait
+        self._spare: list[greenlet] = []  # stacks that are free for a task
+
+    def ring(self) -> None:
+        """Makes it look for tasks."""
+        self._going_on.put(None)
+
+    def wait(self) -> None:
+        """Of a task of this thread: gives the thread away until `go_on` is called."""
+        assert self._hub is not None
+        self._waiting += 1
+        self._hub.switch()
+        self._waiting -= 1
+
+    def go_on(self, stack: greenlet) -> None:
+        """Lets a task that waits go on, or one that is about to wait. From any thread."""
+        self._going_on.put(stack)
+
+    def run(self) -> None:
+        """Works until the pool has ended and nothing is left."""
+        _here.thread, self._hub = self, getcurrent()
+        pool, going_on = self.pool, self._going_on
+        while True:
+            if not going_on.empty():
+                self._resume(going_on.get())
+            elif pool.tasks:
+                self._begin()
+            elif pool.ended and not self._waiting:
+                break
+            else:
+                pool.idle.append(self)
+                # Who submits, adds a task and then looks for an idle thread; here it is the other way round.
+                stack = None if pool.tasks else going_on.get()
+                with suppress(ValueError):  # whoever rang has taken it out
+                    pool.idle.remove(self)
+                self._resume(stack)
+        for stack in self._spare:
+            stack.throw()
+
+    def _begin(self) -> None:
         try:
-            yield
-        finally:
-            with self._counting:
-                self._blocked -= 1
+            task = self.pool.tasks.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        stack = self._spare.pop() if self._spare else greenlet(self._work)
+        stack.switch(task)
 
-    def queued(self) -> bool:
-        """Whether tasks wait for a thread."""
-        return not self._tasks.empty()
+    def _resume(self, stack: greenlet | None) -> None:
+        if stack is not None:
+            stack.switch()
 
-    def _make_up(self) -> None:
-        """Wakes a thread, or starts one, where fewer work than should."""
-        with self._counting:
-            if self._ended or self._threads - self._blocked - self._resting >= self._working:
-                return
-            if self._resting:
-                self._resting -= 1
-                self._needed.release()
-            elif self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
-
-    def _run(self) -> None:
-        _here.pool = self
-        while (task := self._tasks.get()) is not None:
+    def _work(self, task: Task) -> None:
+        """One stack: runs the tasks it is given."""
+        assert self._hub is not None
+        while True:
             future, fn, args, kwargs = task
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fn(*args, **kwargs))
                 except BaseException as error:
                     future.set_exception(error)
-            del task, future, fn, args, kwargs  # nothing is kept alive while this thread waits
-            if self._threads - self._blocked - self._resting > self._working:
-                self._rest()
-
-    def _rest(self) -> None:
-        """Rests until it is needed, if it is one too many."""
-        with self._counting:
-            if self._ended or self._threads - self._blocked - self._resting <= self._working:
-                return
-            self._resting += 1
-        self._needed.acquire()
+            del task, future, fn, args, kwargs  # nothing is kept alive by a stack that is spare
+            self._spare.append(getcurrent())
+            task = self._hub.switch()
 
 
-@contextmanager
-def blocking() -> Iterator[None]:
-    """Says of the thread it is called in that it waits for work of others; see `WorkingThreads`."""
-    pool = getattr(_here, "pool", None)
-    if pool is None:
-        yield
-    else:
-        with pool.blocking():
-            yield
+def _thread_here() -> _Thread | None:
+    return getattr(_here, "thread", None)
 
 
-def tasks_queued() -> bool:
-    """Whether tasks wait for a thread of the pool it is called in."""
-    pool = getattr(_here, "pool", None)
-    return pool is not None and pool.queued()
+class Pause:
+    """One wait, of whoever makes it, until somebody ends it. Of a task of `WorkingThreads` it holds no thread."""
+
+    def __init__(self) -> None:
+        self._thread = _thread_here()
+        self._stack = getcurrent()
+        self._ended = None if self._thread else threading.Event()
+
+    def wait(self) -> None:
+        """Returns when the pause has ended. To be called once."""
+        if self._thread is not None:
+            self._thread.wait()
+        elif self._ended is not None:
+            self._ended.wait()
+
+    def end(self) -> None:
+        """Ends it, before or while it is waited for. To be called once."""
+        if self._thread is not None:
+            self._thread.go_on(self._stack)
+        elif self._ended is not None:
+            self._ended.set()
 
 
-def let_in() -> None:
-    """Waits until the tasks that are queued in the pool it is called in have begun."""
-    pool = getattr(_here, "pool", None)
-    if pool is not None:
-        mark = pool.submit(lambda: None)
-        with pool.blocking():
-            mark.result()
+def result_of(future: "Future[Found]") -> Found:
+    """The result of a future, or its exception; a task of `WorkingThreads` holds no thread until it is there."""
+    pause = Pause()
+    future.add_done_callback(lambda _: pause.end())
+    pause.wait()
+    return future.result()
+
+
+def pool_here() -> WorkingThreads:
+    """The pool whose task calls; for all others one of the process, with a single thread."""
+    thread = _thread_here()
+    if thread is not None:
+        return thread.pool
+    with _making:
+        if not _others:
+            _others.append(WorkingThreads(1, "others"))
+    return _others[0]
+
+
+_making = threading.Lock()  # guards the next
+_others: list[WorkingThreads] = []

@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -26,11 +26,13 @@ from service.servicers.prediction import PredictionServicer
 from service.servicers.repository import held_versions
 from service.servicers.weights import WeightServicer
 from service.snapshot import Snapshot
+from service.threads import result_of
 
 REFUSING_SECONDS = 0.25  # in which late calls are refused before gRPC is stopped
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
 STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
+LOADING_THREADS = 16  # calls that wait for such a version; more of them queue behind each other
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +40,15 @@ logger = logging.getLogger(__name__)
 class Supervisor:
     """The supervisor, as its workers see it: calls over the link. Overrides, Aliases and Models of the servicers."""
 
-    def __init__(self, link: Link, config: ServerConfig) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        # Quick calls may wait here for a version to load, but never with all threads: others must get through.
-        self._loads = threading.BoundedSemaphore(max(1, config.unary_threads // 2))
+        self._loading = ThreadPoolExecutor(LOADING_THREADS, "loading")
 
     def load(self, model: str, number: str) -> None:
         """Gets a version that a client named into the snapshot."""
-        if not self._loads.acquire(blocking=False):
-            raise UnavailableError(f"version {number} of {model} is not loaded, and others are loading; try again")
-        try:
-            self._link.call("load", {"model": model, "number": number}, timeout=LOAD_SECONDS)
-        finally:
-            self._loads.release()
+        asked = {"model": model, "number": number}
+        # Quick calls come here too, and others must get through meanwhile: their threads are not to wait.
+        result_of(self._loading.submit(self._link.call, "load", asked, timeout=LOAD_SECONDS))
 
     def override(
         self, version: LoadedVersion, alias: str, weights: bytes, *, actor: str, reason: str, timeout: float | None
@@ -101,7 +99,7 @@ class Worker:
     def __init__(self, link: Link, config: ServerConfig) -> None:
         self._link = link
         self._config = config
-        supervisor = Supervisor(link, config)
+        supervisor = Supervisor(link)
         self._statistics = Statistics()
         self._host = Host(require_proof=config.require_proof, load=supervisor.load)
         methods: list[Method] = [

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from service.model.layers.base import Layer, Record, show
 from service.model.layers.recurrent import Recurrent
 from service.model.tensors import Array, DType, Shape, TensorSpec, Time
 
-__all__ = ["Array", "LayerInfo", "LayerTrace", "Network", "Result", "TensorSpec", "Trace"]
+__all__ = ["Array", "LayerInfo", "LayerTrace", "Network", "RawResult", "Result", "Shared", "TensorSpec", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,29 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A forward pass that several requests were in, as one of them sees it."""
+
+    sequences: int  # in the pass
+    leads: bool  # whether this is the first of its requests, so that each pass has one that does
+    waited_ns: int  # before the pass began
+
+
+@dataclass(frozen=True)
 class Result:
     """What a forward pass gives."""
 
     outputs: dict[str, Array]
     final_state: dict[str, Array]  # (batch, units) each
+    shared: Shared | None = None  # where others may have been in it
+
+
+class RawResult(NamedTuple):
+    """The output for one sequence, as it goes onto the wire."""
+
+    shape: tuple[int, ...]
+    raw: bytes  # little-endian
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,19 @@ class TensorSpec:
     shape: Shape  # with the leading batch axis, which is None; the axis of time may be None too
 
 
+def is_sequence(raw: bytes, shape: tuple[int, ...], wanted: Shape) -> bool:
+    """Whether float32 bytes are one sequence, not empty, of the wanted shape (batch, timesteps, features)."""
+    _, timesteps, features = wanted
+    return (
+        len(shape) == 3
+        and shape[0] == 1
+        and shape[1] >= 1
+        and shape[1] == (timesteps or shape[1])
+        and shape[2] == features
+        and len(raw) == shape[1] * shape[2] * 4
+    )
+
+
 class Time(Enum):
     """How a value relates to the timesteps of the input, when these arrive in pieces."""
 

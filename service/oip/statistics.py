@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from service.batching import Shared
+from service.model.network import Shared
 from service.oip.messages import pb
 
 BATCH_SIZES = 256  # batch sizes told apart for a version; others count in the totals only
@@ -83,7 +83,7 @@ class Statistics:
         request that leads it, under the sequences in it.
         """
         begin, decoded, computed, end = times
-        rows, leads, waited = (shared.rows, shared.leads, shared.waited) if shared else (batch, True, 0)
+        rows, leads, waited = (shared.sequences, shared.leads, shared.waited_ns) if shared else (batch, True, 0)
         infer = computed - decoded - waited
         with self._counting:
             count = self._counts.get(key) or self._counts.setdefault(key, Count())

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from service.batching import Shared
 from service.codec import short_bytes
 from service.config import Limits
 from service.errors import InvalidArgumentError
 from service.host import Host, LoadedVersion
 from service.methods import Call, Method, Pool, Row, methods_of
-from service.model.network import Result
+from service.model.network import Result, Shared
 from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.sequences import Sequence, Sequences
@@ -110,7 +109,7 @@ class InferenceServicer:
     def _short_way(
         self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int
     ) -> pb.ModelInferResponse | None:
-        """The answer to the plainest request, one small sequence; None if this is another, or a wrong one."""
+        """The answer to the plainest request, one sequence; None if this is another, or a wrong one."""
         network = version.network
         if len(request.inputs) != 1 or len(request.raw_input_contents) != 1 or len(network.inputs) != 1:
             return None
@@ -131,16 +130,16 @@ class InferenceServicer:
             return None
         shape = tuple(tensor.shape)
         decoded = time.perf_counter_ns()
-        found = version.engine.forward_raw(raw, shape)
+        found = version.forward_raw(raw, shape)
         if found is None:
             return None
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse()
-        response.CopyFrom(_answer(version.model, version.entry.number, output.name, found[0]))
+        response.CopyFrom(_answer(version.model, version.entry.number, output.name, found.shape))
         if request.id:
             response.id = request.id
-        response.raw_output_contents.append(found[1])
-        self._answered(version, 1, (begin, decoded, computed))
+        response.raw_output_contents.append(found.raw)
+        self._answered(version, 1, (begin, decoded, computed), found.shared)
         return response
 
     def _long_way(
@@ -163,13 +162,10 @@ class InferenceServicer:
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
-        shared = result if isinstance(result, Shared) else None
-        self._answered(version, batch, (begin, decoded, computed), shared)
+        self._answered(version, batch, (begin, decoded, computed), result.shared)
         return response, result, batch
 
-    def _answered(
-        self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None = None
-    ) -> None:
+    def _answered(self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None) -> None:
         key = version.model, version.entry.number
         self._statistics.answered(key, batch, (*times, time.perf_counter_ns()), shared)
 

@@ -79,10 +79,13 @@ def entry(name, alias, **numbered):
 
 
 @contextmanager
-def serving(*models, limits=None, **config):
-    """A host with these models behind a real gRPC server in this process: gives the host and a client."""
+def serving(*models, limits=None, load=None, **config):
+    """A host with these models behind a real gRPC server in this process: gives the host and a client.
+
+    `load` gets versions that a client names, as for `Host`.
+    """
     config = ServerConfig(tuple(ref for m in models for ref in m.references), limits=limits or Limits(), **config)
-    host = Host()
+    host = Host(load=load)
     show(host, *models)
     methods = [
         *PredictionServicer(host, config.limits).methods(),

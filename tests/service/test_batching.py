@@ -10,6 +10,7 @@ from service.batching import Batcher
 from service.errors import InvalidArgumentError
 from service.model import engines
 from service.model.engines import Choice, onnx_runtime
+from service.threads import WorkingThreads
 from tests.service.model.test_engines import SEQUENCES, layer, network, recurrent
 
 
@@ -41,10 +42,10 @@ class Held:
         return self._engine.forward(inputs, state)
 
 
-def held(engine):
+def held(net, engine):
     """A batcher over an engine that waits."""
     one = Held(engine)
-    return one, Batcher(Choice(one, one, (), batches=True))
+    return one, Batcher(Choice(one, one, (), batches=True), net)
 
 
 def arrived(batcher, count):
@@ -65,8 +66,8 @@ def test_a_heavy_network_batches_and_a_light_one_does_not(heavy, tmp_path):
 
 def test_who_comes_meanwhile_is_the_next_batch(heavy):
     """The first is computed alone, those who arrive meanwhile together; each gets the bits of its own."""
-    _, choice = heavy
-    one, batcher = held(choice)
+    net, choice = heavy
+    one, batcher = held(net, choice)
     rng = np.random.default_rng(0)
     xs = [rng.normal(size=(1 + i % 3, 20, 3)).astype(np.float32) for i in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -77,9 +78,9 @@ def test_who_comes_meanwhile_is_the_next_batch(heavy):
         one.let.set()
         results = [future.result(20) for future in futures]
     assert one.sizes == [1, sum(map(len, xs[1:]))]
-    assert [result.rows for result in results] == [1] + [one.sizes[1]] * 11
-    assert [result.leads for result in results[:1]] + [sum(r.leads for r in results[1:])] == [True, 1]
-    assert all(result.waited > 0 for result in results[1:])
+    assert [result.shared.sequences for result in results] == [1] + [one.sizes[1]] * 11
+    assert [results[0].shared.leads, sum(result.shared.leads for result in results[1:])] == [True, 1]
+    assert all(result.shared.waited_ns > 0 for result in results[1:])
     for x, result in zip(xs, results, strict=True):
         alone = choice.forward({"input": x})
         assert result.outputs["d"].tobytes() == alone.outputs["d"].tobytes()
@@ -90,7 +91,7 @@ def test_who_comes_meanwhile_is_the_next_batch(heavy):
 def test_only_what_agrees_goes_together(heavy):
     """Other lengths and other given states make other batches, none larger than the bound; the order is kept."""
     net, choice = heavy
-    one, batcher = held(choice)
+    one, batcher = held(net, choice)
     rng = np.random.default_rng(0)
     state = {spec.name: rng.normal(size=(1, spec.shape[1])).astype(np.float32) for spec in net.states}
     calls = [(8, {}), (8, {}), (5, {}), (8, state), (8, {}), (5, {}), (8, state)]
@@ -113,8 +114,8 @@ def test_only_what_agrees_goes_together(heavy):
 
 def test_one_that_fails_fails_alone(heavy):
     """An error of one request is its own; those in its batch are answered, and so are those who come after."""
-    _, choice = heavy
-    one, batcher = held(choice)
+    net, choice = heavy
+    one, batcher = held(net, choice)
     good, bad = np.ones((1, 4, 3), np.float32), np.full((1, 4, 3), np.nan, np.float32)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(batcher.forward, {"input": good})]
@@ -128,6 +129,59 @@ def test_one_that_fails_fails_alone(heavy):
         expected = choice.forward({"input": good}).outputs["d"].tobytes()
         assert all(futures[i].result(20).outputs["d"].tobytes() == expected for i in (0, 1, 3))
     assert batcher.forward({"input": good}).outputs["d"].tobytes() == expected
+
+
+def test_calls_that_wait_for_a_thread_are_one_batch(heavy):
+    """On one thread, what came before the network began to compute is computed together, without anybody waiting."""
+    net, choice = heavy
+    one, batcher = held(net, choice)
+    one.let.set()
+    xs = [np.random.default_rng(i).normal(size=(1, 8, 3)).astype(np.float32) for i in range(40)]
+    pool, all_there = WorkingThreads(1, "test"), threading.Event()
+    pool.submit(all_there.wait, 20)
+    futures = [pool.submit(batcher.forward_raw, x.tobytes(), x.shape) for x in xs]
+    all_there.set()
+    results = [future.result(20) for future in futures]
+    pool.shutdown()
+    assert one.sizes == [32, 8]
+    for x, result in zip(xs, results, strict=True):
+        alone = choice.forward({"input": x}).outputs["d"]
+        assert (result.shape, result.raw) == (alone.shape, alone.tobytes())
+
+
+def test_bytes_go_with_arrays(heavy):
+    """A sequence as bytes and one as an array, with the states asked for, are computed together."""
+    net, choice = heavy
+    one, batcher = held(net, choice)
+    x = np.random.default_rng(0).normal(size=(3, 8, 3)).astype(np.float32)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(batcher.forward, {"input": x[:1]})]
+        one.began.acquire()
+        for i, call in enumerate(
+            (lambda: batcher.forward_raw(x[1:2].tobytes(), (1, 8, 3)), lambda: batcher.forward({"input": x[2:]}))
+        ):
+            futures.append(pool.submit(call))
+            arrived(batcher, i + 1)
+        one.let.set()
+        _, raw, array = [future.result(20) for future in futures]
+    assert one.sizes == [1, 2]
+    expected = choice.forward({"input": x[1:]})
+    assert raw.raw == expected.outputs["d"][0].tobytes()
+    for name, state in array.final_state.items():
+        assert np.array_equal(state, expected.final_state[name][1:])
+
+
+@pytest.mark.parametrize(
+    ("x", "shape"),
+    [(np.ones((1, 4, 3)), (1, 3, 4)), (np.ones((2, 4, 3)), (2, 4, 3)), (np.full((1, 4, 3), np.inf), (1, 4, 3))],
+    ids=["shape", "batch", "infinite"],
+)
+def test_bytes_that_are_not_a_sequence_are_left_to_others(heavy, x, shape):
+    """Of bytes with another shape, several sequences, or numbers that are not finite, nothing is computed."""
+    net, choice = heavy
+    one, batcher = held(net, choice)
+    assert batcher.forward_raw(x.astype("<f4").tobytes(), shape) is None
+    assert one.sizes == []
 
 
 def test_rows_that_depend_on_the_batch_are_not_batched(heavy):

@@ -1,13 +1,17 @@
 """service.link: frames and calls between the supervisor and a worker."""
 
+import queue
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
 import pytest
 
 from service.errors import NotFoundError, UnavailableError
 from service.link import Link
+from service.worker import Supervisor
+from tests.service.support import R3_INPUTS, entry, serving
 
 
 @pytest.fixture
@@ -67,3 +71,22 @@ def test_other_end_gone(links):
     reader.join(10)
     with pytest.raises(UnavailableError):
         here.call("load", {}, timeout=10)
+
+
+def test_a_version_that_loads_keeps_nobody_waiting(links, versions):
+    """While calls for a version wait for the supervisor to load it, the one thread of a worker answers others."""
+    here, there = links
+    serve(here, None)
+    asked = queue.Queue()
+    serve(there, lambda fields, _: asked.put(fields["number"]))
+    model = entry("reference", "champion", v1=versions["r3-1"])
+    with serving(model, load=Supervisor(here).load, unary_threads=1) as (_, client), ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.predict, R3_INPUTS, version="2") for _ in range(3)]
+        numbers = [asked.get(timeout=20) for _ in waiting]
+        assert client.predict(R3_INPUTS).version == "1"
+        assert not any(future.done() for future in waiting)
+        for number in numbers:
+            there.reply(number, NotFoundError("version 2 is not there", field="version"))
+        for future in waiting:
+            with pytest.raises(NotFoundError, match="version 2 is not there"):
+                future.result(20)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from service.batching import Shared
+from service.model.network import Shared
 from service.oip.statistics import Statistics, total
 
 KEY = "m", "1"
@@ -14,7 +14,7 @@ def test_a_shared_pass_is_counted_once():
     """Three requests in one pass are three answers and one execution, and waiting is no computing."""
     statistics = Statistics()
     for leads, rows in ((True, 1), (False, 2), (False, 1)):
-        shared = Shared({}, {}, rows=4, leads=leads, waited=0 if leads else 30)
+        shared = Shared(sequences=4, leads=leads, waited_ns=0 if leads else 30)
         statistics.answered(KEY, rows, (0, 10, 110, 120), shared)
     statistics.answered(KEY, 4, (0, 10, 110, 120))  # by itself
     statistics.failed(KEY, 7)

@@ -1,16 +1,25 @@
-"""The pool of working threads: order, bound, and making up for those that wait."""
+"""Working threads: order, bound, and tasks that wait without holding a thread."""
 
 import threading
+from concurrent.futures import Future
 
 import pytest
 
-from service.threads import WorkingThreads, blocking
+from service.threads import Pause, WorkingThreads, pool_here, result_of
 
 
 @pytest.fixture
 def pool():
-    """Two working threads, five in all."""
-    pool = WorkingThreads(2, 5, "test")
+    """Two working threads."""
+    pool = WorkingThreads(2, "test")
+    yield pool
+    pool.shutdown()
+
+
+@pytest.fixture
+def one():
+    """A single working thread."""
+    pool = WorkingThreads(1, "one")
     yield pool
     pool.shutdown()
 
@@ -22,8 +31,8 @@ def test_tasks_run_and_fail_for_themselves(pool):
     assert [pool.submit(lambda i=i: i * i).result(10) for i in range(20)] == [i * i for i in range(20)]
 
 
-def test_only_so_many_work(pool):
-    """Tasks beyond the number of working threads wait until one is free, and run in order."""
+def test_only_so_many_work(pool, one):
+    """Tasks beyond the number of threads wait until one is free, and run in order."""
     release, started = threading.Event(), []
 
     def task(i):
@@ -31,75 +40,107 @@ def test_only_so_many_work(pool):
         release.wait(10)
 
     futures = [pool.submit(task, i) for i in range(6)]
-    pool_of_one = WorkingThreads(1, 1, "other")
     for _ in range(50):
-        pool_of_one.submit(lambda: None).result(10)  # time in which a third would have begun
+        one.submit(lambda: None).result(10)  # time in which a third would have begun
     assert sorted(started) == [0, 1]
     release.set()
     for future in futures:
         future.result(10)
     assert sorted(started) == list(range(6))
-    pool_of_one.shutdown()
 
 
-def test_threads_that_wait_are_made_up_for(pool):
-    """Tasks that wait for a later task, and say so, get it done; beyond the most in all they have to wait."""
-    done = threading.Event()
+def test_a_task_that_waits_holds_no_thread(one):
+    """On one thread a hundred tasks wait for one that comes after them, and all get its result."""
+    awaited = Future()
+    waiting = [one.submit(result_of, awaited) for _ in range(100)]
+    one.submit(awaited.set_result, "it").result(10)
+    assert [future.result(10) for future in waiting] == ["it"] * 100
 
-    def waits():
-        with blocking():
-            assert done.wait(10)
 
-    waiting = [pool.submit(waits) for _ in range(4)]
-    pool.submit(done.set).result(10)
-    for future in waiting:
+def test_waiting_tasks_go_on_in_their_own_thread_and_order(pool):
+    """What waited goes on in the thread it began in; those of a thread in the order in which they were let."""
+    pauses, began, went_on = [], [], []
+    all_wait = threading.Semaphore(0)
+
+    def task(i):
+        pause = Pause()
+        began.append((i, threading.current_thread().name))
+        pauses.append((i, pause))
+        all_wait.release()
+        pause.wait()
+        went_on.append((i, threading.current_thread().name))
+
+    futures = [pool.submit(task, i) for i in range(20)]
+    for _ in futures:
+        assert all_wait.acquire(timeout=10)
+    for _, pause in reversed(pauses):
+        pause.end()
+    for future in futures:
         future.result(10)
-    names = {pool.submit(lambda: threading.current_thread().name).result(10) for _ in range(100)}
-    assert len(names) <= 5
+    assert sorted(went_on) == sorted(began)
+    for thread in {name for _, name in began}:
+        let = [i for i, _ in reversed(pauses) if (i, thread) in began]
+        assert [i for i, name in went_on if name == thread] == let
 
 
-def test_extra_threads_rest(pool):
-    """When nobody waits any more, as many threads work as are to, and no more than there were before come of it."""
-    done = threading.Event()
+def test_a_pause_may_end_before_it_is_waited_for(one):
+    """Whoever waits for what is there already goes on at once, in a task and outside of one."""
+    done = Future()
+    done.set_result(7)
+    assert one.submit(result_of, done).result(10) == 7
+    assert result_of(done) == 7
 
-    def waits():
-        with blocking():
-            assert done.wait(10)
 
-    waiting = [pool.submit(waits) for _ in range(3)]
-    pool.submit(done.set).result(10)
-    for future in waiting:
+def test_a_failure_that_was_waited_for_is_raised(one):
+    """An exception of a future comes out where its result is waited for."""
+    failed = Future()
+    waits = one.submit(result_of, failed)
+    failed.set_exception(KeyError("it"))
+    assert isinstance(waits.exception(10), KeyError)
+
+
+def test_outside_of_a_task_waiting_is_waiting():
+    """A thread of no pool waits as threads do."""
+    awaited = Future()
+    threading.Thread(target=awaited.set_result, args=[3]).start()
+    assert result_of(awaited) == 3
+
+
+def test_what_a_task_submits_runs_behind_what_waits_already(one):
+    """A task may submit another to its own pool and wait for it; what was there before comes first."""
+    order, go = [], threading.Event()
+
+    def task():
+        assert pool_here() is one
+        go.wait(10)
+        result_of(pool_here().submit(order.append, "submitted"))
+        order.append("waited")
+
+    first = one.submit(task)
+    others = [one.submit(order.append, i) for i in range(3)]
+    go.set()
+    for future in (first, *others):
         future.result(10)
-    both = threading.Barrier(2)
-    for _ in range(5):  # two at a time: every thread that is left has its turn
-        for future in [pool.submit(both.wait, 10) for _ in range(2)]:
-            future.result(10)
-    third = threading.Barrier(3)
-    stuck = [pool.submit(third.wait, 0.3) for _ in range(3)]
-    assert all(isinstance(future.exception(10), threading.BrokenBarrierError) for future in stuck)
-    again = threading.Event()
-
-    def waits_again():
-        with blocking():
-            assert again.wait(10)
-
-    waiting = [pool.submit(waits_again) for _ in range(3)]  # for which those that rest are woken
-    pool.submit(again.set).result(10)
-    for future in waiting:
-        future.result(10)
-    assert pool._threads == 5
+    assert order == [0, 1, 2, "submitted", "waited"]
 
 
-def test_elsewhere_blocking_is_nothing():
-    """In a thread of no pool, saying that one waits changes nothing."""
-    with blocking():
-        pass
+def test_those_outside_share_a_pool():
+    """Threads of no pool have one to submit to, the same for all."""
+    assert pool_here() is pool_here()
+    assert pool_here().submit(lambda: pool_here() is not None).result(10)
 
 
-def test_shutdown(pool):
-    """After its end a pool takes nothing more, and what it took before has run."""
-    futures = [pool.submit(lambda i=i: i) for i in range(10)]
-    pool.shutdown()
-    assert [future.result(10) for future in futures] == list(range(10))
+def test_shutdown(one):
+    """After its end a pool takes nothing more; what it took before has run, and what waits is still let go on."""
+    awaited = Future()
+    waits = one.submit(result_of, awaited)
+    futures = [one.submit(lambda i=i: (i, threading.current_thread())) for i in range(10)]
+    one.shutdown()
     with pytest.raises(RuntimeError):
-        pool.submit(print)
+        one.submit(print)
+    results = [future.result(10) for future in futures]
+    assert [i for i, _ in results] == list(range(10))
+    awaited.set_result("late")
+    assert waits.result(10) == "late"
+    results[0][1].join(10)
+    assert not results[0][1].is_alive()

@@ -18,7 +18,7 @@ import numpy as np
 from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.check import example
 from service.model.engines import onnx_runtime, scalar
-from service.model.network import Network, Result
+from service.model.network import Network, RawResult, Result
 from service.model.proof import Proof, difference, replay
 from service.model.tensors import Array
 
@@ -80,7 +80,7 @@ class Choice:
         batch = len(next(iter(inputs.values())))
         return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> tuple[tuple[int, ...], bytes] | None:
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
         """The shortest way, for one sequence from states of zero: `ScalarEngine.forward_raw`, where that serves."""
         return self.single.forward_raw(raw, shape) if isinstance(self.single, scalar.ScalarEngine) else None
 

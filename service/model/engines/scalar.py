@@ -22,10 +22,11 @@ from service.model.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from service.model.layers.dense import Dense
 from service.model.layers.elementwise import Identity
 from service.model.layers.recurrent import CellLayer
-from service.model.network import Network, Result
-from service.model.tensors import Array
+from service.model.network import Network, RawResult, Result
+from service.model.tensors import Array, is_sequence
 
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
+MAX_RAW_BYTES = 4_096  # of one sequence; above, numbers of Python cost more than they save
 MAX_WRITTEN_OUT = 512  # weights of a product that is written out as an expression
 Row = Sequence[float]
 Step = Callable[[Row, Row], Row]  # features, states -> states, one after the other; the first is the output
@@ -60,7 +61,7 @@ class ScalarEngine:
     def __init__(self, network: Network, stages: Sequence["_Recurrence | _Pointwise"]) -> None:
         self._stages = stages
         self._input = network.inputs[0].name
-        self._extents = network.inputs[0].shape[1:]
+        self._shape = network.inputs[0].shape
         self._output = network.outputs[0].name
         self._sequence = all(stage.every for stage in stages)
 
@@ -70,21 +71,13 @@ class ScalarEngine:
         found = np.array(self._run(inputs[self._input][0].tolist(), initial_state, final), np.float32)
         return Result({self._output: found[None] if self._sequence else found}, final)
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> tuple[tuple[int, ...], bytes] | None:
-        """One sequence as it came, little-endian and not checked; gives shape and bytes of the output.
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        """One sequence as it came, little-endian and not checked; gives the output so.
 
         The bits of `forward` from states of zero, with no array made on the way. None where this is not what the
         network takes, or a number is not finite: whoever goes the long way finds out what is wrong.
         """
-        timesteps, features = self._extents
-        if (
-            len(shape) != 3
-            or shape[0] != 1
-            or shape[1] < 1
-            or shape[1] != (timesteps or shape[1])
-            or shape[2] != features
-            or len(raw) != shape[1] * shape[2] * 4
-        ):
+        if len(raw) > MAX_RAW_BYTES or not is_sequence(raw, shape, self._shape):
             return None
         given = cast(list[Row], memoryview(raw).cast("f", shape[1:]).tolist())
         if not math.isfinite(sum(map(sum, given))):
@@ -92,7 +85,7 @@ class ScalarEngine:
         rows = self._run(given, None, None)
         numbers = [x for row in rows for x in row]
         extents = (1, len(rows), len(rows[0])) if self._sequence else (1, len(numbers))
-        return extents, struct.pack(f"{len(numbers)}f", *numbers)
+        return RawResult(extents, struct.pack(f"{len(numbers)}f", *numbers))
 
     def _run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array] | None) -> list[Row]:
         """Outputs of all timesteps or the last; the states after it go into `final`."""

@@ -10,7 +10,7 @@ from service.errors import InvalidArgumentError
 from service.model import engines, keras_file
 from service.model.check import example
 from service.model.engines import OwnEngine, onnx_runtime, scalar
-from service.model.network import Result
+from service.model.network import RawResult, Result
 from service.model.proof import Proof, difference
 from service.model.weights_file import places
 from tests.data.hostile import build
@@ -105,7 +105,7 @@ def test_from_bytes_to_bytes_the_scalar_engine_gives_the_same_bits(tmp_path, nam
     for timesteps in (1, 2, 17):
         x = np.random.default_rng(timesteps).normal(size=(1, timesteps, 3)).astype(np.float32)
         (expected,) = engine.forward({"input": x}).outputs.values()
-        assert engine.forward_raw(x.tobytes(), x.shape) == (expected.shape, expected.tobytes())
+        assert engine.forward_raw(x.tobytes(), x.shape) == RawResult(expected.shape, expected.tobytes())
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_an_overflow_is_infinity_as_in_single_precision(tmp_path):
     actual, expected = engine.forward(x), net.forward(x)
     assert not np.isfinite(expected.outputs["d"]).all()
     assert np.array_equal(actual.outputs["d"], expected.outputs["d"], equal_nan=True)
-    _, raw = engine.forward_raw(x["input"].tobytes(), (1, 4, 3))
-    assert np.array_equal(np.frombuffer(raw, "<f4"), expected.outputs["d"][0], equal_nan=True)
+    found = engine.forward_raw(x["input"].tobytes(), (1, 4, 3))
+    assert np.array_equal(np.frombuffer(found.raw, "<f4"), expected.outputs["d"][0], equal_nan=True)
 
 
 def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
