@@ -1,7 +1,11 @@
-"""A heavy network behind one worker: what it answers to many who ask at once, beside what it answers to one."""
+"""A heavy network: what a server answers to 32 who ask at once, beside what it answers to one after the other.
+
+On all cores but the load's, as it is deployed, and on a single one, where nothing but batching can gain.
+"""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -9,17 +13,18 @@ import numpy as np
 
 from benchmarks.common import Figure, console, machine, middle, python, show, timed
 from benchmarks.load import Shape, has_h2load, load
-from benchmarks.serving import PREDICT, Place, free_address, request_file, unroll_server
-from service.client import to_tensor
-from service.pb import unroll_pb2 as pb
+from benchmarks.serving import INFER, Place, free_address, request_file, unroll_server
+from service.oip.messages import pb
 
 ROUNDS = 7
 LOAD_SECONDS = 2
 MODEL = "heavy"
 MAKE = (
-    "import keras; keras.Sequential([keras.Input((100, 8)), keras.layers.LSTM(128), keras.layers.Dense(1)])"
+    "import keras; keras.Sequential([keras.Input((100, 8), name='x'), keras.layers.LSTM(128), keras.layers.Dense(1)])"
     ".save('heavy.keras')"
 )
+STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"
+ONE, MANY = Shape(1, 1, LOAD_SECONDS), Shape(16, 2, LOAD_SECONDS)  # many connections, which spread over the workers
 
 
 def main() -> None:
@@ -29,40 +34,59 @@ def main() -> None:
         console.print("One core: server and load have nowhere to be apart. Nothing is measured.")
         return
     with tempfile.TemporaryDirectory(prefix="unroll-bench-") as folder:
-        place = Place(Path(folder), cores, cores[:1], cores[-1])
+        place = Place(Path(folder), cores, cores[:-1], cores[-1])
         console.print("making and registering LSTM(128) + Dense(1) …")
         timed(python("-c", MAKE), place.env, place.folder)
         register = ["register", "heavy.keras", f"--name={MODEL}", "--alias=champion"]
         timed(python("-m", "service.cli", *register), place.env, place.folder)
-        notes = [machine(), "one worker on a core of its own; each request is one sequence of 100 timesteps"]
-        x = np.random.default_rng(0).normal(size=(1, 100, 8)).astype(np.float32)
-        request = pb.PredictRequest(inputs=[to_tensor(x)])
-        with unroll_server(place, free_address(), place.server_cores, MODEL) as server:
-            figure = _compare(server.address, request_file(place, "predict", request), request, place.load_core)
-    show("Requests for a heavy network, batched while it computes", [figure], notes)
+        notes = [machine(), "each request is one sequence of 100 timesteps"]
+        aims = {1: 1.8} if len(cores) == 2 else {len(cores) - 1: 2.5, 1: 1.8}  # workers → target
+        figures = []
+        for workers, target in aims.items():
+            figure, note = _measure(place, place.server_cores[:workers], target)
+            figures.append(figure)
+            notes.append(note)
+    show("A heavy network: requests/s of 32 at once beside one after the other", figures, notes)
 
 
-def _compare(address: str, file: Path, request: pb.PredictRequest, core: int) -> Figure:
-    with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(PREDICT, pb.PredictRequest.SerializeToString, pb.PredictResponse.FromString)
-        answer_bytes = call(request, timeout=30).ByteSize()
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(ROUNDS + 1):
-        console.print(f"load, round {number} of {ROUNDS} …" if number else "load, warming up …")
-        for many in (False, True):
-            shape = Shape(4, 8, LOAD_SECONDS) if many else Shape(1, 1, LOAD_SECONDS)
-            done = load(address + PREDICT, file, answer_bytes, shape, core)
-            if number:
-                rates[many].append(done.per_second)
-    return Figure(
-        "requests/s, 32 at once beside one after the other",
-        f"{middle(rates[True]):,.0f}",
-        f"{middle(rates[False]):,.0f}",
-        [many / one for many, one in zip(rates[True], rates[False], strict=True)],
-        target=2.5,
+def _measure(place: Place, cores: Sequence[int], target: float) -> tuple[Figure, str]:
+    """The figure of a server with a worker on each core, and a note about its batches."""
+    workers = "1 worker, on a core of its own" if len(cores) == 1 else f"{len(cores)} workers, each on a core"
+    x = np.random.default_rng(0).normal(size=(1, 100, 8)).astype(np.float32)
+    request = pb.ModelInferRequest(model_name=MODEL, raw_input_contents=[x.tobytes()])
+    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    file = request_file(place, "infer", request)
+    rates: dict[Shape, list[float]] = {ONE: [], MANY: []}
+    with unroll_server(place, free_address(), cores, MODEL) as server, grpc.insecure_channel(server.address) as channel:
+        infer = channel.unary_unary(INFER, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString)
+        answer_bytes = infer(request, timeout=30).ByteSize()
+        for number in range(ROUNDS + 1):
+            console.print(f"{workers}: round {number} of {ROUNDS} …" if number else f"{workers}: warming up …")
+            for shape, found in rates.items():
+                done = load(server.address + INFER, file, answer_bytes, shape, place.load_core)
+                if number:
+                    found.append(done.per_second)
+        together = _together(channel)
+    figure = Figure(
+        workers,
+        f"{middle(rates[MANY]):,.0f}",
+        f"{middle(rates[ONE]):,.0f}",
+        [many / one for many, one in zip(rates[MANY], rates[ONE], strict=True)],
+        target=target,
         at_least=True,
         judged=has_h2load(),
     )
+    return figure, f"{workers}: {together:.0f} sequences in a forward pass, on average over those that share one"
+
+
+def _together(channel: grpc.Channel) -> float:
+    """Sequences in a forward pass, among the passes of more than one, as the server counted."""
+    ask = channel.unary_unary(
+        STATISTICS, pb.ModelStatisticsRequest.SerializeToString, pb.ModelStatisticsResponse.FromString
+    )
+    (counted,) = ask(pb.ModelStatisticsRequest(name=MODEL), timeout=30).model_stats
+    passes = {batch.batch_size: batch.compute_infer.count for batch in counted.batch_stats if batch.batch_size > 1}
+    return sum(size * count for size, count in passes.items()) / max(1, sum(passes.values()))
 
 
 if __name__ == "__main__":

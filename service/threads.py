@@ -39,10 +39,14 @@ class WorkingThreads(Executor):
             raise RuntimeError("cannot run tasks after shutdown")
         future: Future[Any] = Future()
         self.tasks.append((future, fn, args, kwargs))
-        if _thread_here() not in self._threads:
-            with suppress(IndexError):  # none is idle
+        if self.idle and not self._is_here():
+            with suppress(IndexError):  # another was quicker
                 self.idle.pop().ring()
         return future
+
+    def _is_here(self) -> bool:
+        thread = _thread_here()
+        return thread is not None and thread.pool is self
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; threads end when those that were taken have run."""
@@ -80,35 +84,27 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         """Works until the pool has ended and nothing is left."""
         _here.thread, self._hub = self, getcurrent()
-        pool, going_on = self.pool, self._going_on
+        pool, tasks, going_on, spare = self.pool, self.pool.tasks, self._going_on, self._spare
         while True:
             if not going_on.empty():
-                self._resume(going_on.get())
-            elif pool.tasks:
-                self._begin()
-            elif pool.ended and not self._waiting:
-                break
-            else:
+                _resume(going_on.get())
+                continue
+            try:
+                task = tasks.popleft()
+            except IndexError:
+                if pool.ended and not self._waiting:
+                    break
                 pool.idle.append(self)
                 # Who submits, adds a task and then looks for an idle thread; here it is the other way round.
-                stack = None if pool.tasks else going_on.get()
+                stack = None if tasks else going_on.get()
                 with suppress(ValueError):  # whoever rang has taken it out
                     pool.idle.remove(self)
-                self._resume(stack)
-        for stack in self._spare:
+                _resume(stack)
+            else:
+                (spare.pop() if spare else greenlet(self._work)).switch(task)
+                del task  # nothing is kept alive by a thread that is idle
+        for stack in spare:
             stack.throw()
-
-    def _begin(self) -> None:
-        try:
-            task = self.pool.tasks.popleft()
-        except IndexError:  # another thread was quicker
-            return
-        stack = self._spare.pop() if self._spare else greenlet(self._work)
-        stack.switch(task)
-
-    def _resume(self, stack: greenlet | None) -> None:
-        if stack is not None:
-            stack.switch()
 
     def _work(self, task: Task) -> None:
         """One stack: runs the tasks it is given."""
@@ -123,6 +119,11 @@ class _Thread(threading.Thread):
             del task, future, fn, args, kwargs  # nothing is kept alive by a stack that is spare
             self._spare.append(getcurrent())
             task = self._hub.switch()
+
+
+def _resume(stack: greenlet | None) -> None:
+    if stack is not None:
+        stack.switch()
 
 
 def _thread_here() -> _Thread | None:
