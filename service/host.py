@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from service import keras_network
 from service.batching import Batcher
 from service.errors import (
     InvalidArgumentError,
@@ -14,9 +15,7 @@ from service.errors import (
     ProofError,
     ServiceError,
     UnavailableError,
-    UnsupportedModelError,
 )
-from service.model import keras_file
 from service.model import proof as proofs
 from service.model.engines import TENSORFLOW, Choice, assemble, select
 from service.model.network import Array, Network, RawResult, Result
@@ -185,7 +184,7 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
     """
     directory = Path(entry.directory)
     try:
-        network = _read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
+        network = keras_network.read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
         proof, error = None, 0.0
         if (directory / PROOF_FILE).exists():
             proof = proofs.load(directory / PROOF_FILE)
@@ -199,18 +198,6 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version
-
-
-def _read(path: Path, through_keras: bool) -> Network:
-    """The network of a file; what our reader does not support is computed by Keras where that is asked for."""
-    try:
-        return keras_file.read(path)
-    except UnsupportedModelError:
-        if not through_keras:
-            raise
-        from service.keras_network import KerasNetwork  # imports TensorFlow
-
-        return KerasNetwork(path)
 
 
 def _number(model: ModelEntry, version: str) -> str:

@@ -1,6 +1,6 @@
 """A network that Keras computes, for files that our reader does not support. Only where the operator asks for it.
 
-Imports TensorFlow, which takes seconds and hundreds of megabytes; nothing else that serves does.
+Only then is TensorFlow imported, which takes seconds and hundreds of megabytes; nothing else that serves does that.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,12 +10,26 @@ from typing import Any, NoReturn
 import numpy as np
 
 from service.errors import InvalidArgumentError, NotSupportedError, UnsupportedModelError
+from service.model import keras_file
 from service.model.engines import TENSORFLOW
 from service.model.network import LayerInfo, Network, Result, Trace
 from service.model.tensors import Array, TensorSpec
 
 ENGINE = "tensorflow"
 REASON = "it is served through Keras, which shows neither its weights nor its states here"
+
+
+def read(path: Path, through_keras: bool) -> Network:
+    """The network of a file. What our reader does not support is computed by Keras where that is asked for.
+
+    Raises ModelError as `keras_file.read`, and where Keras cannot compute it either.
+    """
+    try:
+        return keras_file.read(path)
+    except UnsupportedModelError:
+        if not through_keras:
+            raise
+        return KerasNetwork(path)
 
 
 class KerasNetwork(Network):
@@ -45,7 +59,14 @@ class KerasNetwork(Network):
         self.outputs = tuple(_spec(name, tensor) for name, tensor in zip(names, model.outputs, strict=True))
         self.declared, self.states = self.inputs, ()
         self.layers = tuple(
-            LayerInfo(layer.name, type(layer).__name__, (), layer.count_params(), ()) for layer in model.layers
+            LayerInfo(
+                layer.name,
+                type(layer).__name__,
+                tuple(keras.tree.flatten(layer.output)[0].shape),
+                layer.count_params(),
+                (),
+            )
+            for layer in model.layers
         )
         self.parameter_count = model.count_params()
         self.streamable, self.not_streamable_reason = False, REASON

@@ -13,7 +13,7 @@ HEAVY = {"tensorflow", "keras", "mlflow"}
 RULES = {
     "service/model": {"service.errors", "service.model"},
     "registry": {"registry"},
-    "training": {"training", "registry", "service.model", "service.errors"},
+    "training": {"training", "registry", "service.model", "service.errors", "service.keras_network"},
     "service": {"service", "registry"},
 }
 ROOTS = {"service/supervisor.py", "service/cli"}

@@ -18,6 +18,9 @@ def register(
         Path | None,
         typer.Option(help="Inputs of the proof, an .npz with an array for each; default: of chance.", metavar="FILE"),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="`tensorflow`: also what only Keras computes, for servers with that engine.")
+    ] = "",
 ) -> None:
     """Register a file that Keras saved, with a proof made by Keras where it is installed.
 
@@ -26,7 +29,7 @@ def register(
     console.print(f"reading {file.name}; importing MLflow, and Keras if it is there …", highlight=False)
     from training import registering
 
-    made = registering.register(file, name, alias=alias, experiment=experiment, proof_from=proof_from)
+    made = registering.register(file, name, alias=alias, experiment=experiment, proof_from=proof_from, engine=engine)
     proof = (
         f"proven: at most {made.parity:.0%} of the allowed difference from Keras"
         if made.parity is not None

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from registry import artifact
 from registry.store import Store
-from service.errors import InvalidArgumentError
-from service.model import keras_file
+from service import keras_network
+from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
+from service.model.engines import TENSORFLOW
 from service.model.network import Network
 from training.job import temporary_folder
 
@@ -32,16 +33,26 @@ class Registered:
 
 
 def register(
-    file: Path, name: str, *, alias: str = "", experiment: str = "", proof_from: Path | None = None
+    file: Path, name: str, *, alias: str = "", experiment: str = "", proof_from: Path | None = None, engine: str = ""
 ) -> Registered:
     """Registers a file as a version; points an alias at it, if one is named.
 
-    `proof_from` is an .npz file with an array for each input, by name; a single input needs no name.
+    `proof_from` is an .npz file with an array for each input, by name; a single input needs no name. With the engine
+    tensorflow a file is registered, too, that the reader does not support, and Keras computes.
 
     Raises ModelError for a file that the service could not serve, or that computes something else here than in Keras;
-    InvalidArgumentError for inputs that do not fit; RegistryError; OSError for a file that cannot be opened.
+    InvalidArgumentError for inputs that do not fit, or another engine; RegistryError; OSError for a file that cannot
+    be opened.
     """
-    network = keras_file.read(file)
+    if engine not in ("", TENSORFLOW):
+        raise InvalidArgumentError(f"no engine {engine!r} to register with; there is {TENSORFLOW}", field="engine")
+    try:
+        network = keras_network.read(file, engine == TENSORFLOW)
+    except UnsupportedModelError as error:
+        if engine == TENSORFLOW:
+            raise
+        hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
+        raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error
     inputs = _given(proof_from, network) if proof_from else _of_chance(network)
     store = Store()
     with (
@@ -50,9 +61,9 @@ def register(
     ):
         parity, proof_file = None, None
         if find_spec("keras") is not None:
-            from training import network as keras_network  # imports TensorFlow
+            from training.network import prove  # imports TensorFlow
 
-            proof = keras_network.prove(file, inputs, [spec.name for spec in network.outputs], network.states)
+            proof = prove(file, inputs, [spec.name for spec in network.outputs], network.states)
             parity = proofs.replay(network, proof)
             proof_file = folder / "proof.npz"
             proof.save(proof_file)

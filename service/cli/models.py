@@ -67,8 +67,12 @@ def show(
     if json:
         print_json(found)
         return
-    console.print(f"[bold]{found.name}[/], serving version {found.default_version} for {found.references[0]}")
-    console.print(f"registry: {found.stale_reason or 'agrees'}, last heard {found.confirmed_time.ToJsonString()}")
+    serves = f"serving version {found.default_version}" if found.default_version else "nothing loaded yet"
+    console.print(f"[bold]{found.name}[/], {serves} for {found.references[0]}")
+    if found.confirmed_time.seconds:
+        console.print(f"registry: {found.stale_reason or 'agrees'}, last heard {found.confirmed_time.ToJsonString()}")
+    else:
+        console.print(f"registry: {found.stale_reason or 'not heard yet'}")
     for version in found.versions:
         layers = table(
             "layer", "class", "output shape", "parameters",

@@ -96,6 +96,7 @@ def test_a_server_without_a_look_inside(unsupported, registry, tmp_path):
         (version,) = client.model("pictures").versions
         assert (version.engine, version.streamable) == ("tensorflow", False)
         assert [layer.class_name for layer in version.layers] == ["ConvLSTM1D", "TimeDistributed", "SimpleRNN"]
+        assert list(version.layers[-1].output_shape) == [-1, 3]
         for call in (
             lambda: client.trace(X, model="pictures"),
             lambda: client.get_weights(model="pictures"),

@@ -114,6 +114,20 @@ def test_what_cannot_be_served_is_not_registered(saved):
         register(saved(model), "never")
 
 
+def test_what_only_keras_computes_is_registered_where_asked(saved):
+    """With the engine tensorflow, a file that the reader does not support is registered, proven; unsafe ones never."""
+    convolving = keras.Sequential([keras.Input((4, 5, 5, 1)), layers.ConvLSTM2D(1, 3), layers.Flatten()])
+    with pytest.raises(UnsupportedModelError, match=r"ConvLSTM2D.*--engine tensorflow"):
+        register(saved(convolving), "never")
+    made = register(saved(convolving), "convolving", engine="tensorflow")
+    assert made.version == "1"
+    assert made.parity <= 1
+    assert "through Keras" in made.notes[0]
+    unsafe = keras.Sequential([keras.Input((4, 2)), layers.Lambda(lambda x: x), layers.SimpleRNN(2)])
+    with pytest.raises(UnsupportedModelError, match="safe mode"):
+        register(saved(unsafe), "never", engine="tensorflow")
+
+
 def test_the_command(saved, home):
     """The command says which version was made, how well it is proven, and what points at it."""
     command = [sys.executable, "-m", "service.cli", "register", str(saved(plain())), "--name", "told", "--alias", "new"]
