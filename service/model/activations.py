@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from service.model.tensors import Array
+from service.model.tensors import Array, DType
 
 Activation = Callable[[Array], Array]
 
@@ -70,12 +70,15 @@ def selu(x: Array) -> Array:
     return x.dtype.type(SELU_SCALE) * elu(x, SELU_ALPHA)
 
 
-@kernel
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x))."""
-    y = np.exp(-x)
-    y += 1
+def _sigmoid(x: Array, out: Array | None = None) -> Array:
+    """1 / (1 + exp(-x)), into an array if one is given."""
+    y = np.negative(x, out)
+    np.exp(y, y)
+    np.add(y, 1, y)
     return np.reciprocal(y, y)
+
+
+sigmoid = kernel(_sigmoid)
 
 
 def hard_sigmoid(x: Array) -> Array:
@@ -229,6 +232,25 @@ ACTIVATIONS: dict[str, Activation] = {
     "mish": mish,
     "exponential": np.exp,
 }
+
+
+INTO: dict[str, Callable[[Array, Array], object]] = {"tanh": np.tanh, "sigmoid": _sigmoid}
+
+
+def into(name: str, dtype: DType, units: int) -> Callable[[Array, Array], object]:
+    """An activation of the columns of x, (gates · units, batch), that writes into another such array.
+
+    Some activations are over the units of one gate; they see the axis of these last, as everywhere else.
+    """
+    if name in INTO and dtype != np.float16:
+        return INTO[name]
+    function = ACTIVATIONS[name]
+
+    def write(x: Array, out: Array) -> None:
+        gates = (-1, units, x.shape[1])
+        out.reshape(gates).swapaxes(1, 2)[...] = function(x.reshape(gates).swapaxes(1, 2))
+
+    return write
 
 
 # NumPy has no erfc, and SciPy would be a large dependency for one function. math.erfc is exact and works on Python

@@ -1,28 +1,40 @@
 """The recurrent cells: one timestep of SimpleRNN, GRU, LSTM, and of several cells on top of each other.
 
-A cell splits its work as the sums allow: `project` takes what depends on the input alone, for all timesteps at once,
-and `step` what depends on the state. The order of additions is Keras's, so that the rounding is too.
+At work a cell has memory of its own, made once a call, and its operations write into it. There vectors are columns:
+inputs, states and gates are (units, batch), so that a gate of the whole batch is one block. Where Keras adds up
+x·W + b + h·U, SimpleRNN and LSTM make one product of it, (x, 1, h) · (W, b, U): the input and the state lie one after
+the other in the same memory.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from service.errors import UnsupportedModelError
-from service.model.activations import ACTIVATIONS, Activation
+from service.model.activations import into
 from service.model.layers.options import Option, activation, flag, number, size
 from service.model.naming import Counter
 from service.model.numerics import prepare
 from service.model.tensors import Array, DType, Policy
 
-States = tuple[Array, ...]  # (batch, units) each
-Gates = dict[str, Array]  # what a trace shows of one timestep
-Project = Callable[[Array], Array]  # x (…, batch, features) -> (…, batch, gates · units)
-Step = Callable[[Array, States, Gates | None], States]  # projected (batch, gates · units) -> new states
+States = tuple[Array, ...]
+Gates = dict[str, Array]  # what a trace shows of one timestep, (units, batch) each
 
-# Dropout acts in training only, but recurrent dropout makes Keras choose the other of two orders of additions.
-DROPOUTS = {"dropout": number(0.0), "recurrent_dropout": number(0.0)}
+
+class Work(NamedTuple):
+    """A cell at work on a batch."""
+
+    step: Callable[[Array], object]  # takes the input of one timestep, (features, batch)
+    states: States  # (units, batch) each, zero at first; `step` changes them in place
+    gates: Callable[[], Gates]  # those of the last step, good until the next
+
+
+Start = Callable[[int], Work]  # for a batch of so many
+Product = Callable[[Array, Array], object]  # of x (n, batch) into an array (m, batch)
+
+DROPOUTS = {"dropout": number(0.0), "recurrent_dropout": number(0.0)}  # they act in training only
 
 
 class Cell:
@@ -61,17 +73,18 @@ class Cell:
         """Shape of the bias."""
         return (self.GATES * self.units,)
 
-    def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """The two functions of the cell with these weights."""
+    def compile(self, weights: Mapping[str, Array]) -> Start:
+        """The cell with these weights."""
         raise NotImplementedError
 
     def cast(self, weights: Mapping[str, Array], name: str) -> Array:
-        """A weight in the type that the cell computes in."""
-        return weights[name].astype(self.policy.compute, copy=False)
+        """A weight in the type that the cell computes in; without bias, a bias of zeros."""
+        array = weights[name] if name in weights else np.zeros(self.bias_shape())
+        return array.astype(self.policy.compute, copy=False)
 
-    def activation(self, option: str) -> Activation:
-        """The activation that an option names."""
-        return ACTIVATIONS[self.options[option]]
+    def activation(self, option: str) -> Callable[[Array, Array], object]:
+        """The activation that an option names, of (gates · units, batch) into such an array."""
+        return into(self.options[option], self.policy.compute, self.units)
 
     def output_state(self) -> int:
         """Which of the states is the output."""
@@ -90,19 +103,25 @@ class SimpleRNNCell(Cell):
     }
     GATES = 1
 
-    def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """Kernel and bias go into the projection."""
+    def compile(self, weights: Mapping[str, Array]) -> Start:
+        """One product a timestep."""
+        kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
         function = self.activation("activation")
-        recurrent = matrix(self.cast(weights, "recurrent_kernel"))
+        multiply = product(np.concatenate((kernel, bias[None], recurrent)))
+        features, units = len(kernel), self.units
 
-        def step(x: Array, states: States, gates: Gates | None) -> States:
-            sums = recurrent(states[0])  # (batch, units)
-            sums += x
-            if gates is not None:
-                gates["pre_activation"] = sums
-            return (function(sums),)
+        def start(batch: int) -> Work:
+            both, x, h = side_by_side(features, units, batch, kernel.dtype)
+            sums = np.empty_like(h)
 
-        return affine(self.cast(weights, "kernel"), self.cast(weights, "bias") if self.use_bias else None), step
+            def step(given: Array) -> None:
+                x[...] = given
+                multiply(both, sums)
+                function(sums, h)
+
+            return Work(step, (h,), lambda: {"pre_activation": sums})
+
+        return start
 
 
 class GRUCell(Cell):
@@ -129,34 +148,48 @@ class GRUCell(Cell):
         """One bias or two."""
         return (2, 3 * self.units) if self.options["reset_after"] else (3 * self.units,)
 
-    def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """The input's bias goes into the projection."""
-        after: bool = self.options["reset_after"]
-        units = self.units
-        function = self.activation("activation")
-        gate = self.activation("recurrent_activation")
-        kernel, recurrent = self.cast(weights, "kernel"), self.cast(weights, "recurrent_kernel")
-        bias = self.cast(weights, "bias") if self.use_bias else None
-        input_bias, recurrent_bias = (bias[0], bias[1]) if after and bias is not None else (bias, None)
-        inner = affine(recurrent if after else np.ascontiguousarray(recurrent[:, : 2 * units]), recurrent_bias)
-        candidate = matrix(np.ascontiguousarray(recurrent[:, 2 * units :]))
-        one = self.policy.compute.type(1)
+    def compile(self, weights: Mapping[str, Array]) -> Start:
+        """Input and recurrence have a product each, since the reset gate comes in between."""
+        kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
+        function, gate = self.activation("activation"), self.activation("recurrent_activation")
+        features, units, after = len(kernel), self.units, bool(self.options["reset_after"])
+        input_bias, recurrent_bias = bias if after else (bias, np.zeros_like(bias))
+        width = (3 if after else 2) * units  # of what the state is multiplied with before the reset
+        inputs = product(np.concatenate((kernel, input_bias[None])))
+        recurrence = product(np.concatenate((recurrent_bias[None], recurrent))[:, :width])
+        candidate = product(recurrent[:, 2 * units :])
 
-        def step(x: Array, states: States, gates: Gates | None) -> States:
-            (h,) = states
-            recurrence = inner(h)  # (batch, 3 · units), or 2 · units where the reset comes before
-            sums = x[:, : 2 * units] + recurrence[:, : 2 * units]
-            zr = gate(sums.reshape(-1, 2, units))  # a softmax is over the units of one gate
-            z, r = zr[:, 0], zr[:, 1]
-            last = r * recurrence[:, 2 * units :] if after else candidate(r * h)
-            last += x[:, 2 * units :]
-            c = function(last)
-            if gates is not None:
-                gates["pre_activation"] = np.concatenate((sums, last), axis=1)
-                gates.update(update_gate=z, reset_gate=r, candidate=c)
-            return (z * h + (one - z) * c,)
+        def start(batch: int) -> Work:
+            both, x, h = side_by_side(features, units, batch, kernel.dtype)
+            x_and_one, one_and_h = both[: features + 1], both[features:]
+            sums, inner = np.empty((3 * units, batch), kernel.dtype), np.empty((width, batch), kernel.dtype)
+            sums_zr, sums_c = sums[: 2 * units], sums[2 * units :]
+            inner_zr, inner_c = inner[: 2 * units], inner[2 * units :]
+            zr = np.empty_like(sums_zr)
+            z, r = zr[:units], zr[units:]
+            c, part = np.empty_like(h), np.empty_like(h)
 
-        return affine(kernel, input_bias), step
+            def step(given: Array) -> None:
+                x[...] = given
+                inputs(x_and_one, sums)
+                recurrence(one_and_h, inner)
+                np.add(sums_zr, inner_zr, sums_zr)
+                gate(sums_zr, zr)
+                if after:
+                    np.multiply(r, inner_c, part)
+                else:
+                    np.multiply(r, h, c)
+                    candidate(c, part)
+                np.add(sums_c, part, sums_c)
+                function(sums_c, c)
+                np.multiply(z, h, h)
+                np.subtract(1, z, part)
+                np.multiply(part, c, part)
+                np.add(h, part, h)
+
+            return Work(step, (h,), lambda: {"pre_activation": sums, "update_gate": z, "reset_gate": r, "candidate": c})
+
+        return start
 
 
 class LSTMCell(Cell):
@@ -178,37 +211,47 @@ class LSTMCell(Cell):
     STATES = ("hidden_state", "cell_state")
     GATES = 4
 
-    def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """Keras adds the bias last, but first where there is recurrent dropout (its `implementation` 1)."""
-        units = self.units
-        function = self.activation("activation")
-        gate = self.activation("recurrent_activation")
-        recurrent = matrix(self.cast(weights, "recurrent_kernel"))
-        bias = self.cast(weights, "bias") if self.use_bias else None
-        first = bool(self.options["recurrent_dropout"])
-        late = None if first else bias
+    def compile(self, weights: Mapping[str, Array]) -> Start:
+        """One product a timestep, in the order i, f, o, c, so that what goes through σ lies together."""
+        kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
+        function, gate = self.activation("activation"), self.activation("recurrent_activation")
+        features, units = len(kernel), self.units
+        blocks = np.split(np.concatenate((kernel, bias[None], recurrent)), 4, axis=1)
+        multiply = product(np.concatenate([blocks[i] for i in (0, 1, 3, 2)], axis=1))
 
-        def step(x: Array, states: States, gates: Gates | None) -> States:
-            h, c = states
-            sums = recurrent(h)  # (batch, 4 · units)
-            sums += x
-            if late is not None:
-                sums += late
-            parts = sums.reshape(-1, 4, units)
-            opened = gate(parts)  # of the third gate nothing is used: one call costs less than two
-            new = opened[:, 0] * function(parts[:, 2])
-            new += opened[:, 1] * c
-            if gates is not None:
-                gates.update(
-                    pre_activation=sums,
-                    input_gate=opened[:, 0],
-                    forget_gate=opened[:, 1],
-                    candidate=function(parts[:, 2]),
-                    output_gate=opened[:, 3],
-                )
-            return opened[:, 3] * function(new), new
+        def start(batch: int) -> Work:
+            both, x, h = side_by_side(features, units, batch, kernel.dtype)
+            sums = np.empty((4 * units, batch), kernel.dtype)
+            opened = np.empty_like(sums)
+            sums_ifo, sums_c = sums[: 3 * units], sums[3 * units :]
+            ifo, candidate = opened[: 3 * units], opened[3 * units :]
+            i, f, o = ifo[:units], ifo[units : 2 * units], ifo[2 * units :]
+            c, part = np.zeros_like(candidate), np.empty_like(candidate)
 
-        return affine(self.cast(weights, "kernel"), bias if first else None), step
+            def step(given: Array) -> None:
+                x[...] = given
+                multiply(both, sums)
+                gate(sums_ifo, ifo)
+                function(sums_c, candidate)
+                np.multiply(f, c, c)
+                np.multiply(i, candidate, part)
+                np.add(c, part, c)
+                function(c, part)
+                np.multiply(o, part, h)
+
+            def gates() -> Gates:
+                of_i, of_f, of_o, of_c = np.split(sums, 4)
+                return {
+                    "pre_activation": np.concatenate((of_i, of_f, of_c, of_o)),
+                    "input_gate": i,
+                    "forget_gate": f,
+                    "candidate": candidate,
+                    "output_gate": o,
+                }
+
+            return Work(step, (h, c), gates)
+
+        return start
 
 
 class StackedCells(Cell):
@@ -243,28 +286,29 @@ class StackedCells(Cell):
             features = cell.units
         return tuple(found)
 
-    def compile(self, weights: Mapping[str, Array]) -> tuple[Project, Step]:
-        """The input of all but the lowest is known only timestep by timestep."""
-        compiled = [
+    def compile(self, weights: Mapping[str, Array]) -> Start:
+        """Each cell takes what the one below gives."""
+        starts = [
             cell.compile(
                 {name.removeprefix(f"cell_{i}/"): w for name, w in weights.items() if name.startswith(f"cell_{i}/")}
             )
             for i, cell in enumerate(self.cells)
         ]
-        counts = [len(cell.states()) for cell in self.cells]
 
-        def step(x: Array, states: States, gates: Gates | None) -> States:
-            new: States = ()
-            for i, ((project, one), count) in enumerate(zip(compiled, counts, strict=True)):
-                inside: Gates | None = None if gates is None else {}
-                after = one(project(x) if i else x, states[len(new) : len(new) + count], inside)
-                x = after[0]
-                new += after
-                if gates is not None and inside is not None:
-                    gates.update({f"cell_{i}/{name}": value for name, value in inside.items()})
-            return new
+        def start(batch: int) -> Work:
+            works = [one(batch) for one in starts]
 
-        return compiled[0][0], step
+            def step(given: Array) -> None:
+                for work in works:
+                    work.step(given)
+                    given = work.states[0]
+
+            def gates() -> Gates:
+                return {f"cell_{i}/{name}": gate for i, work in enumerate(works) for name, gate in work.gates().items()}
+
+            return Work(step, tuple(state for work in works for state in work.states), gates)
+
+        return start
 
     def output_state(self) -> int:
         """The first state of the uppermost cell."""
@@ -274,23 +318,20 @@ class StackedCells(Cell):
 CELLS: dict[str, type[Cell]] = {cell.CLASS: cell for cell in (SimpleRNNCell, GRUCell, LSTMCell)}
 
 
-def matrix(weight: Array) -> Callable[[Array], Array]:
-    """X ↦ x·W for one timestep, x (batch, n)."""
-    prepared = prepare(weight)
-    if weight.dtype == np.float16:
-        return lambda x: np.matmul(x.astype(np.float32), prepared).astype(np.float16)
-    return lambda x: np.matmul(x, prepared)
+def side_by_side(features: int, units: int, batch: int, dtype: DType) -> tuple[Array, Array, Array]:
+    """Memory for (x, 1, h), and in it the place of the input x and that of the state h, which is zero."""
+    both = np.zeros((features + 1 + units, batch), dtype)
+    both[features] = 1
+    return both, both[:features], both[features + 1 :]
 
 
-def affine(weight: Array, bias: Array | None) -> Project:
-    """X ↦ x·W + b for any number of timesteps, x (…, batch, n)."""
-    times = matrix(weight)
-    if bias is None:
-        return times
+def product(weight: Array) -> Product:
+    """Multiplies the columns of one timestep: x (n, batch) by a weight (n, m), into an array (m, batch)."""
+    transposed = prepare(weight).T  # the products of a batch of one read it fastest so
+    if weight.dtype != np.float16:
+        return partial(np.dot, transposed)  # with less to do before it calls BLAS than np.matmul
 
-    def project(x: Array) -> Array:
-        y = times(x)
-        y += bias
-        return y
+    def rounded_once(x: Array, out: Array) -> None:
+        out[...] = np.dot(transposed, x.astype(np.float32))
 
-    return project
+    return rounded_once

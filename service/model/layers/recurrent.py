@@ -1,7 +1,6 @@
 """Recurrent layers: a cell carried over the timesteps, with Keras's semantics of masks and direction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,15 +11,13 @@ from service.model.layers.cells import (
     Cell,
     GRUCell,
     LSTMCell,
-    Project,
     SimpleRNNCell,
     StackedCells,
+    Start,
     States,
-    Step,
 )
 from service.model.layers.config import COMMON, layer_policy, unwrap
 from service.model.layers.options import ANY, Option, choice, flag, parse, shown
-from service.model.numerics import time_major
 from service.model.tensors import Array, Policy, Tensor, Time
 
 SEQUENCE_OPTIONS = {
@@ -36,19 +33,10 @@ SEQUENCE_OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Scan:
-    """What came out of a cell carried over the timesteps."""
-
-    outputs: Array  # (time, batch, units), in the order of processing; one timestep only where no more was wanted
-    states: States  # after the last timestep, (batch, units) each
-
-
 def scan(
-    project: Project,
-    step: Step,
+    start: Start,
     x: Array,
-    states: States,
+    states: States | None,
     mask: Array | None,
     previous: Array | None,
     *,
@@ -57,41 +45,47 @@ def scan(
     output_state: int,
     record: Record | None,
     names: Sequence[str],
-) -> Scan:
-    """Carries a cell over the timesteps of x.
+) -> tuple[Array, States]:
+    """Carries a cell over the timesteps of x; gives its outputs and its states after the last.
 
-    x (time, batch, features), mask (time, batch) or None. Where a timestep is masked the states stay, and the output is
-    the one before (zero with `zero_masked`); `previous` is the output before the first timestep, zero if None.
-    The output is one of the states. `every`: keep it after each timestep, not only after the last.
-    See keras.src.backend.tensorflow.rnn.rnn.
+    x (batch, time, features), states (batch, units) or None for zeros, mask (batch, time) or None. Where a timestep is
+    masked the states stay, and the output is the one before (zero with `zero_masked`); `previous` is the output before
+    the first timestep, zero if None. The output is one of the states: (batch, time, units) with `every`, else
+    (batch, units). See keras.src.backend.tensorflow.rnn.rnn.
     """
-    timesteps, batch = x.shape[:2]
-    projected = project(x)  # (time, batch, gates · units)
-    outputs: Array | None = None
-    if mask is not None and previous is None:
-        previous = np.zeros_like(states[output_state])
+    batch, timesteps = x.shape[:2]
+    work = start(batch)
+    step, current = work.step, work.states  # (units, batch) each, as `service.model.layers.cells` has them
+    if states is not None:
+        for own, given in zip(current, states, strict=True):
+            own[...] = given.T
+    output = current[output_state]
+    outputs = np.empty((batch, timesteps, len(output)), output.dtype) if every else None
+    shown = np.zeros_like(output) if previous is None else previous.T
     kept: list[dict[str, Array]] = []
-    for t in range(timesteps):
-        gates: dict[str, Array] | None = None if record is None else {}
-        new = step(projected[t], states, gates)
-        output = new[output_state]
-        if mask is not None:
-            valid = mask[t][:, None]  # (batch, 1)
-            assert previous is not None
-            output = np.where(valid, output, output.dtype.type(0) if zero_masked else previous)
-            new = tuple(np.where(valid, after, before) for after, before in zip(new, states, strict=True))
-            previous = output
-        states = new
-        if gates is not None:
-            kept.append(gates | dict(zip(names, states, strict=True)))
-        if every:
-            if outputs is None:
-                outputs = np.empty((timesteps, batch, output.shape[1]), output.dtype)
-            outputs[t] = output
+    for t, given in enumerate(x.transpose(1, 2, 0)):
+        if mask is None:
+            step(given)
+            shown = output
+        else:
+            before = [state.copy() for state in current]
+            step(given)
+            masked = ~mask[:, t]
+            shown = np.where(masked, output.dtype.type(0) if zero_masked else shown, output)
+            for own, old in zip(current, before, strict=True):
+                np.copyto(own, old, where=masked)
+        if outputs is not None:
+            outputs[:, t] = shown.T
+        if record is not None:
+            seen = work.gates() | dict(zip(names, current, strict=True))
+            kept.append({name: value.T.copy() for name, value in seen.items()})
     if record is not None:
         for name in kept[0]:
-            record[name] = np.stack([gates[name] for gates in kept], axis=1)  # (batch, time, units)
-    return Scan(output[None] if outputs is None else outputs, states)
+            record[name] = np.stack([seen[name] for seen in kept], axis=1)  # (batch, time, units)
+    final = tuple(np.ascontiguousarray(state.T) for state in current)
+    if outputs is None:
+        outputs = final[output_state] if mask is None else np.ascontiguousarray(shown.T)
+    return outputs, final
 
 
 class Recurrent(Layer):
@@ -161,7 +155,7 @@ class CellLayer(Recurrent):
         )
 
     def prepare(self, weights: Weights) -> Any:
-        """The two functions of the cell."""
+        """The cell with its weights."""
         return self.cell.compile(weights)
 
     def run(
@@ -175,30 +169,24 @@ class CellLayer(Recurrent):
         resumed: bool = True,
     ) -> tuple[tuple[Array, ...], States]:
         """Outputs and final states; with go_backwards the outputs are in the order of processing, as Keras has them."""
-        project, step = weights
-        x = time_major(x)  # (time, batch, features)
-        mask = None if mask is None else mask.T  # (time, batch)
         if self.backwards:
-            x, mask = np.ascontiguousarray(x[::-1]), None if mask is None else mask[::-1]
-        if states is None:
-            states = tuple(np.zeros((x.shape[1], units), dtype) for _, units, dtype in self.cell.states())
-        result = scan(
-            project,
-            step,
+            x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+        index = self.cell.output_state()
+        output, final = scan(
+            weights,
             x,
             states,
             mask,
-            states[self.cell.output_state()] if resumed else None,
+            states[index] if states is not None and resumed else None,
             every=self.return_sequences,
-            output_state=self.cell.output_state(),
+            output_state=index,
             zero_masked=self.zero_masked,
             record=record,
             names=[name for name, _, _ in self.cell.states()],
         )
-        output = result.outputs.swapaxes(0, 1) if self.return_sequences else result.outputs[-1]
         if self.options["return_state"]:
-            return (output, *result.states), result.states
-        return (output,), result.states
+            return (output, *final), final
+        return (output,), final
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
         """The mask goes on where the output is a sequence (in the order of the input, as Keras has it)."""
