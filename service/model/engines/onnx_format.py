@@ -27,12 +27,17 @@ class Model:
     outputs: list[bytes] = field(default_factory=list)
     count: int = 0
 
-    def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Attribute) -> list[str]:
-        """Adds an operator on named values ("" for one left out); gives the names of its outputs."""
+    def node(
+        self, operator: str, *inputs: str, outputs: int = 1, omitted: int = 0, **attributes: Attribute
+    ) -> list[str]:
+        """Adds an operator on named values ("" for one left out); gives the names of its outputs.
+
+        `omitted`: so many outputs before these are not wanted.
+        """
         names = [self.name() for _ in range(outputs)]
         self.nodes.append(
             b"".join(_bytes(1, name.encode()) for name in inputs)
-            + b"".join(_bytes(2, name.encode()) for name in names)
+            + b"".join(_bytes(2, name.encode()) for name in [*[""] * omitted, *names])
             + _bytes(4, operator.encode())
             + b"".join(_bytes(5, _attribute(name, value)) for name, value in attributes.items())
         )

@@ -180,7 +180,8 @@ def _recurrent(model: Model, network: Network, layer: Recurrent, value: str) -> 
     }
     if operator == "GRU":
         attributes["linear_before_reset"] = int(first.options["reset_after"])
-    y, *finals = model.node(
+    sequences = parts[0].return_sequences
+    made = model.node(
         operator,
         value,
         model.constant(np.stack([_gates(w["kernel"], order) for w in weights])),
@@ -188,14 +189,14 @@ def _recurrent(model: Model, network: Network, layer: Recurrent, value: str) -> 
         model.constant(np.stack([_biases(w["bias"], units, order) for w in weights])),
         "",
         *starts,
-        outputs=1 + len(states),
+        outputs=sequences + len(states),
+        omitted=not sequences,  # what is not asked for is not written either
         **attributes,
     )
     ends: list[list[str]] = [
-        _each(model, final, many, axis=0) for final in finals
+        _each(model, final, many, axis=0) for final in made[-len(states) :]
     ]  # by state, then by direction: (batch, units)
-    sequences = parts[0].return_sequences
-    outputs = _each(model, y, many, axis=1) if sequences else ends[0]
+    outputs = _each(model, made[0], many, axis=1) if sequences else ends[0]
     if many == 1:
         merged = outputs[0]
     elif layer.options["merge_mode"] == "concat":

@@ -115,7 +115,7 @@ class SimpleRNNCell(Cell):
             sums = np.empty_like(h)
 
             def step(given: Array) -> None:
-                x[...] = given
+                np.copyto(x, given)
                 multiply(both, sums)
                 function(sums, h)
 
@@ -170,7 +170,7 @@ class GRUCell(Cell):
             c, part = np.empty_like(h), np.empty_like(h)
 
             def step(given: Array) -> None:
-                x[...] = given
+                np.copyto(x, given)
                 inputs(x_and_one, sums)
                 recurrence(one_and_h, inner)
                 np.add(sums_zr, inner_zr, sums_zr)
@@ -229,7 +229,7 @@ class LSTMCell(Cell):
             c, part = np.zeros_like(candidate), np.empty_like(candidate)
 
             def step(given: Array) -> None:
-                x[...] = given
+                np.copyto(x, given)
                 multiply(both, sums)
                 gate(sums_ifo, ifo)
                 function(sums_c, candidate)

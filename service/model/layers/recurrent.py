@@ -61,12 +61,13 @@ def scan(
             own[...] = given.T
     output = current[output_state]
     outputs = np.empty((batch, timesteps, len(output)), output.dtype) if every else None
-    shown = np.zeros_like(output) if previous is None else previous.T
+    shown = output
+    if mask is not None:
+        shown = np.zeros_like(output) if previous is None else previous.T
     kept: list[dict[str, Array]] = []
     for t, given in enumerate(x.transpose(1, 2, 0)):
         if mask is None:
             step(given)
-            shown = output
         else:
             before = [state.copy() for state in current]
             step(given)
@@ -82,9 +83,9 @@ def scan(
     if record is not None:
         for name in kept[0]:
             record[name] = np.stack([seen[name] for seen in kept], axis=1)  # (batch, time, units)
-    final = tuple(np.ascontiguousarray(state.T) for state in current)
+    final = tuple(state.T.copy() for state in current)
     if outputs is None:
-        outputs = final[output_state] if mask is None else np.ascontiguousarray(shown.T)
+        outputs = final[output_state] if mask is None else shown.T.copy()
     return outputs, final
 
 
@@ -119,6 +120,7 @@ class CellLayer(Recurrent):
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
         super().__init__(name, policy, options)
         self.cell = self.make_cell()
+        self.state_names = [name for name, _, _ in self.cell.states()]
         self.return_sequences: bool = options["return_sequences"]
         self.backwards: bool = options["go_backwards"]
         self.zero_masked: bool = options["zero_output_for_mask"]
@@ -182,7 +184,7 @@ class CellLayer(Recurrent):
             output_state=index,
             zero_masked=self.zero_masked,
             record=record,
-            names=[name for name, _, _ in self.cell.states()],
+            names=self.state_names,
         )
         if self.options["return_state"]:
             return (output, *final), final
