@@ -31,25 +31,20 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(self, network: Network, session: Any) -> None:
-        self._network = network
-        self._session = session
-        self._inputs = [spec.name for spec in network.inputs]
-        self._names = [spec.name for spec in (*network.outputs, *network.states)]
-        self._outputs = len(network.outputs)
+        self._run = session.run
+        self._fetched = [value.name for value in session.get_outputs()]
+        self._input, self._output = network.inputs[0].name, network.outputs[0].name
+        self._states = [(spec.name, spec.shape[1] or 0, spec.dtype) for spec in network.states]
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward`, within the bound of the proof."""
-        given = initial_state or {}
-        feed = {name: np.ascontiguousarray(inputs[name]) for name in self._inputs}
-        batch = len(feed[self._inputs[0]])
-        for spec in self._network.states:
-            feed[spec.name] = (
-                given[spec.name] if spec.name in given else np.zeros((batch, spec.shape[1] or 0), spec.dtype)
-            )
-        found = self._session.run(None, feed)
+        x, given = np.ascontiguousarray(inputs[self._input]), initial_state or {}
+        feed = {self._input: x}
+        for name, units, dtype in self._states:
+            feed[name] = given[name] if name in given else np.zeros((len(x), units), dtype)
+        output, *final = self._run(self._fetched, feed)
         return Result(
-            dict(zip(self._names[: self._outputs], found, strict=False)),
-            dict(zip(self._names[self._outputs :], found[self._outputs :], strict=True)),
+            {self._output: output}, {name: end for (name, _, _), end in zip(self._states, final, strict=True)}
         )
 
 
