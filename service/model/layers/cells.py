@@ -2,8 +2,9 @@
 
 At work a cell has memory of its own, made once a call, and its operations write into it. There vectors are columns:
 inputs, states and gates are (units, batch), so that a gate of the whole batch is one block. Where Keras adds up
-x·W + b + h·U, SimpleRNN and LSTM make one product of it, (x, 1, h) · (W, b, U): the input and the state lie one after
-the other in the same memory.
+x·W + b + h·U, SimpleRNN and LSTM make one product of it, (h, x, 1) · (U, W, b): state and input lie one after the other
+in the same memory. BLAS adds up in that order, and the state is mostly smaller than the input; the other way round the
+rounding error of long sums is twice as large.
 """
 
 from collections.abc import Callable, Mapping
@@ -107,11 +108,12 @@ class SimpleRNNCell(Cell):
         """One product a timestep."""
         kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
         function = self.activation("activation")
-        multiply = product(np.concatenate((kernel, bias[None], recurrent)))
+        multiply = product(np.concatenate((recurrent, kernel, bias[None])))
         features, units = len(kernel), self.units
 
         def start(batch: int) -> Work:
-            both, x, h = side_by_side(features, units, batch, kernel.dtype)
+            both = and_one(units + features, batch, kernel.dtype)
+            h, x = both[:units], both[units:-1]
             sums = np.empty_like(h)
 
             def step(given: Array) -> None:
@@ -156,12 +158,13 @@ class GRUCell(Cell):
         input_bias, recurrent_bias = bias if after else (bias, np.zeros_like(bias))
         width = (3 if after else 2) * units  # of what the state is multiplied with before the reset
         inputs = product(np.concatenate((kernel, input_bias[None])))
-        recurrence = product(np.concatenate((recurrent_bias[None], recurrent))[:, :width])
+        recurrence = product(np.concatenate((recurrent, recurrent_bias[None]))[:, :width])
         candidate = product(recurrent[:, 2 * units :])
 
         def start(batch: int) -> Work:
-            both, x, h = side_by_side(features, units, batch, kernel.dtype)
-            x_and_one, one_and_h = both[: features + 1], both[features:]
+            x_and_one = and_one(features, batch, kernel.dtype)
+            h_and_one = and_one(units, batch, kernel.dtype)
+            x, h = x_and_one[:-1], h_and_one[:-1]
             sums, inner = np.empty((3 * units, batch), kernel.dtype), np.empty((width, batch), kernel.dtype)
             sums_zr, sums_c = sums[: 2 * units], sums[2 * units :]
             inner_zr, inner_c = inner[: 2 * units], inner[2 * units :]
@@ -172,7 +175,7 @@ class GRUCell(Cell):
             def step(given: Array) -> None:
                 np.copyto(x, given)
                 inputs(x_and_one, sums)
-                recurrence(one_and_h, inner)
+                recurrence(h_and_one, inner)
                 np.add(sums_zr, inner_zr, sums_zr)
                 gate(sums_zr, zr)
                 if after:
@@ -216,11 +219,12 @@ class LSTMCell(Cell):
         kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
         function, gate = self.activation("activation"), self.activation("recurrent_activation")
         features, units = len(kernel), self.units
-        blocks = np.split(np.concatenate((kernel, bias[None], recurrent)), 4, axis=1)
+        blocks = np.split(np.concatenate((recurrent, kernel, bias[None])), 4, axis=1)
         multiply = product(np.concatenate([blocks[i] for i in (0, 1, 3, 2)], axis=1))
 
         def start(batch: int) -> Work:
-            both, x, h = side_by_side(features, units, batch, kernel.dtype)
+            both = and_one(units + features, batch, kernel.dtype)
+            h, x = both[:units], both[units:-1]
             sums = np.empty((4 * units, batch), kernel.dtype)
             opened = np.empty_like(sums)
             sums_ifo, sums_c = sums[: 3 * units], sums[3 * units :]
@@ -318,11 +322,11 @@ class StackedCells(Cell):
 CELLS: dict[str, type[Cell]] = {cell.CLASS: cell for cell in (SimpleRNNCell, GRUCell, LSTMCell)}
 
 
-def side_by_side(features: int, units: int, batch: int, dtype: DType) -> tuple[Array, Array, Array]:
-    """Memory for (x, 1, h), and in it the place of the input x and that of the state h, which is zero."""
-    both = np.zeros((features + 1 + units, batch), dtype)
-    both[features] = 1
-    return both, both[:features], both[features + 1 :]
+def and_one(rows: int, batch: int, dtype: DType) -> Array:
+    """Memory of zeros, (rows, batch), and below it a row of ones: what a bias is multiplied with."""
+    array = np.zeros((rows + 1, batch), dtype)
+    array[rows] = 1
+    return array
 
 
 def product(weight: Array) -> Product:

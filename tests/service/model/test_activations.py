@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.model.activations import ACTIVATIONS
+from service.model.activations import ACTIVATIONS, into
 from service.model.proof import difference
 
 GRID = np.concatenate([np.linspace(-12, 12, 2002), [-90, -40, 40, 90, 0.0, -1, 1, 0.5, -0.5, 3]]).reshape(-1, 4)
@@ -40,3 +40,14 @@ def test_an_activation_gives_what_keras_gives(activations, name, dtype):
         ours, keras = actual.astype(np.float64) / scale, expected.astype(np.float64) / scale
     assert actual.dtype == expected.dtype == x.dtype
     assert difference(ours.astype(dtype), keras.astype(dtype)) <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS.keys() - {"glu"}))
+def test_an_activation_written_in_place_is_the_same(name, dtype):
+    """Into columns, two gates of three units and five sequences: the bits of the activation of each gate's row."""
+    x = np.random.default_rng(0).normal(0, 3, (6, 5)).astype(dtype)
+    out = np.empty_like(x)
+    into(name, x.dtype, 3)(x, out)
+    for gate in (slice(0, 3), slice(3, 6)):
+        assert np.array_equal(out[gate].T, ACTIVATIONS[name](np.ascontiguousarray(x[gate].T)))
