@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1 -Iservice/pb=proto/oip
 
-.PHONY: demo test test-compose lint serve bench generate stubs lock clean
+.PHONY: demo test test-compose lint serve bench fuzz generate stubs lock clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## train, register, serve, predict, override, take back
@@ -20,6 +20,9 @@ serve: .venv/installed  ## train if there is no champion, then server and MLflow
 
 bench: .venv/installed  ## the benchmarks: ratios, taken side by side
 	$(BIN)/python -m benchmarks
+
+fuzz: .venv/installed  ## the reader of .keras files, by coverage; FUZZ="--runs 1000000" for longer
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: .venv/installed  ## formatting, lint, types, protos, and whether generated code is current
 	$(BIN)/ruff format --check

@@ -83,4 +83,6 @@ class Masking(Layer):
         return True
 
     def _valid(self, x: Array) -> Array:
+        if x.dtype.kind == "i":  # which Keras compares with a float as float32
+            x = x.astype(np.float32)
         return np.asarray((x != x.dtype.type(self.options["mask_value"])).any(axis=-1))

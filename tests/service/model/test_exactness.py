@@ -260,3 +260,15 @@ def test_a_sequential_without_an_input_takes_the_shape_it_was_built_with(keras, 
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
     (output,) = network.forward({network.inputs[0].name: x}).outputs.values()
     assert difference(output, np.asarray(model(x))) <= 1
+
+
+@pytest.mark.parametrize("value", [0, 2, 0.5, 2.0**63])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+def test_masked_numbers_are_compared_as_keras_compares_them(keras, tmp_path, dtype, value):
+    """Masking finds its value among integers, too, and a value that is none of them nowhere."""
+    layers = [keras.layers.Masking(value), keras.layers.Rescaling(0.5), keras.layers.LSTM(2)]
+    model = keras.Sequential([keras.Input((3, 2), dtype=dtype), *layers])
+    network = loaded(model, tmp_path)
+    given = np.array([[[2, 2], [1, 2], [0, 0]], [[0, 0], [2, 2], [2, 2]]], dtype)
+    (actual,) = network.forward({network.inputs[0].name: given}).outputs.values()
+    assert difference(actual, np.asarray(model(given))) <= 1

@@ -1,0 +1,366 @@
+"""What is fuzzed of the reader: configs, weights and containers; where each begins, how it changes, what must hold."""
+
+import copy
+import functools
+import io
+import json
+import math
+import random
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.errors import InvalidArgumentError, LimitExceededError, ModelError
+from service.model import graph as graphs
+from service.model import keras_file
+from service.model.activations import ACTIVATIONS
+from service.model.layers import LAYERS
+from service.model.layers.cells import CELLS
+from service.model.layers.operations import OPERATIONS
+from service.model.limits import ReadLimits
+from service.model.network import Network
+from service.model.tensors import INPUT_DTYPES, POLICIES
+from service.model.weights_file import places
+from tests.data.hostile import build
+
+LIMITS = ReadLimits()
+SECONDS = 3.0  # of computing for one file at most; following the coverage takes much of it
+MESSAGE = 500  # characters of an error at most
+TIMESTEPS = 4  # of what is computed, where they are open
+ELEMENTS = 10_000  # of inputs up to which a network is tried
+FITTING = 100_000  # weights up to which a config gets those it asks for
+TRIES = 100  # to make a layer that is read
+SHAPES = ([None, 3, 2], [None, None, 2], [None, 3])  # of inputs
+
+
+class BrokenError(AssertionError):
+    """A file that shows a fault of the reader."""
+
+
+def tensor(name: str, call: int = 0, index: int = 0) -> Any:
+    """A tensor as an argument of a call."""
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, call, index]}}
+
+
+def called(document: Any, *arguments: Any, **named: Any) -> Any:
+    """A layer of a functional model, called once."""
+    return {
+        **document,
+        "name": document["config"]["name"],
+        "inbound_nodes": [{"args": list(arguments), "kwargs": named}],
+    }
+
+
+def rich() -> Any:
+    """The config of a functional model with most of what the reader knows."""
+    layer = build.layer
+    cell = layer("LSTMCell", "c", units=2)
+    return build.functional(
+        called(layer("Masking", "m", mask_value=0.5), tensor("x")),
+        called(layer("NotEqual", "ne", module="keras.src.ops.numpy"), tensor("x"), 0.5),
+        called(layer("Any", "any", module="keras.src.ops.numpy", axis=-1, keepdims=False), tensor("ne")),
+        called(layer("LSTM", "l", units=3, return_sequences=True, return_state=True), tensor("m"), mask=tensor("any")),
+        called(layer("GRU", "g", units=3, return_sequences=True), tensor("m"), initial_state=tensor("l", 0, 1)),
+        called(layer("Multiply", "mul"), [tensor("l"), tensor("g")]),
+        called(
+            layer(
+                "Bidirectional", "bi", layer=layer("SimpleRNN", "s", units=2, return_sequences=True), merge_mode="ave"
+            ),
+            tensor("mul"),
+        ),
+        called(layer("TimeDistributed", "td", layer=layer("Dense", "d", units=2)), tensor("bi")),
+        called(layer("Conv1D", "conv", filters=2, kernel_size=[2], padding="same"), tensor("td")),
+        called(layer("BatchNormalization", "bn", axis=-1), tensor("conv")),
+        called(layer("Normalization", "n", axis=[-1], mean=[1.0, 2.0], variance=[1.0, 2.0]), tensor("bn")),
+        called(layer("Concatenate", "cat", axis=-1), [tensor("n"), tensor("l")]),
+        called(layer("RNN", "rnn", cell=layer("StackedRNNCells", "st", cells=[cell, cell])), tensor("cat")),
+        called(
+            layer("GetItem", "item", module="keras.src.ops.numpy"), tensor("l"), [{"class_name": "__ellipsis__"}, 0]
+        ),
+        called(layer("Reshape", "r", target_shape=[3, 1]), tensor("item")),
+        called(layer("Flatten", "f"), tensor("r")),
+        called(layer("Sequential", "inner", module="keras", layers=[layer("Dense", "i", units=2)]), tensor("f")),
+        called(layer("Add", "y"), [tensor("rnn"), tensor("inner")]),
+    )
+
+
+def fitting_weights(config: Any) -> bytes:
+    """An H5 file with the weights that a config asks for. Raises what building it raises."""
+    wanted = places(graphs.build(config, LIMITS))
+    if sum(math.prod(spec.shape) for _, spec in wanted.values()) > FITTING:
+        return build.h5()
+    return _weights(tuple(sorted((path, spec.shape, spec.dtype.str) for path, spec in wanted.values())))
+
+
+@functools.lru_cache(4096)
+def _weights(wanted: tuple[tuple[str, tuple[int, ...], str], ...]) -> bytes:
+    rng = np.random.default_rng(0)
+    return build.h5(weights={path: rng.normal(size=shape).astype(dtype) for path, shape, dtype in wanted})
+
+
+def attempt(path: Path) -> bool:
+    """Reads a file and, where that works, computes; gives whether it did.
+
+    Passes on whatever is not a typed error. Raises BrokenError where an error is not fit for a log, a file costs too
+    much, or a network breaks the law of pieces.
+    """
+    begin = time.process_time()
+    try:
+        network = keras_file.read(path)
+    except (ModelError, LimitExceededError) as error:
+        if not error.message.isprintable() or len(error.message) > MESSAGE:
+            raise BrokenError(f"not fit for a log: {error.message!r}") from error
+        network = None
+    if network is not None:
+        _compute(network)
+    spent = time.process_time() - begin
+    if spent > SECONDS:
+        raise BrokenError(f"{spent:.1f} s for one file")
+    return network is not None
+
+
+def _compute(network: Network) -> None:
+    """Tries a network as a server does."""
+    extents = {spec.name: [TIMESTEPS if e is None else e for e in spec.shape[1:]] for spec in network.inputs}
+    if sum(map(math.prod, extents.values())) > ELEMENTS:
+        return
+    rng = np.random.default_rng(0)
+    inputs = {
+        spec.name: (
+            rng.normal(size=(2, *extents[spec.name])) if spec.dtype.kind == "f" else np.ones((2, *extents[spec.name]))
+        ).astype(spec.dtype)
+        for spec in network.inputs
+    }
+    with np.errstate(all="ignore"):  # weights of chance overflow
+        try:
+            network.check(inputs)
+            whole = network.forward(inputs)
+            traced = network.trace(inputs)
+        except InvalidArgumentError:
+            return
+        if not all(np.array_equal(whole.outputs[n], traced.outputs[n], equal_nan=True) for n in whole.outputs):
+            raise BrokenError("a trace has other outputs")
+        if not network.streamable:
+            return
+        state: dict[str, Any] = {}
+        for piece in (slice(0, 1), slice(1, None)):
+            if all(array[:, piece].size for array in inputs.values()):
+                state = network.forward({name: array[:, piece] for name, array in inputs.items()}, state).final_state
+    for name, expected in whole.final_state.items():
+        if not np.array_equal(state[name], expected, equal_nan=True):
+            raise BrokenError(f"pieces give another {name}")
+
+
+# What places of a config are overwritten with: values at the edge of sense, and words that mean something.
+NUMBERS = (0, 1, 2, 3, -1, 9, 2**31, 2**63, -(2**70), 1 << 24, 1e308, -0.5, 0.5, 1e-3)
+WORDS = (
+    *LAYERS, *CELLS, *OPERATIONS, *ACTIVATIONS, *POLICIES, *INPUT_DTYPES, "Functional", "Sequential", "InputLayer",
+    "__keras_tensor__", "__numpy__", "__slice__", "__ellipsis__", "__tuple__", "DTypePolicy", "keras.layers", "keras",
+    "keras.src.ops.numpy", "channels_last", "channels_first", "same", "valid", "causal", "sum", "mul", "concat", "ave",
+    "x", "y", "l", "os", "system", "\n", "\x1b[2J", "é", "",
+)  # fmt: skip
+INNER = (
+    build.layer("SimpleRNN", "s", units=2, return_sequences=True),
+    build.layer("Dense", "d", units=2),
+    build.layer("GRUCell", "g", units=2),
+    build.layer("StackedRNNCells", "st", cells=[build.layer("LSTMCell", "c", units=2)] * 2),
+)
+VALUES: tuple[Any, ...] = (
+    None, True, False, *NUMBERS, *WORDS, [], {}, [1], [2], [-1], [1, 2], [3, 2], [2, 1], [None, 3, 2], [0, 1], [[0, 1]],
+    *INNER,
+)  # fmt: skip
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each value inside a config."""
+    if path:
+        yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from spots(child, (*path, key))
+
+
+def at(config: Any, path: tuple[Any, ...]) -> Any:
+    """The value at a path."""
+    for key in path:
+        config = config[key]
+    return config
+
+
+def edited(config: Any, edits: list[tuple[str, int, int, Any]]) -> Any:
+    """A config with some places replaced, removed, or overwritten by another place."""
+    config = copy.deepcopy(config)
+    for kind, where, other, value in edits:
+        paths = list(spots(config))
+        if not paths:
+            break
+        path, source = paths[where % len(paths)], paths[other % len(paths)]
+        place = at(config, path[:-1])
+        if kind == "remove":
+            del place[path[-1]]
+        elif kind == "copy":
+            place[path[-1]] = copy.deepcopy(at(config, source))
+        else:
+            place[path[-1]] = value
+    return config
+
+
+def layer_of_chance(rng: random.Random) -> Any:
+    """A layer of a class that is read, with options that its rules accept."""
+    class_name = rng.choice(sorted(LAYERS))
+    config = {}
+    for name, option in LAYERS[class_name].OPTIONS.items():
+        for _ in range(TRIES):
+            value = rng.choice(VALUES)
+            try:
+                option.parse(value)
+            except (ValueError, TypeError, OverflowError):
+                continue
+            config[name] = value
+            break
+    kept = {name: value for name, value in config.items() if rng.random() < 0.7}
+    return build.layer(class_name, f"z{rng.randrange(100)}", **kept)
+
+
+def mutated_config(data: bytes, most: int, seed: int) -> bytes:
+    """A config changed as a config: values for values, layers added, options set, places copied or removed."""
+    rng = random.Random(seed)
+    try:
+        config = json.loads(data)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            config = _step(config, rng)
+        found = json.dumps(config).encode()
+    except (ValueError, RecursionError):  # no JSON, or too deep to be changed
+        found = json.dumps(_step(rng.choice((rich, build.harmless))(), rng)).encode()
+    return found if len(found) <= most else data
+
+
+def _step(config: Any, rng: random.Random) -> Any:
+    lists = [path for path in spots(config) if path[-1] == "layers" and isinstance(at(config, path), list)]
+    if lists and rng.random() < 0.3:
+        config = copy.deepcopy(config)
+        layers = at(config, rng.choice(lists))
+        fresh = layer_of_chance(rng)
+        if (
+            layers and isinstance(layers[-1], dict) and "inbound_nodes" in layers[-1]
+        ):  # a functional model: put it on top
+            below = str(layers[-1].get("name"))
+            fresh = called(fresh, tensor(below))
+            model = at(config, ("config",)) if isinstance(config, dict) else None
+            if isinstance(model, dict):
+                model["output_layers"] = [[fresh["name"], 0, 0]]
+        layers.insert(len(layers) if rng.random() < 0.7 else rng.randrange(len(layers) + 1), fresh)
+        return config
+    kind = rng.choice(("replace", "replace", "remove", "copy", "option"))
+    if kind == "option":
+        documents = [path for path in spots(config) if path[-1] == "config" and isinstance(at(config, path), dict)]
+        if documents:
+            path = rng.choice(documents)
+            class_name = at(config, path[:-1]).get("class_name")
+            options = sorted(LAYERS[class_name].OPTIONS) if isinstance(class_name, str) and class_name in LAYERS else []
+            if options:
+                config = copy.deepcopy(config)
+                at(config, path)[rng.choice(options)] = rng.choice(VALUES)
+                return config
+        kind = "replace"
+    return edited(config, [(kind, rng.randrange(1 << 16), rng.randrange(1 << 16), rng.choice(VALUES))])
+
+
+def _one_of_each() -> list[Any]:
+    """Models with one layer that are read, one for each class, as far as chance finds them."""
+    rng, found = random.Random(0), {}
+    for _ in range(TRIES * len(LAYERS)):
+        layer = layer_of_chance(rng)
+        if layer["class_name"] in found:
+            continue
+        config = build.harmless()
+        config["config"]["layers"] = [
+            build.layer("InputLayer", "x", batch_shape=rng.choice(SHAPES), dtype=rng.choice(sorted(INPUT_DTYPES))),
+            layer,
+        ]
+        layer = {**layer, "config": {**layer["config"], "name": "y"}}
+        for candidate in (config, build.functional(called(layer, [tensor("x"), tensor("x")]))):
+            try:
+                graphs.build(candidate, LIMITS)
+            except (ModelError, LimitExceededError):
+                continue
+            found[layer["class_name"]] = candidate
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Target:
+    """A part of a file that is fuzzed, in a file that is otherwise whole."""
+
+    seeds: Callable[[Path], list[bytes]]  # where it begins; may write into a folder
+    write: Callable[[Path, bytes], None]  # the file with this part
+    mutate: Callable[[bytes, int, int], bytes] | None = None  # data, most bytes, seed; None: bytes for bytes
+
+    def run(self, path: Path, data: bytes) -> bool:
+        """Writes and reads the file, as `attempt`."""
+        self.write(path, data)
+        return attempt(path)
+
+
+def _write_config(path: Path, data: bytes) -> None:
+    try:
+        weights = fitting_weights(json.loads(data))
+    except (ValueError, RecursionError, ModelError, LimitExceededError):
+        weights = build.h5()
+    build.write(path, data, weights)
+
+
+@functools.cache
+def _rich_weights() -> bytes:
+    return fitting_weights(rich())
+
+
+def _write_weights(path: Path, data: bytes) -> None:
+    build.write(path, build.harmless(), data)
+
+
+def _write_zip(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _members(folder: Path, name: str) -> list[bytes]:
+    """One member of each hostile file that has it."""
+    found = []
+    for path in build.build_all(folder).values():
+        if zipfile.is_zipfile(path):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    found.append(archive.read(name))
+            except Exception:  # what makes it hostile
+                continue
+    return found
+
+
+def _config_seeds(folder: Path) -> list[bytes]:
+    own = [rich(), build.harmless(), *_one_of_each()]
+    return [json.dumps(config).encode() for config in own] + _members(folder, "config.json")
+
+
+def _weights_seeds(folder: Path) -> list[bytes]:
+    return [build.h5(), *_members(folder, "model.weights.h5")]
+
+
+def _zip_seeds(folder: Path) -> list[bytes]:
+    own = []
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        build.write(buffer, rich(), _rich_weights(), compress=packing)
+        own.append(buffer.getvalue())
+    return own + [path.read_bytes() for path in build.build_all(folder).values()]
+
+
+TARGETS = {
+    "config": Target(_config_seeds, _write_config, mutated_config),
+    "weights": Target(_weights_seeds, _write_weights),
+    "zip": Target(_zip_seeds, _write_zip),
+}
