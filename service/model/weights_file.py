@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ H5_ERRORS = (
 
 # What an H5 file may hold beside the weights: groups, and the optimizer, which keeps up to three copies of them.
 OVERHEAD, LAYER_OVERHEAD, COPIES = 1 << 20, 1 << 16, 5
+
+SIGNATURE, SUPERBLOCK = b"\x89HDF\r\n\x1a\n", 48  # how a file begins; bytes of the shortest superblock
+# By version: where the sizes of addresses and lengths stand, and the address that others are relative to.
+SUPERBLOCKS = {0: (13, 24), 1: (13, 28), 2: (9, 12), 3: (9, 12)}
+HEAP = b"HEAP\0"  # how a local heap begins: its mark, its version
+HEAP_HEADER = struct.Struct("<8xQQQ")  # size of its data, first free block, address of its data
+FREE_BLOCK = struct.Struct("<QQ")  # next free block, size
+NO_MORE = 1  # in place of the next free block
 
 
 def places(graph: Graph) -> dict[str, tuple[str, WeightSpec]]:
@@ -83,11 +92,37 @@ def replace_weights(data: bytes, graph: Graph, changes: Mapping[str, Array]) -> 
 @contextmanager
 def h5_file(buffer: io.BytesIO, mode: str) -> Iterator[Any]:
     """An H5 file in memory; what the library makes of a damaged one is a CorruptModelError."""
+    _check_heaps(buffer.getvalue())
     try:
         with h5py.File(buffer, mode) as file:
             yield file
     except H5_ERRORS as error:
         raise CorruptModelError("the H5 file with the weights is damaged") from error
+
+
+def _check_heaps(data: bytes) -> None:
+    """Refuses lists without an end, along which the library would allocate until the process is killed.
+
+    The local heap of a group has a list of its free blocks, (next, size) each; the library follows it anywhere.
+    See the HDF5 File Format Specification 3.0, II.A (superblock) and III.D (local heaps).
+    """
+    version = data[8] if data.startswith(SIGNATURE) and len(data) > SUPERBLOCK else None
+    if version is None or version not in SUPERBLOCKS:
+        raise CorruptModelError("the H5 file with the weights is damaged")
+    sizes, base = SUPERBLOCKS[version]
+    if data[sizes : sizes + 2] != b"\x08\x08" or data[base : base + 8] != bytes(8):
+        raise CorruptModelError("the H5 file with the weights has addresses of another kind than Keras writes")
+    at = data.find(HEAP)
+    while at >= 0:
+        if at + HEAP_HEADER.size <= len(data):
+            size, free, start = HEAP_HEADER.unpack_from(data, at)
+            blocks = min(size, len(data)) // FREE_BLOCK.size  # as many as there is room for
+            while free != NO_MORE and free + FREE_BLOCK.size <= size and start + free + FREE_BLOCK.size <= len(data):
+                if blocks == 0:
+                    raise CorruptModelError("the H5 file with the weights is damaged: a list in it has no end")
+                blocks -= 1
+                free, _ = FREE_BLOCK.unpack_from(data, start + free)
+        at = data.find(HEAP, at + 1)
 
 
 def dataset(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> Any:

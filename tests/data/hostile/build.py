@@ -480,6 +480,27 @@ def weights_not_h5(path: Path) -> None:
 
 
 @hostile
+def weights_list_without_end(path: Path) -> None:
+    """The free blocks of a group's heap in a circle."""
+    data = bytearray(h5())
+    at = data.index(b"HEAP\0\0\0\0") + 8
+    _, free, start = struct.unpack_from("<QQQ", data, at)
+    data[at - 1] = 7  # reserved, and looked at by nobody
+    struct.pack_into("<QQ", data, start + free, free, 16)
+    write(path, weights=bytes(data))
+
+
+@hostile
+def weights_elsewhere_in_the_file(path: Path) -> None:
+    """An H5 file behind a block of the user's, to which all addresses are relative."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=512) as file:
+        for name, value in WEIGHTS.items():
+            file[name] = value
+    write(path, weights=buffer.getvalue())
+
+
+@hostile
 def weights_truncated(path: Path) -> None:
     write(path, weights=h5()[:3000])
 
