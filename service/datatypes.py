@@ -10,5 +10,6 @@ DTYPES: dict["pb.DataType", "np.dtype[np.generic]"] = {
     pb.DATA_TYPE_FLOAT64: np.dtype("<f8"),
     pb.DATA_TYPE_INT32: np.dtype("<i4"),
     pb.DATA_TYPE_INT64: np.dtype("<i8"),
+    pb.DATA_TYPE_BOOL: np.dtype("?"),
 }
 DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}

@@ -37,13 +37,16 @@ def linear(x: Array) -> Array:
 
 
 def relu(x: Array, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Array:
-    """max(x, 0), with Keras's three options; the order of operations is that of keras.activations.relu."""
+    """max(x, 0), with Keras's three options; the order of operations is that of keras.activations.relu.
+
+    Keras keeps the threshold that x is compared with, and the largest value, in single precision, whatever x is.
+    """
     if negative_slope and max_value is None and threshold == 0:
         return leaky_relu(x, negative_slope)
     negative = np.maximum(-x + x.dtype.type(threshold), 0) if negative_slope else None
-    y = np.where(x > x.dtype.type(threshold), x, x.dtype.type(0)) if threshold else np.maximum(x, 0)
+    y = np.where(x > x.dtype.type(np.float32(threshold)), x, x.dtype.type(0)) if threshold else np.maximum(x, 0)
     if max_value is not None:
-        y = np.minimum(y, x.dtype.type(max_value))
+        y = np.minimum(y, x.dtype.type(np.float32(max_value)))
     return y if negative is None else y - x.dtype.type(negative_slope) * negative
 
 

@@ -1,16 +1,12 @@
 """Whether a `.keras` file can be served, with every reason why not, and what one prediction costs."""
 
 import os
-import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from service.errors import ServiceError
-from service.model import keras_file
+from service.errors import ServiceError, UnsupportedModelError
+from service.model import engines, keras_file
 from service.model.container import open_model, read_config
 from service.model.graph import MODELS, input_layer
 from service.model.layers import LAYERS, make_layer
@@ -20,8 +16,6 @@ from service.model.layers.options import faults, shown
 from service.model.limits import ReadLimits
 from service.model.network import Network
 
-TIMESTEPS = 10  # of the prediction that is timed, where the file leaves them open
-SECONDS = 0.2  # how long is timed
 REASONS = 100  # more are not told
 
 
@@ -31,8 +25,10 @@ class Report:
 
     reasons: tuple[str, ...]  # why it cannot be served; empty: it can
     network: Network | None = None
+    engine: str = ""  # that would serve a batch of 1 here
     timesteps: int = 0  # of the prediction that was timed
-    microseconds: float = 0.0  # median of one prediction, batch 1
+    microseconds: float = 0.0  # that it takes for one prediction, batch 1; 0: it took no inputs of chance
+    through_keras: bool = False  # whether a layer is all that is not supported, so that Keras may compute the file
 
     @property
     def supported(self) -> bool:
@@ -51,31 +47,16 @@ def check(path: str | os.PathLike[str], limits: ReadLimits = keras_file.DEFAULT_
         network = keras_file.read(path, limits)
     except ServiceError as first:
         reasons = list(dict.fromkeys([*_all_reasons(path, limits), first.message]))
-        return Report(tuple(reasons[:REASONS]))
+        through_keras = isinstance(first, UnsupportedModelError) and "layer" in first.details
+        return Report(tuple(reasons[:REASONS]), through_keras=through_keras)
     return _timed(network)
 
 
 def _timed(network: Network) -> Report:
-    inputs = example(network)
-    network.forward(inputs)  # warm
-    times: list[float] = []
-    until = time.perf_counter() + SECONDS
-    while not times or time.perf_counter() < until:
-        start = time.perf_counter()
-        network.forward(inputs)
-        times.append(time.perf_counter() - start)
+    choice, inputs = engines.select(network), engines.sample(network, None, 1)
+    taken = next((t.microseconds for t in choice.timings if (t.engine, t.batch) == (choice.single.name, 1)), 0.0)
     timesteps = max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=0)
-    return Report((), network, timesteps, statistics.median(times) * 1e6)
-
-
-def example(network: Network, batch: int = 1, timesteps: int = TIMESTEPS) -> dict[str, Any]:
-    """Inputs that fit: ones, or ids of 0; extents that are open are `timesteps`."""
-    return {
-        spec.name: (np.ones if spec.dtype.kind == "f" and len(spec.shape) > 2 else np.zeros)(
-            (batch, *(timesteps if extent is None else extent for extent in spec.shape[1:])), spec.dtype
-        )
-        for spec in network.inputs
-    }
+    return Report((), network, choice.single.name, timesteps, taken)
 
 
 def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[str]:

@@ -98,6 +98,7 @@ class Graph:
             )
         if not layer.MANY_INPUTS and len(inputs) != 1:
             raise layer.unsupported(f"expected one input, got {len(inputs)}")
+        layer.check_types([self.values[i] for i in inputs])
         if isinstance(layer, Embedding) and inputs[0] in {place for _, place in self.inputs}:
             ids = self.values[inputs[0]]
             self.values[inputs[0]] = replace(ids, time=Time.SEQUENCE) if ids.rank == 2 else ids
@@ -112,6 +113,7 @@ class Graph:
         if initial and (
             not isinstance(layer, Recurrent)
             or [self.values[i].shape[1:] for i in initial] != [(state.units,) for state in built.states]
+            or any(self.values[i].dtype.kind != "f" for i in initial)
         ):
             raise layer.unsupported("its initial states do not fit")
         masked = layer.makes_mask() or mask is not None or any(self.may_mask[i] for i in inputs)

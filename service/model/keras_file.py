@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.errors import InvalidArgumentError
 from service.model import graph as graphs
-from service.model.container import WEIGHTS, open_model, read_config
+from service.model.container import WEIGHTS, member, open_model, read_config
 from service.model.graph import Graph
 from service.model.limits import ReadLimits
 from service.model.network import Network
@@ -54,7 +54,8 @@ def rewrite(
     try:
         with zipfile.ZipFile(source) as old, zipfile.ZipFile(unfinished, "w") as new:
             for info in old.infolist():
-                new.writestr(info, changed if info.filename == WEIGHTS else old.read(info))
+                same = info.filename != WEIGHTS
+                new.writestr(info, member(old, info.filename, limits.config_bytes) if same else changed)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ class ReadLimits:
     file_bytes: int = 512 << 20
     """Size of the `.keras` file, and of the weights in it when unpacked."""
     config_bytes: int = 8 << 20
-    """Size of config.json when unpacked."""
+    """Size of config.json when unpacked, and of all that is neither config nor weights."""
     members: int = 64
     """Entries in the zip."""
     parameters: int = 100_000_000

@@ -30,8 +30,7 @@ class LayerInfo:
     weights: tuple[str, ...]  # full names
 
 
-@dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
     """A forward pass that several requests were in, as one of them sees it."""
 
     sequences: int  # in the pass
@@ -39,8 +38,7 @@ class Shared:
     waited_ns: int  # before the pass began
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a forward pass gives."""
 
     outputs: dict[str, Array]
@@ -88,6 +86,7 @@ class _Step:
     layer: Layer
     weights: Any  # as the layer's `prepare` made them
     casts: tuple[tuple[int, DType], ...]  # which inputs are cast to which type
+    no_masks: tuple[None, ...]  # of the inputs, where none can have one
     states: tuple[str, ...]  # full names
     recurrent: bool
 
@@ -129,7 +128,8 @@ class Network:
         self.declared = tuple(spec for spec, _ in graph.inputs)
         self.inputs = tuple(self._relaxed(spec, place) for spec, place in graph.inputs)
         self.outputs = tuple(
-            TensorSpec(name, graph.values[i].dtype, graph.values[i].shape) for name, i in graph.outputs
+            self._relaxed(TensorSpec(name, graph.values[i].dtype, graph.values[i].shape), i)
+            for name, i in graph.outputs
         )
         self.states = tuple(
             TensorSpec(f"{node.name}/{state.name}", state.dtype, (None, state.units))
@@ -141,6 +141,14 @@ class Network:
         self._states = {spec.name: spec for spec in self.states}
         self._prepared: dict[str, Any] = {info.name: self._prepare(info, base) for info in self.layers}
         self._steps = tuple(self._step(node, self._prepared[node.layer]) for node in graph.nodes)
+
+    @cached_property
+    def precision(self) -> str:
+        """The least precise of the floating-point types that it computes in: what its results can be held to."""
+        kinds = [self._graph.values[i].dtype for node in self._graph.nodes for i in node.outputs]
+        kinds += [state.dtype for node in self._graph.nodes for state in node.states]
+        floats = [kind for kind in kinds if kind.kind == "f"]
+        return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
 
     @cached_property
     def digest(self) -> str:
@@ -280,7 +288,7 @@ class Network:
                 for i, dtype in step.casts:
                     arguments[i] = arguments[i].astype(dtype)
                 record = None if records is None else records.get(node.name)
-                before = _masks(node, values, masks)
+                before = _masks(node, values, masks) if node.masked else step.no_masks
                 outputs: Any
                 try:
                     if step.recurrent:
@@ -293,16 +301,17 @@ class Network:
                     raise InvalidArgumentError(
                         f"{step.layer.where}: the inputs do not fit it: {error}", field="inputs"
                     ) from error
-                if type(outputs) is not tuple:
-                    outputs = (outputs,)
-                for place, value in zip(node.outputs, outputs, strict=True):
-                    values[place] = value
+                if type(outputs) is tuple:
+                    for place, value in zip(node.outputs, outputs, strict=True):
+                        values[place] = value
+                else:
+                    values[node.outputs[0]] = outputs
                 if node.masked and step.layer.PASSES_MASK:
                     after = step.layer.mask(arguments, before)
                     for place, mask in zip(node.outputs, after if type(after) is tuple else (after,), strict=True):
                         masks[place] = mask
                 if record is not None:
-                    record["output"] = outputs[0]
+                    record["output"] = values[node.outputs[0]]
         return Result({name: values[place] for name, place in graph.outputs}, final)
 
     def _recur(
@@ -322,7 +331,7 @@ class Network:
             states = tuple(values[i].astype(s.dtype) for i, s in zip(node.initial, node.states, strict=True))
             outputs, _ = layer.run(step.weights, x, mask, states, record, resumed=False)
             return outputs
-        if any(name in initial for name in step.states):
+        if initial and any(name in initial for name in step.states):
             states = tuple(
                 initial[name] if name in initial else np.zeros((x.shape[0], spec.units), spec.dtype)
                 for name, spec in zip(step.states, node.states, strict=True)
@@ -340,6 +349,7 @@ class Network:
             layer,
             weights,
             tuple((i, dtype) for i, kind in enumerate(types) if kind.kind in kinds and kind != dtype),
+            (None,) * len(node.inputs),
             () if node.initial else tuple(f"{node.name}/{state.name}" for state in node.states),
             isinstance(layer, Recurrent),
         )
@@ -357,15 +367,13 @@ class Network:
         return LayerInfo(name, entry.layer.CLASS, entry.output, sum(self.weights[n].size for n in names), names)
 
     def _relaxed(self, spec: TensorSpec, place: int) -> TensorSpec:
-        """The input as it is served: where timesteps may come in pieces, their number is free."""
+        """An input or output as it is served: where timesteps may come in pieces, their number is free."""
         if self.streamable and self._graph.values[place].time is Time.SEQUENCE:
             return TensorSpec(spec.name, spec.dtype, (None, None, *spec.shape[2:]))
         return spec
 
 
 def _masks(node: Node, values: Sequence[Any], masks: Sequence[Array | None]) -> Sequence[Array | None]:
-    if not node.masked:
-        return (None,) * len(node.inputs)
     if node.mask is not None:
         return (values[node.mask],) * len(node.inputs)
     return [masks[i] for i in node.inputs]

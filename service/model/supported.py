@@ -62,7 +62,9 @@ def markdown() -> str:
             lines += ["", f"**{family}**", "", "| layer | options |", "|---|---|"]
         options = ", ".join(f"`{option.name}`" for option in layer.options) or "none"
         lines.append(f"| `{layer.name}` | {options}{f' ({layer.note})' if layer.note else ''} |")
+    floats = [layer.CLASS for members in FAMILIES.values() for layer in members if "i" not in layer.TYPES]
     for title, names in (
+        ("Not over integers", floats),
         ("Cells", CELLS),
         ("Activations", ACTIVATIONS),
         ("Operations between layers", OPERATIONS),

@@ -1,5 +1,6 @@
 """What the numerics speak of: arrays, and descriptions of arrays that do not exist yet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -21,17 +22,33 @@ class TensorSpec:
     shape: Shape  # with the leading batch axis, which is None; the axis of time may be None too
 
 
-def is_sequence(raw: bytes, shape: tuple[int, ...], wanted: Shape) -> bool:
-    """Whether float32 bytes are one sequence, not empty, of the wanted shape (batch, timesteps, features)."""
-    _, timesteps, features = wanted
-    return (
-        len(shape) == 3
-        and shape[0] == 1
-        and shape[1] >= 1
-        and shape[1] == (timesteps or shape[1])
-        and shape[2] == features
-        and len(raw) == shape[1] * shape[2] * 4
-    )
+class RawSequence:
+    """What goes through a network as bytes, float32 and little-endian: one sequence in, one tensor out."""
+
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        self.name, self.output = inputs[0].name, outputs[0].name
+        alone = len(inputs) == len(outputs) == 1 and {inputs[0].dtype, outputs[0].dtype} == {np.dtype("<f4")}
+        self._taken = alone and len(inputs[0].shape) == 3
+        self._wanted = inputs[0].shape
+
+    def fits(self, raw: bytes, shape: tuple[int, ...]) -> bool:
+        """Whether the network is such a one, and these are the bytes of a sequence for it, (1, timesteps, features)."""
+        if not self._taken or len(shape) != 3:
+            return False
+        one, timesteps, features = shape
+        return (
+            one == 1
+            and timesteps >= 1
+            and timesteps == (self._wanted[1] or timesteps)
+            and features == self._wanted[2]
+            and len(raw) == timesteps * features * 4
+        )
+
+    @staticmethod
+    def numbers(raw: bytes, extents: tuple[int, ...]) -> Array | None:
+        """Any number of sequences, each (timesteps, features); None where one holds NaN or infinity."""
+        found = np.frombuffer(raw, "<f4").reshape(-1, *extents)
+        return found if np.isfinite(found).all() else None
 
 
 class Time(Enum):

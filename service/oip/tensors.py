@@ -22,6 +22,7 @@ DATATYPES = {
     np.dtype("<f8"): "FP64",
     np.dtype("<i4"): "INT32",
     np.dtype("<i8"): "INT64",
+    np.dtype("?"): "BOOL",
 }
 # Where elements lie that are not raw, and what holds them exactly.
 CONTENTS: dict[str, tuple[str, type]] = {

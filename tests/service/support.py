@@ -114,7 +114,8 @@ class Server:
     """`unroll serve` as a process of its own, on a free port, with what it logs."""
 
     def __init__(self, *models, cache, env, **options):
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        named = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+        flags = [name if value is True else f"{name}={value}" for name, value in named.items()]
         command = [sys.executable, "-m", "service.cli", "serve", f"--cache={cache}", *flags]
         command += [f"--model={model}" for model in models]
         self.log = []
@@ -226,10 +227,14 @@ class Registry:
     def __init__(self, uri, versions):
         self.env = {"MLFLOW_TRACKING_URI": uri}
         self.store = Store()
-        self._versions = versions
+        self._versions = dict(versions)
+
+    def add(self, version, entry):
+        """A further version that may be registered."""
+        self._versions[version] = entry
 
     def register(self, name, version, alias=None, **tags):
-        """Registers a version made by Keras; gives its number."""
+        """Registers a version by its name among those known here; gives its number."""
         folder = Path(self._versions[version].directory)
         network = keras_file.read(folder / MODEL_FILE)
         with self.store.run("tests", version, {}) as run:

@@ -9,26 +9,30 @@ serves a prediction may serve a stream, and the two agree bit for bit.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
 from service.errors import InvalidArgumentError, ProofError, ServiceError
-from service.model.check import example
 from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network, RawResult, Result
 from service.model.proof import Proof, difference, replay
-from service.model.tensors import Array
+from service.model.tensors import Array, RawSequence
 
 MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
-TIMESTEPS = 20  # of what is timed, where the network leaves them open and there is no proof
+TIMESTEPS = (20, 100, 1_000)  # tried where neither file nor proof says how many: a convolution may want many
+MOST_TIMESTEPS = 100  # of what is timed; what is longer is cut where it can be
+PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
-SECONDS = 0.05  # of each timing, at most
-HEAVY = 200.0  # microseconds of NumPy, above which ONNX Runtime is worth its memory (some 40 MB) and its start
+SECONDS = 0.02  # of each engine's timings together, unless a call takes longer
+MOST_SECONDS = 2.0  # of all timings at one batch size, after which no other round begins
+HEAVY = 50.0  # microseconds of NumPy, above which ONNX Runtime is worth its memory (some 25 MB) and its start
 GAIN = 0.9  # another engine than NumPy must take less than so much of its time
+KEPT = 2 / 3  # another than that of a batch of one, for larger ones: where the two differ, nothing is batched
 PIECES = (1, 2, 3, 5)
 
 
@@ -63,6 +67,7 @@ class Timing:
 class Choice:
     """The engines of a network: one for a batch of 1, one for larger ones."""
 
+    network: Network
     single: Engine
     many: Engine
     timings: tuple[Timing, ...]
@@ -81,8 +86,23 @@ class Choice:
         return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
 
     def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """The shortest way, for one sequence from states of zero: `ScalarEngine.forward_raw`, where that serves."""
-        return self.single.forward_raw(raw, shape) if isinstance(self.single, scalar.ScalarEngine) else None
+        """The shortest way, for one sequence from states of zero, little-endian and not checked; gives the output so.
+
+        None where this is not what the network takes, or a number is not finite: whoever goes the long way finds out
+        what is wrong.
+        """
+        if isinstance(self.single, scalar.ScalarEngine):
+            return self.single.forward_raw(raw, shape)
+        numbers = self.raw.numbers(raw, shape[1:]) if self.raw.fits(raw, shape) else None
+        if numbers is None:
+            return None
+        output = self.single.forward({self.raw.name: numbers}).outputs[self.raw.output]
+        return RawResult(output.shape, output.tobytes())
+
+    @cached_property
+    def raw(self) -> RawSequence:
+        """What goes through the network as bytes."""
+        return RawSequence(self.network.inputs, self.network.outputs)
 
 
 @dataclass(frozen=True)
@@ -114,37 +134,41 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
         raise InvalidArgumentError(f"no engine {fixed!r}; there are: {', '.join(NAMES)}", field="engine")
     reference = OwnEngine(network)
     if reference.name == TENSORFLOW:
-        return Choice(reference, reference, ())
+        return Choice(network, reference, reference, ())
     if fixed == TENSORFLOW:  # it is for other networks
         fixed = ""
-    made: dict[str, Engine | None] = {}
+    made: dict[str, Engine | str | None] = {}
     timings: list[Timing] = []
     chosen: dict[int, Engine] = {}
     for batch in (1, MANY):
         inputs = sample(network, proof, batch)
         fit: list[Engine] = [reference]
-        (alone,) = _time(fit, inputs)
+        try:
+            (alone,) = _time(fit, inputs)
+        except InvalidArgumentError:  # it does not take inputs of chance, so there is nothing to choose by
+            return Choice(network, reference, reference, ())
         for name, kind in KINDS.items():
             if fixed not in ("", name) or batch not in kind.batches or (not fixed and alone < kind.above):
                 continue
             if name not in made:
-                made[name] = kind.make(network)
+                made[name] = _make(kind, network)
             engine = made[name]
             if engine is None:
                 continue
-            refused = prove(engine, network, inputs, proof)
-            if refused:
+            refused = engine if isinstance(engine, str) else prove(engine, network, inputs, proof)
+            if isinstance(engine, str) or refused:
                 timings.append(Timing(name, batch, float("nan"), refused))
             else:
                 fit.append(engine)
         taken = _time(fit, inputs) if len(fit) > 1 else [alone]
         timings += [Timing(engine.name, batch, micros) for engine, micros in zip(fit, taken, strict=True)]
-        best = min(range(len(fit)), key=lambda i: taken[i] * (GAIN if i == 0 else 1))
-        chosen[batch] = fit[-1] if fixed else fit[best]
+        keeps = chosen.get(1) in fit
+        otherwise = chosen[1] if keeps else reference
+        chosen[batch] = fit[-1] if fixed else fastest(fit, taken, otherwise, KEPT if keeps else GAIN)
     if fixed not in {"", *(engine.name for engine in chosen.values())}:
         raise InvalidArgumentError(f"the engine {fixed} cannot compute this network", field="engine")
     batches = _batches(chosen[1], chosen[MANY], network, proof)
-    return Choice(chosen[1], chosen[MANY], tuple(timings), batches)
+    return Choice(network, chosen[1], chosen[MANY], tuple(timings), batches)
 
 
 def assemble(network: Network, proof: Proof | None, single: str, many: str) -> Choice:
@@ -163,7 +187,21 @@ def assemble(network: Network, proof: Proof | None, single: str, many: str) -> C
         if refused:
             raise ProofError(f"the engine {name} {refused}")
         made[name] = engine
-    return Choice(made[single], made[many], (), _batches(made[single], made[many], network, proof))
+    return Choice(network, made[single], made[many], (), _batches(made[single], made[many], network, proof))
+
+
+def _make(kind: Kind, network: Network) -> Engine | str | None:
+    """The engine, None where it does not cover the network, or how making it failed: NumPy is always there."""
+    try:
+        return kind.make(network)
+    except Exception as error:
+        return f"failed: {type(error).__name__}"
+
+
+def fastest(engines: Sequence[Engine], taken: Sequence[float], otherwise: Engine, gain: float) -> Engine:
+    """The engine that takes the least time; `otherwise` unless another takes less than `gain` of its time."""
+    pairs = zip(engines, taken, strict=True)
+    return min(pairs, key=lambda pair: pair[1] * (gain if pair[0] is otherwise else 1))[0]
 
 
 def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: Proof | None = None) -> str:
@@ -186,8 +224,9 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
                 if ours.keys() != theirs.keys() or not all(difference(ours[n], theirs[n]) <= 1 for n in theirs):
                     return "differs from NumPy by more than is allowed"
         if network.streamable:
+            short = _cut(inputs, network, PIECED_TIMESTEPS)
             for size in (1,) if single else OTHERS:
-                if not _keeps_the_law(engine, {name: array[:size] for name, array in inputs.items()}):
+                if not _keeps_the_law(engine, {name: array[:size] for name, array in short.items()}):
                     return "gives other bits for pieces"
         return ""
     except ServiceError as error:
@@ -223,14 +262,39 @@ def _one_by_one(engine: Engine, inputs: Mapping[str, Array]) -> Result:
 
 
 def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array]:
-    """Inputs of a batch size: the proof's, repeated or cut; random ones where there is no proof."""
-    if proof is not None:
-        return {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
-    rng = np.random.default_rng(0)
-    return {
-        name: rng.normal(size=array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
-        for name, array in example(network, batch, TIMESTEPS).items()
-    }
+    """Inputs of a batch size to try engines with: the proof's, repeated or cut; random ones where there is no proof.
+
+    No more than MOST_TIMESTEPS where any number will do.
+    """
+    if proof is None:
+        found = chance(network, batch)
+    else:
+        found = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
+    return _cut(found, network, MOST_TIMESTEPS)
+
+
+def chance(network: Network, batch: int) -> dict[str, Array]:
+    """Random inputs, ids of 0; with as many timesteps as the file has.
+
+    Where that is open, with the least of TIMESTEPS that the network takes, or the largest if it takes none.
+    """
+    found: dict[str, Array] = {}
+    for timesteps in TIMESTEPS:
+        rng = np.random.default_rng(0)
+        for spec in network.declared:
+            shape = [batch, *(timesteps if extent is None else extent for extent in spec.shape[1:])]
+            array = rng.normal(size=shape) if spec.dtype.kind == "f" else np.zeros(shape)
+            found[spec.name] = array.astype(spec.dtype)
+        with suppress(InvalidArgumentError):
+            network.forward({name: array[:1] for name, array in found.items()})
+            break
+    return found
+
+
+def _cut(inputs: Mapping[str, Array], network: Network, timesteps: int) -> dict[str, Array]:
+    """The beginnings of sequences, where any number of timesteps will do."""
+    long = {spec.name for spec in network.inputs if network.streamable and spec.shape[1:2] == (None,)}
+    return {name: array[:, :timesteps] if name in long else array for name, array in inputs.items()}
 
 
 def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
@@ -260,11 +324,11 @@ def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
 def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
     """Microseconds of processor time for one call of each engine: the median of rounds in which they take turns."""
     rounds: list[list[float]] = [[] for _ in engines]
-    for _ in range(ROUNDS):
+    until = time.perf_counter() + MOST_SECONDS
+    while len(rounds[0]) < ROUNDS and (not rounds[0] or time.perf_counter() < until):
         for engine, times in zip(engines, rounds, strict=True):
             calls, start = 0, time.thread_time()
-            until = start + SECONDS / ROUNDS
-            while calls == 0 or time.thread_time() < until:
+            while calls == 0 or time.thread_time() < start + SECONDS / ROUNDS:
                 engine.forward(inputs)
                 calls += 1
             times.append((time.thread_time() - start) / calls * 1e6)

@@ -23,7 +23,7 @@ from service.model.layers.dense import Dense
 from service.model.layers.elementwise import Identity
 from service.model.layers.recurrent import CellLayer
 from service.model.network import Network, RawResult, Result
-from service.model.tensors import Array, is_sequence
+from service.model.tensors import Array, RawSequence
 
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
 MAX_RAW_BYTES = 4_096  # of one sequence; above, numbers of Python cost more than they save
@@ -61,7 +61,7 @@ class ScalarEngine:
     def __init__(self, network: Network, stages: Sequence["_Recurrence | _Pointwise"]) -> None:
         self._stages = stages
         self._input = network.inputs[0].name
-        self._shape = network.inputs[0].shape
+        self._raw = RawSequence(network.inputs, network.outputs)
         self._output = network.outputs[0].name
         self._sequence = all(stage.every for stage in stages)
 
@@ -77,7 +77,7 @@ class ScalarEngine:
         The bits of `forward` from states of zero, with no array made on the way. None where this is not what the
         network takes, or a number is not finite: whoever goes the long way finds out what is wrong.
         """
-        if len(raw) > MAX_RAW_BYTES or not is_sequence(raw, shape, self._shape):
+        if len(raw) > MAX_RAW_BYTES or not self._raw.fits(raw, shape):
             return None
         given = cast(list[Row], memoryview(raw).cast("f", shape[1:]).tolist())
         if not math.isfinite(sum(map(sum, given))):
@@ -175,8 +175,10 @@ def make(network: Network) -> ScalarEngine | None:
 
 def _recurrence(layer: CellLayer, weights: Mapping[str, Array]) -> _Recurrence | None:
     maker = MAKERS.get(type(layer.cell))
-    names = {layer.cell.options.get("activation"), layer.cell.options.get("recurrent_activation", "linear")}
-    if maker is None or not names <= ACTIVATIONS.keys():
+    if maker is None:
+        return None
+    names = {layer.cell.options["activation"], layer.cell.options.get("recurrent_activation", "linear")}
+    if not names <= ACTIVATIONS.keys():
         return None
     return _Recurrence(
         maker(layer.cell.options, weights),

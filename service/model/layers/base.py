@@ -55,6 +55,9 @@ class Layer:
     # integers where the layer computes with them, not where it only moves them.
     AUTOCAST: ClassVar[bool] = True
     KEEPS_INTEGERS: ClassVar[bool] = False
+    TYPES: ClassVar[str] = (
+        "fi"  # kinds of NumPy types that inputs may have; others Keras refuses, or computes otherwise
+    )
     MANY_INPUTS: ClassVar[bool] = False  # a list of tensors, rather than one
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
@@ -94,6 +97,12 @@ class Layer:
     def corrupt(self, message: str) -> CorruptModelError:
         """An error about a file that contradicts itself in this layer."""
         return CorruptModelError(f"{self.where}: {message}", layer=self.name, layer_class=self.CLASS)
+
+    def check_types(self, inputs: Sequence[Tensor]) -> None:
+        """Whether the inputs are of types that the layer computes as Keras does. Raises UnsupportedModelError."""
+        for x in inputs:
+            if x.dtype.kind not in self.TYPES:
+                raise self.unsupported(f"an input of type {x.dtype.name} is not supported")
 
     def cast_kinds(self) -> str:
         """The kinds of NumPy types among the inputs that are cast to the layer's type before `call`."""

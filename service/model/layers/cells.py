@@ -117,7 +117,7 @@ class SimpleRNNCell(Cell):
             sums = np.empty_like(h)
 
             def step(given: Array) -> None:
-                np.copyto(x, given)
+                x[...] = given
                 multiply(both, sums)
                 function(sums, h)
 
@@ -173,7 +173,7 @@ class GRUCell(Cell):
             c, part = np.empty_like(h), np.empty_like(h)
 
             def step(given: Array) -> None:
-                np.copyto(x, given)
+                x[...] = given
                 inputs(x_and_one, sums)
                 recurrence(h_and_one, inner)
                 np.add(sums_zr, inner_zr, sums_zr)
@@ -233,7 +233,7 @@ class LSTMCell(Cell):
             c, part = np.zeros_like(candidate), np.empty_like(candidate)
 
             def step(given: Array) -> None:
-                np.copyto(x, given)
+                x[...] = given
                 multiply(both, sums)
                 gate(sums_ifo, ifo)
                 function(sums_c, candidate)

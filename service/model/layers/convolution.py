@@ -46,6 +46,7 @@ class Conv1D(Windows):
     """y[t] = f(Σ_k x[t·stride + k·dilation]·W[k] + b); x (batch, steps, n), W (k, n / groups, filters)."""
 
     CLASS = "Conv1D"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "filters": size(),
         "kernel_size": sizes(1),
@@ -160,6 +161,7 @@ class MaxPooling1D(Pooling):
     """The largest of each window."""
 
     CLASS = "MaxPooling1D"
+    TYPES = "f"
 
     def pool(self, seen: Array) -> Array:
         """The output."""
@@ -170,6 +172,7 @@ class AveragePooling1D(Pooling):
     """The mean of each window."""
 
     CLASS = "AveragePooling1D"
+    TYPES = "f"
 
     def pool(self, seen: Array) -> Array:
         """The output."""
@@ -200,6 +203,7 @@ class GlobalMaxPooling1D(GlobalPooling):
     """The largest of all timesteps."""
 
     CLASS = "GlobalMaxPooling1D"
+    TYPES = "f"
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
@@ -210,6 +214,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     """The mean of all timesteps that are not masked."""
 
     CLASS = "GlobalAveragePooling1D"
+    TYPES = "f"
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""

@@ -29,6 +29,7 @@ class Activation(Half):
     """An activation by name."""
 
     CLASS = "Activation"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"activation": activation()}
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
@@ -47,6 +48,7 @@ class ReLU(Half):
     """max(x, 0), with an upper bound, a slope below the threshold, and a threshold."""
 
     CLASS = "ReLU"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "max_value": optional(number()),
         "negative_slope": number(0.0),
@@ -62,6 +64,7 @@ class LeakyReLU(Half):
     """X where positive, else slope · x."""
 
     CLASS = "LeakyReLU"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"negative_slope": number(0.3)}
 
     def wide(self, x: Array) -> Array:
@@ -73,6 +76,7 @@ class ELU(Half):
     """X where positive, else alpha · (exp(x) - 1)."""
 
     CLASS = "ELU"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"alpha": number(1.0)}
 
     def wide(self, x: Array) -> Array:
@@ -84,6 +88,7 @@ class PReLU(Layer):
     """max(x, 0) - alpha · max(-x, 0), alpha learned for each element or shared along axes."""
 
     CLASS = "PReLU"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"shared_axes": optional(axes())}
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
@@ -116,6 +121,7 @@ class Softmax(Layer):
     """exp(x) / Σ exp(x) over an axis or several; masked elements take no part."""
 
     CLASS = "Softmax"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"axis": axes((-1,))}
 
     def build(self, inputs: Sequence[Tensor]) -> Built:

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.model.layers.base import Built, Layer, Record
 from service.model.layers.options import Option, flag, integer
-from service.model.tensors import Array, Shape, Tensor, Time
+from service.model.tensors import Array, DType, Shape, Tensor, Time
 
 
 class Merge(Layer):
@@ -25,12 +25,13 @@ class Merge(Layer):
         rank = max(x.rank for x in inputs)
         shapes = [(x.shape[0], *[1] * (rank - x.rank), *x.shape[1:]) for x in inputs]
         shape = broadcast(self, shapes)
-        return Built((self.moved(inputs[0], shape, together(inputs)),))
+        return Built((Tensor(shape, common(self, inputs), together(inputs)),))
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
-        rank = max(x.ndim for x in inputs)
+        rank, dtype = max(x.ndim for x in inputs), common(self, inputs)
         same = [x if x.ndim == rank else x.reshape(len(x), *[1] * (rank - x.ndim), *x.shape[1:]) for x in inputs]
+        same = [x if x.dtype == dtype else x.astype(dtype) for x in same]
         return self.merge(same, masks)
 
     def merge(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Array:
@@ -68,6 +69,7 @@ class Average(Merge):
     """Mean."""
 
     CLASS = "Average"
+    TYPES = "f"
     KEEPS_INTEGERS = False
 
     def merge(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Array:
@@ -144,11 +146,12 @@ class Concatenate(Layer):
         rest = broadcast(self, [(*x.shape[:axis], 1, *x.shape[axis + 1 :]) for x in inputs], ones=False)
         shape = (*rest[:axis], sum(known) if len(known) == len(extents) else None, *rest[axis + 1 :])
         time = together(inputs)
-        return Built((self.moved(inputs[0], shape, Time.WHOLE if time is Time.SEQUENCE and axis == 1 else time),))
+        time = Time.WHOLE if time is Time.SEQUENCE and axis == 1 else time
+        return Built((Tensor(shape, common(self, inputs), time),))
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
-        return np.concatenate(inputs, axis=self.options["axis"])
+        return np.concatenate(inputs, axis=self.options["axis"], dtype=common(self, inputs))
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
         """Valid where any concatenated element is; an input without a mask is valid throughout."""
@@ -165,6 +168,7 @@ class Dot(Layer):
     """Sums of products of two inputs over an axis of each, one for each element of the batch."""
 
     CLASS = "Dot"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "axes": Option(lambda v: _dot_axes(v), "an axis or two"),
         "normalize": flag(False),
@@ -204,6 +208,12 @@ class Dot(Layer):
         axes = self.options["axes"]
         a, b = axes if isinstance(axes, tuple) else (axes, axes)
         return a % ranks[0], b % ranks[1]
+
+
+def common(layer: Layer, inputs: Sequence[Tensor] | Sequence[Array]) -> DType:
+    """The type that several values are made of: integers among floats become what the layer computes in."""
+    kinds = {x.dtype for x in inputs}
+    return layer.policy.compute if any(kind.kind == "f" for kind in kinds) else np.result_type(*kinds)
 
 
 def together(inputs: Sequence[Tensor]) -> Time:

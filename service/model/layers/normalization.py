@@ -16,16 +16,22 @@ KERAS_EPSILON = 1e-7
 
 
 def array(default: Any) -> Option:
-    """A number or nested lists of numbers, as Keras stores NumPy arrays too."""
+    """A number or nested lists of numbers, as Keras stores NumPy arrays too.
+
+    Keras makes tensors of plain numbers in single precision, whatever the layer computes in; arrays keep their type.
+    """
 
     def parse(value: Any) -> Any:
+        dtype = "float32"
         if isinstance(value, dict):
             if value.get("class_name") not in ("__numpy__", "__tensor__") or not isinstance(value.get("config"), dict):
                 raise ValueError
-            value = value["config"].get("value")
+            value, given = value["config"].get("value"), value["config"].get("dtype")
+            dtype = given if given in ("float16", "float32") else "float64"
         if value is None:
             return None
-        found = np.array(value, np.float64)
+        with np.errstate(over="ignore"):
+            found = np.array(value, np.float64).astype(dtype).astype(np.float64)
         if found.ndim > 4 or found.size > MAX_EXTENT or not np.isfinite(found).all():
             raise ValueError
         return found.tolist()
@@ -134,6 +140,8 @@ class BatchNormalization(Layer):
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Four vectors along the axis."""
         (x,) = inputs
+        if x.dtype.kind == "i" and self.policy.compute == np.float64:  # Keras computes in single precision then
+            raise self.unsupported(f"an input of type {x.dtype.name} for float64 is not supported")
         time = along(self, x, [self.options["axis"]])
         extent = x.shape[self.options["axis"]]
         if extent is None:
@@ -169,6 +177,7 @@ class LayerNormalization(Layer):
     """γ · (x - mean x) / √(var x + ε) + β over axes of each element, in at least single precision."""
 
     CLASS = "LayerNormalization"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "axis": axes((-1,)),
         "epsilon": number(1e-3),
@@ -181,6 +190,8 @@ class LayerNormalization(Layer):
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Gamma and beta over the axes."""
         (x,) = inputs
+        if x.dtype.itemsize < self.policy.compute.itemsize:  # Keras computes in the type of its input then
+            raise self.unsupported(f"an input of type {x.dtype.name} for {self.policy.compute.name} is not supported")
         time, shape = extents(self, x)
         names = [n for n, on in (("gamma", "scale"), ("beta", "center")) if self.options[on]]
         return Built((self.output(x.shape, time),), tuple(stored(self, name, shape, i) for i, name in enumerate(names)))
@@ -205,6 +216,7 @@ class RMSNormalization(Layer):
     """Scale · x / √(mean x² + ε) over axes of each element, in at least single precision."""
 
     CLASS = "RMSNormalization"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"axis": axes((-1,)), "epsilon": number(1e-6)}
     PASSES_MASK = False
 
@@ -227,6 +239,7 @@ class UnitNormalization(Layer):
     """X / |x| over axes of each element."""
 
     CLASS = "UnitNormalization"
+    TYPES = "f"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"axis": axes((-1,))}
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
@@ -235,11 +248,16 @@ class UnitNormalization(Layer):
         return Built((self.output(x.shape, along(self, x, self.options["axis"])),))
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
-        """The output, as keras.ops.normalize has it: 1 / √max(Σx², ε²), ε = 1e-12."""
+        """The output, as keras.ops.normalize has it: x · min(1 / √Σx², 1 / ε), ε = 1e-12.
+
+        In half precision 1 / ε is infinite, and nothing but zeros becomes NaN, there and here.
+        """
         (x,) = inputs
         wide = x.astype(np.float32) if x.dtype == np.float16 else x
         squares = np.square(wide).sum(axis=tuple(self.options["axis"]), keepdims=True)
-        return (wide * (1 / np.sqrt(np.maximum(squares, wide.dtype.type(1e-24))))).astype(x.dtype, copy=False)
+        with np.errstate(over="ignore"):
+            largest = wide.dtype.type(x.dtype.type(1e12))
+        return (wide * np.minimum(1 / np.sqrt(squares), largest)).astype(x.dtype, copy=False)
 
 
 def stored(layer: Layer, name: str, shape: tuple[int, ...], number: int) -> WeightSpec:

@@ -10,6 +10,7 @@ import numpy as np
 from service.model import activations
 from service.model.layers.base import Built, Layer, Record
 from service.model.layers.merge import broadcast, together
+from service.model.layers.options import shown
 from service.model.tensors import POLICIES, Array, Shape, Tensor, Time
 
 Function = Callable[..., Any]
@@ -52,6 +53,7 @@ UNARY: dict[str, Function] = {
     "Sigmoid": activations.sigmoid,
     "Relu": activations.relu,
 }
+EXACT = {"Negative", "Absolute", "Square", "Relu"}  # unary ones that make integers of integers
 LIKE: dict[str, Function] = {"OnesLike": np.ones_like, "ZerosLike": np.zeros_like}
 AXIS = {"ExpandDims", "Squeeze", "Any", "Concatenate", "GetItem"}
 OPERATIONS = sorted({*ARITHMETIC, *COMPARISONS, *UNARY, *LIKE, *AXIS})
@@ -64,11 +66,12 @@ class Operation(Layer):
     PASSES_MASK = False
     AUTOCAST = False
     KEEPS_INTEGERS = True
+    TYPES = "fib"
 
     def __init__(self, name: str, kind: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
         """`arguments`: constants, `Operand`s, lists of these. `options`: what its config holds beside the name."""
         super().__init__(name, POLICIES["float32"], {"arguments": repr(arguments), **options})
-        self.CLASS = self.kind = kind
+        self.kind, self.CLASS = kind, shown(kind)
         self.arguments = arguments
         if kind not in OPERATIONS:
             raise self.unsupported("the operation is not supported")
@@ -76,7 +79,7 @@ class Operation(Layer):
     @property
     def where(self) -> str:
         """The operation as errors name it."""
-        return f"operation {self.name} ({self.kind})"
+        return f"operation {self.name} ({self.CLASS})"
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Shape and type by kind."""
@@ -85,6 +88,8 @@ class Operation(Layer):
         kind = self.kind
         if kind in UNARY or kind in LIKE:
             (x,) = self._tensors(inputs, 1)
+            if kind in UNARY and x.dtype.kind != "f" and not (kind in EXACT and x.dtype.kind == "i"):
+                raise self.unsupported(f"{x.dtype.name} would become another type, which is not supported")
             return Built((Tensor(x.shape, self._like(x.dtype) if kind in LIKE else x.dtype, x.time),))
         if kind in ARITHMETIC or kind in COMPARISONS:
             if len(self.arguments) != 2 or not all(isinstance(a, Operand | float | int) for a in self.arguments):
@@ -130,12 +135,14 @@ class Operation(Layer):
         if len(dtypes) > 1:
             raise self.unsupported("tensors of different types are not supported")
         (dtype,) = dtypes
+        if dtype.kind == "b" and self.kind in ARITHMETIC:
+            raise self.unsupported("arithmetic on truth values is not supported")
         constants = [a for a in self.arguments if not isinstance(a, Operand)]
         if dtype.kind == "i" and (
             self.kind in {"Divide", "TrueDivide"} or any(isinstance(c, float) for c in constants)
         ):
             raise self.unsupported("integers would become floats, which is not supported")
-        if any(not math.isfinite(c) or (dtype.kind == "i" and not -(2**31) <= c < 2**31) for c in constants):
+        if not all(math.isfinite(c) if isinstance(c, float) else -(2**31) <= c < 2**31 for c in constants):
             raise self.unsupported("its constant is not supported")
         result = np.dtype(bool) if self.kind in COMPARISONS else dtype
         return Tensor(broadcast(self, shapes), result, together(inputs))

@@ -83,7 +83,7 @@ def scan(
     if record is not None:
         for name in kept[0]:
             record[name] = np.stack([seen[name] for seen in kept], axis=1)  # (batch, time, units)
-    final = tuple(state.T.copy() for state in current)
+    final = tuple([state.T.copy() for state in current])
     if outputs is None:
         outputs = final[output_state] if mask is None else shown.T.copy()
     return outputs, final

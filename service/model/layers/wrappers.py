@@ -7,6 +7,7 @@ import numpy as np
 
 from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, WeightSpec
 from service.model.layers.cells import States
+from service.model.layers.dense import Dense
 from service.model.layers.options import Option, choice
 from service.model.layers.recurrent import CellLayer, Recurrent
 from service.model.tensors import Array, Policy, Tensor, Time
@@ -29,13 +30,19 @@ class TimeDistributed(Layer):
         self.inner = make(options["layer"], name)
         if isinstance(self.inner, Recurrent | TimeDistributed) or self.inner.MANY_INPUTS or self.inner.makes_mask():
             raise self.unsupported(f"around a {self.inner.CLASS}")
+        own, outer = self.inner.policy.compute, policy.compute
+        if own != outer and not (isinstance(self.inner, Dense) and own.itemsize > outer.itemsize):
+            # Keras casts to the outer type only; a product is made in the wider type of the two.
+            raise self.unsupported(f"around a {self.inner.CLASS} of type {own.name}, itself of type {outer.name}")
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """The inner shapes, with the axis of time."""
         (x,) = inputs
         if x.rank < 3:
             raise self.unsupported(f"expected an input of at least 3 axes, got {x.rank}")
-        built = self.inner.build([Tensor((x.shape[0], *x.shape[2:]), x.dtype)])
+        at = [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
+        self.inner.check_types(at)
+        built = self.inner.build(at)
         (y,) = built.outputs
         return Built(
             (Tensor((y.shape[0], x.shape[1], *y.shape[1:]), y.dtype, x.time),),

@@ -54,15 +54,19 @@ def functional(*layers: Config, inputs: Any = None, outputs: Any = None) -> Conf
         "input_layers": [["x", 0, 0]] if inputs is None else inputs,
         "output_layers": [["y", 0, 0]] if outputs is None else outputs,
     }
-    return {"module": "keras", "class_name": "Functional", "config": config, "registered_name": "Functional"}
+    module = "keras.src.models.functional"
+    return {"module": module, "class_name": "Functional", "config": config, "registered_name": "Functional"}
+
+
+def tensor(name: str, call: int, index: int) -> Config:
+    """A tensor as an argument of a call."""
+    config = {"shape": [None, 3, 2], "dtype": "float32", "keras_history": [name, call, index]}
+    return {"class_name": "__keras_tensor__", "config": config}
 
 
 def wired(document: Config, *sources: tuple[str, int, int]) -> Config:
     """A layer of a functional model, called on one tensor for each call."""
-    nodes = [
-        {"args": [{"class_name": "__keras_tensor__", "config": {"keras_history": list(s)}}], "kwargs": {}}
-        for s in sources
-    ]
+    nodes = [{"args": [tensor(*source)], "kwargs": {}} for source in sources]
     return {**document, "name": document["config"]["name"], "inbound_nodes": nodes}
 
 
@@ -88,7 +92,7 @@ def write(
     """A `.keras` file; bytes as config are taken as they are."""
     text = config if isinstance(config, bytes) else json.dumps(harmless() if config is None else config).encode()
     with zipfile.ZipFile(path, "w", compress) as archive:
-        archive.writestr("metadata.json", "{}")
+        archive.writestr("metadata.json", '{"keras_version": "3.15.0"}')
         archive.writestr("config.json", text)
         archive.writestr("model.weights.h5", h5() if weights is None else weights)
         for name, data in (extra or {}).items():
@@ -232,6 +236,12 @@ def zip_bomb_weights(path: Path) -> None:
         with archive.open("model.weights.h5", "w") as member:
             for _ in range(64):
                 member.write(bytes(1 << 20))
+
+
+@hostile
+def zip_bomb_beside(path: Path) -> None:
+    """A member that no reading needs, but every copy of the file would unpack."""
+    write(path, extra={"assets/words.txt": bytes(64 << 20)}, compress=zipfile.ZIP_DEFLATED)
 
 
 @hostile
@@ -389,6 +399,12 @@ def repeat_bomb(path: Path) -> None:
 @hostile
 def name_not_text(path: Path) -> None:
     write(path, changed(*LAYERS, 1, "config", "name", to={"a": 1}))
+
+
+@hostile
+def operation_with_control_characters(path: Path) -> None:
+    operation = layer("rnn\x1b[2J\nINFO all is well", "y", module="keras.src.ops.numpy")
+    write(path, functional(wired(operation, ("x", 0, 0))))
 
 
 @hostile

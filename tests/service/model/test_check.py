@@ -1,9 +1,7 @@
 """`check` says whether a file can be served, with every reason, and `supported` lists what can."""
 
-import numpy as np
-
 from service.model import supported
-from service.model.check import check, example
+from service.model.check import check
 from service.model.layers import LAYERS
 from tests.data.hostile import build
 
@@ -14,7 +12,7 @@ def test_a_good_file_is_supported_and_timed(tmp_path):
     report = check(tmp_path / "m.keras")
     assert report.supported
     assert report.parameter_count == 33
-    assert report.timesteps == 10
+    assert (report.engine, report.timesteps) == ("scalar", 3)
     assert report.microseconds > 0
 
 
@@ -34,6 +32,7 @@ def test_every_reason_is_told(tmp_path):
     build.write(tmp_path / "m.keras", config)
     report = check(tmp_path / "m.keras")
     assert not report.supported
+    assert report.through_keras
     text = "\n".join(report.reasons)
     for part in ("a (Lambda)", "units=0", "cudnn", "activation=evil", "c/d (ConvLSTM2D)", "f (Einsum)", "y (MyLayer)"):
         assert part in text
@@ -46,12 +45,12 @@ def test_hostile_files_are_reported_not_raised(tmp_path):
         assert not check(path).supported, path.name
 
 
-def test_an_example_fits_its_network(tmp_path):
-    """The inputs that are made for timing are accepted by the network."""
-    build.write(tmp_path / "m.keras")
-    network = check(tmp_path / "m.keras").network
-    network.check(example(network, batch=3, timesteps=2))
-    assert example(network)["input"].dtype == np.float32
+def test_keras_is_named_only_where_it_may_help(tmp_path):
+    """A file with a layer that is not supported may be for Keras; one that is damaged, or no such file, is not."""
+    paths = build.build_all(tmp_path)
+    assert check(paths["tfsm_layer"]).through_keras
+    for name in ("empty", "pickle", "weight_nan", "graph_in_a_circle"):
+        assert not check(paths[name]).through_keras
 
 
 def test_the_list_names_every_layer_once():

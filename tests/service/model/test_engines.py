@@ -8,7 +8,6 @@ import pytest
 
 from service.errors import InvalidArgumentError
 from service.model import engines, keras_file
-from service.model.check import example
 from service.model.engines import OwnEngine, onnx_runtime, scalar
 from service.model.network import RawResult, Result
 from service.model.proof import Proof, difference
@@ -133,6 +132,18 @@ def test_bytes_that_are_not_a_sequence_are_left_to_others(tmp_path, raw, shape):
     assert scalar.make(network(tmp_path, *NETWORKS["simple"])).forward_raw(raw, shape) is None
 
 
+@pytest.mark.parametrize("engine", ["numpy", "onnxruntime"])
+def test_from_bytes_to_bytes_any_engine_gives_the_same_bits(tmp_path, engine):
+    """One sequence as raw bytes gives shape and bytes of what it gives as an array, and only where it is one."""
+    choice = engines.assemble(network(tmp_path, *NETWORKS["lstm"]), None, engine, engine)
+    x = np.random.default_rng(0).normal(size=(1, 7, 3)).astype(np.float32)
+    expected = choice.forward({"input": x}).outputs["b"]
+    assert choice.forward_raw(x.tobytes(), x.shape) == RawResult(expected.shape, expected.tobytes())
+    for wrong in (x[0], x[:, :0], x[:, :, :2], np.vstack([x, x]), np.full_like(x, np.nan), np.full_like(x, np.inf)):
+        assert choice.forward_raw(wrong.tobytes(), wrong.shape) is None
+    assert choice.forward_raw(x.tobytes(), (1, 3, 7)) is None
+
+
 def test_an_overflow_is_infinity_as_in_single_precision(tmp_path):
     """Where the state outgrows single precision, the scalar engine answers what NumPy does."""
     net = network(tmp_path, recurrent("SimpleRNN", "a", activation="relu"), layer("Dense", "d", units=2))
@@ -154,6 +165,7 @@ def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
         [recurrent("GRU", "a", activation="mish")],
         [recurrent("LSTM", "a", dtype="float64")],
         [recurrent("LSTM", "a"), layer("LayerNormalization", "n")],
+        [layer("RNN", "a", cell=layer("StackedRNNCells", "s", cells=[recurrent("GRUCell", "b")]))],
     ):
         net = network(tmp_path, *layers)
         assert scalar.make(net) is None
@@ -202,9 +214,56 @@ def test_the_proof_decides(tmp_path):
     assert "differs from the proof" in engines.prove(reference, net, engines.sample(net, wrong, 1), wrong)
     choice = engines.select(net, proof)
     for batch in (1, 2):
-        given = example(net, batch)
+        given = engines.sample(net, None, batch)
         (name,) = net.forward(given).outputs
         assert difference(choice.forward(given).outputs[name], net.forward(given).outputs[name]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "kernel", "timed"), [(None, 3, 20), (None, 30, 100), (None, 5000, 1000), (250, 3, 250)]
+)
+def test_inputs_of_chance_are_long_enough(tmp_path, declared, kernel, timed):
+    """Engines are chosen on as many timesteps as the file has, or a convolution needs; where none do, NumPy serves."""
+    layers = [layer("Conv1D", "c", filters=4, kernel_size=[kernel]), recurrent("LSTM", "a", 4)]
+    net = network(tmp_path, *layers, time=declared)
+    assert engines.sample(net, None, 2)["input"].shape == (2, timed, 3)
+    choice = engines.select(net)
+    assert choice.name == "numpy"
+    assert bool(choice.timings) == (kernel < timed)
+
+
+def test_a_long_sequence_is_timed_by_its_beginning(tmp_path):
+    """Of a file made for many timesteps some are enough to choose engines by, where they may come in pieces."""
+    net = network(tmp_path, *NETWORKS["lstm"], time=5000)
+    assert engines.sample(net, None, 2)["input"].shape == (2, engines.MOST_TIMESTEPS, 3)
+
+
+def test_an_engine_that_cannot_be_made_does_not_keep_a_version_from_serving(tmp_path, monkeypatch):
+    """Where making an engine fails the others serve, and the failure is said beside the timings."""
+
+    def make(network):
+        raise AttributeError(network.name)
+
+    monkeypatch.setitem(engines.KINDS, "broken", engines.Kind(make, (1, 32)))
+    choice = engines.select(network(tmp_path, *NETWORKS["simple"]))
+    assert choice.name == "scalar (batch 1), numpy"
+    assert [t.refused for t in choice.timings if t.engine == "broken"] == ["failed: AttributeError"] * 2
+
+
+def test_another_engine_has_to_be_clearly_quicker(tmp_path):
+    """An engine serves in place of the one that serves otherwise only if it takes less than a share of its time."""
+    net = network(tmp_path, *NETWORKS["lstm"])
+    numpy, onnx = both = OwnEngine(net), onnx_runtime.make(net)
+    for taken, gain, instead_of_numpy, instead_of_onnx in (
+        ((100, 50), 0.9, onnx, onnx),
+        ((100, 95), 0.9, numpy, onnx),
+        ((95, 100), 0.9, numpy, onnx),
+        ((80, 100), 0.9, numpy, numpy),
+        ((80, 100), 0.7, numpy, onnx),
+        ((50, 100), 0.7, numpy, numpy),
+    ):
+        assert engines.fastest(both, taken, numpy, gain) is instead_of_numpy
+        assert engines.fastest(both, taken, onnx, gain) is instead_of_onnx
 
 
 def test_engines_chosen_elsewhere_are_put_together_by_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -105,6 +106,16 @@ def test_fuzzing_by_coverage(tmp_path):
     for name in targets.TARGETS:
         assert "DONE" in (tmp_path / f"{name}.log").read_text()
     assert len(list((tmp_path / "config").iterdir())) > len(targets.LAYERS)
+
+
+def test_networks_of_chance_beside_keras(tmp_path):
+    """Networks of layers, options and types by chance give what Keras gives, where Keras takes them."""
+    command = [sys.executable, "-m", "tests.fuzz.oracle", "--networks=60", f"--folder={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    equal = re.search(r"equal: (\d+)", done.stdout)
+    assert equal
+    assert int(equal.group(1)) > 20
 
 
 PLANTED = """

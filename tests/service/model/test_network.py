@@ -149,6 +149,14 @@ def test_what_looks_at_all_timesteps_cannot_be_fed_in_pieces(tmp_path, layers, c
     assert network.inputs[0].shape == (None, 3, 2)
 
 
+def test_an_output_of_timesteps_has_as_many_as_its_input(tmp_path):
+    """Where the number of timesteps is free, the outputs that have timesteps say so too."""
+    returning = layer("GRU", "g", units=2, return_sequences=True)
+    network = read(tmp_path, row(layer("InputLayer", "x", batch_shape=[None, 3, 2]), returning))
+    assert network.inputs[0].shape == network.outputs[0].shape == (None, None, 2)
+    assert network.forward({"x": np.ones((1, 7, 2), np.float32)}).outputs["g"].shape == (1, 7, 2)
+
+
 def test_a_stateful_layer_is_served_statelessly_and_says_so(tmp_path):
     """stateful=True is accepted with a note, and two calls give the same."""
     config = row(layer("InputLayer", "x", batch_shape=[4, 3, 2]), layer("GRU", "gru", units=2, stateful=True))

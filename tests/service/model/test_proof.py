@@ -112,6 +112,14 @@ def lying():
     return buffer.getvalue()
 
 
+def endless():
+    """A header whose braces are never closed, which NumPy's reader meets with an error of the tokenizer."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("inputs/x.npy", b"\x93NUMPY\x01\x00\x10\x00" + b"{'descr': '<f4',\n")
+    return buffer.getvalue()
+
+
 HOSTILE = {
     "empty": b"",
     "no zip": b"PK\x03\x04 and no more",
@@ -125,6 +133,7 @@ HOSTILE = {
     "no outputs": npz(**{"inputs/x": np.zeros(1), "made_by": np.array("keras")}),
     "text": npz(**{"inputs/x": np.array("text"), "outputs/y": np.zeros(1), "made_by": np.array("keras")}),
     "a header that lies": lying(),
+    "a header without an end": endless(),
     "a bomb": bomb(),
 }
 

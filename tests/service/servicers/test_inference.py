@@ -445,7 +445,7 @@ def test_parameters_headers_compression_and_timeouts(client):
     ):
         assert infer(client, ONE, **options).as_numpy("output").tobytes() == plain.tobytes()
     with pytest.raises(InferenceServerException, match="Deadline"):
-        infer(client, np.ones((16384, 3, 2), np.float32), client_timeout=0.001)
+        infer(client, np.ones((16384, 3, 2), np.float32), client_timeout=1e-6)
 
 
 def test_callbacks_and_futures(client):
