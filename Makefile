@@ -1,6 +1,8 @@
 # The commands of the project. Each sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Bytecode of what is imported is kept, whatever the shell says: without it TensorFlow takes 3 times as long to import.
+export PYTHONDONTWRITEBYTECODE :=
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1 -Iservice/pb=proto/oip
 
 .PHONY: demo test test-compose lint serve bench fuzz generate stubs lock clean
@@ -21,8 +23,9 @@ serve: .venv/installed  ## train if there is no champion, then server and MLflow
 bench: .venv/installed  ## the benchmarks: ratios, taken side by side
 	$(BIN)/python -m benchmarks
 
-fuzz: .venv/installed  ## the reader of .keras files, by coverage; FUZZ="--runs 1000000" for longer
+fuzz: .venv/installed  ## the reader of .keras files, by coverage and beside Keras; FUZZ="--runs 1000000" for longer
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+	$(BIN)/python -m tests.fuzz.oracle
 
 lint: .venv/installed  ## formatting, lint, types, protos, and whether generated code is current
 	$(BIN)/ruff format --check

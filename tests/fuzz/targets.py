@@ -1,4 +1,4 @@
-"""What is fuzzed of the reader: configs, weights and containers; where each begins, how it changes, what must hold."""
+"""What is fuzzed of the reader: configs, weights, zips, proofs; where each begins, how it changes, what must hold."""
 
 import copy
 import functools
@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,15 +19,17 @@ import numpy as np
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
 from service.model import graph as graphs
 from service.model import keras_file
+from service.model import proof as proofs
 from service.model.activations import ACTIVATIONS
 from service.model.layers import LAYERS
 from service.model.layers.cells import CELLS
-from service.model.layers.operations import OPERATIONS
+from service.model.layers.operations import AXIS, LIKE, OPERATIONS, UNARY
 from service.model.limits import ReadLimits
 from service.model.network import Network
-from service.model.tensors import INPUT_DTYPES, POLICIES
+from service.model.tensors import INPUT_DTYPES, POLICIES, Array, TensorSpec
 from service.model.weights_file import places
 from tests.data.hostile import build
+from tests.fuzz import h5
 
 LIMITS = ReadLimits()
 SECONDS = 3.0  # of computing for one file at most; following the coverage takes much of it
@@ -44,7 +47,7 @@ class BrokenError(AssertionError):
 
 def tensor(name: str, call: int = 0, index: int = 0) -> Any:
     """A tensor as an argument of a call."""
-    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, call, index]}}
+    return build.tensor(name, call, index)
 
 
 def called(document: Any, *arguments: Any, **named: Any) -> Any:
@@ -103,29 +106,41 @@ def _weights(wanted: tuple[tuple[str, tuple[int, ...], str], ...]) -> bytes:
     return build.h5(weights={path: rng.normal(size=shape).astype(dtype) for path, shape, dtype in wanted})
 
 
-def attempt(path: Path) -> bool:
-    """Reads a file and, where that works, computes; gives whether it did.
+def attempt(path: Path, read: Callable[[Path], None] | None = None) -> bool:
+    """Reads a file (a model, unless `read` says otherwise) and tries it; gives whether that worked.
 
     Passes on whatever is not a typed error. Raises BrokenError where an error is not fit for a log, a file costs too
-    much, or a network breaks the law of pieces.
+    much, or a network breaks a law.
     """
     begin = time.process_time()
     try:
-        network = keras_file.read(path)
+        (read or _read_model)(path)
+        taken = True
     except (ModelError, LimitExceededError) as error:
         if not error.message.isprintable() or len(error.message) > MESSAGE:
             raise BrokenError(f"not fit for a log: {error.message!r}") from error
-        network = None
-    if network is not None:
-        _compute(network)
+        taken = False
     spent = time.process_time() - begin
     if spent > SECONDS:
         raise BrokenError(f"{spent:.1f} s for one file")
-    return network is not None
+    return taken
 
 
-def _compute(network: Network) -> None:
+def _read_proof(path: Path) -> None:
+    """Tries a proof as a server does, with the harmless network."""
+    proofs.replay(_harmless_network(), proofs.load(path))
+
+
+@functools.cache
+def _harmless_network() -> Network:
+    with tempfile.TemporaryDirectory() as folder:
+        build.write(Path(folder, "model.keras"))
+        return keras_file.read(Path(folder, "model.keras"))
+
+
+def _read_model(path: Path) -> None:
     """Tries a network as a server does."""
+    network = keras_file.read(path)
     extents = {spec.name: [TIMESTEPS if e is None else e for e in spec.shape[1:]] for spec in network.inputs}
     if sum(map(math.prod, extents.values())) > ELEMENTS:
         return
@@ -141,19 +156,30 @@ def _compute(network: Network) -> None:
             network.check(inputs)
             whole = network.forward(inputs)
             traced = network.trace(inputs)
-        except InvalidArgumentError:
+            if not all(np.array_equal(whole.outputs[n], traced.outputs[n], equal_nan=True) for n in whole.outputs):
+                raise BrokenError("a trace has other outputs")
+            for spec in (*network.outputs, *network.states):
+                _check_declared(spec, (whole.outputs | whole.final_state)[spec.name])
+            if not network.streamable:
+                return
+            state: dict[str, Any] = {}
+            for piece in (slice(0, 1), slice(1, None)):
+                if all(array[:, piece].size for array in inputs.values()):
+                    part = {name: array[:, piece] for name, array in inputs.items()}
+                    state = network.forward(part, state).final_state
+        except InvalidArgumentError:  # such as an Embedding asked for a word that it has not; it may be so of a piece
             return
-        if not all(np.array_equal(whole.outputs[n], traced.outputs[n], equal_nan=True) for n in whole.outputs):
-            raise BrokenError("a trace has other outputs")
-        if not network.streamable:
-            return
-        state: dict[str, Any] = {}
-        for piece in (slice(0, 1), slice(1, None)):
-            if all(array[:, piece].size for array in inputs.values()):
-                state = network.forward({name: array[:, piece] for name, array in inputs.items()}, state).final_state
     for name, expected in whole.final_state.items():
         if not np.array_equal(state[name], expected, equal_nan=True):
             raise BrokenError(f"pieces give another {name}")
+
+
+def _check_declared(spec: TensorSpec, value: Array) -> None:
+    fits = len(value.shape) == len(spec.shape) and all(
+        e in (None, n) for e, n in zip(spec.shape, value.shape, strict=True)
+    )
+    if not fits or value.dtype != spec.dtype:
+        raise BrokenError(f"{value.dtype} of {value.shape} where {spec} is declared")
 
 
 # What places of a config are overwritten with: values at the edge of sense, and words that mean something.
@@ -170,6 +196,11 @@ INNER = (
     build.layer("GRUCell", "g", units=2),
     build.layer("StackedRNNCells", "st", cells=[build.layer("LSTMCell", "c", units=2)] * 2),
 )
+INDICES: tuple[Any, ...] = (
+    {"class_name": "__ellipsis__", "config": {}}, [{"class_name": "__ellipsis__", "config": {}}, -1],
+    *([{"class_name": "__slice__", "config": dict.fromkeys(("start", "stop", "step"))}, index] for index in (0, -1, {
+        "class_name": "__slice__", "config": {"start": 1, "stop": None, "step": -1}})),
+)  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, *NUMBERS, *WORDS, [], {}, [1], [2], [-1], [1, 2], [3, 2], [2, 1], [None, 3, 2], [0, 1], [[0, 1]],
     *INNER,
@@ -227,6 +258,21 @@ def layer_of_chance(rng: random.Random) -> Any:
     return build.layer(class_name, f"z{rng.randrange(100)}", **kept)
 
 
+def operation_of_chance(rng: random.Random, below: str) -> Any:
+    """An operation, called on a tensor, and where it wants that on another, a number or an index."""
+    kind, one, options = rng.choice(OPERATIONS), tensor(below), {}
+    arguments: tuple[Any, ...] = (one,)
+    if kind in AXIS:
+        options = {} if kind == "GetItem" else {"axis": rng.choice((1, 2, -1))}
+        arguments = {"GetItem": (one, rng.choice(INDICES)), "Concatenate": ([one, tensor("x")],)}.get(kind, arguments)
+    elif kind in LIKE:
+        options = rng.choice(({}, {"dtype": rng.choice(("bool", "float16", "int32"))}))
+    elif kind not in UNARY:
+        arguments = rng.choice(((one, one), (one, tensor("x")), (one, rng.choice(NUMBERS)), (0.5, one)))
+    module = "keras.src.ops.nn" if kind in {"Relu", "Sigmoid"} else "keras.src.ops.numpy"
+    return called(build.layer(kind, f"z{rng.randrange(100)}", module=module, **options), *arguments)
+
+
 def mutated_config(data: bytes, most: int, seed: int) -> bytes:
     """A config changed as a config: values for values, layers added, options set, places copied or removed."""
     rng = random.Random(seed)
@@ -250,7 +296,7 @@ def _step(config: Any, rng: random.Random) -> Any:
             layers and isinstance(layers[-1], dict) and "inbound_nodes" in layers[-1]
         ):  # a functional model: put it on top
             below = str(layers[-1].get("name"))
-            fresh = called(fresh, tensor(below))
+            fresh = called(fresh, tensor(below)) if rng.random() < 0.6 else operation_of_chance(rng, below)
             model = at(config, ("config",)) if isinstance(config, dict) else None
             if isinstance(model, dict):
                 model["output_layers"] = [[fresh["name"], 0, 0]]
@@ -271,26 +317,32 @@ def _step(config: Any, rng: random.Random) -> Any:
     return edited(config, [(kind, rng.randrange(1 << 16), rng.randrange(1 << 16), rng.choice(VALUES))])
 
 
-def _one_of_each() -> list[Any]:
-    """Models with one layer that are read, one for each class, as far as chance finds them."""
+def one_of_each() -> list[Any]:
+    """Models that are read, with one layer or operation each, of every class as far as chance finds it."""
     rng, found = random.Random(0), {}
     for _ in range(TRIES * len(LAYERS)):
-        layer = layer_of_chance(rng)
-        if layer["class_name"] in found:
-            continue
-        config = build.harmless()
-        config["config"]["layers"] = [
+        layer, operation = layer_of_chance(rng), operation_of_chance(rng, "x")
+        alone = build.harmless()
+        alone["config"]["layers"] = [
             build.layer("InputLayer", "x", batch_shape=rng.choice(SHAPES), dtype=rng.choice(sorted(INPUT_DTYPES))),
             layer,
         ]
-        layer = {**layer, "config": {**layer["config"], "name": "y"}}
-        for candidate in (config, build.functional(called(layer, [tensor("x"), tensor("x")]))):
-            try:
-                graphs.build(candidate, LIMITS)
-            except (ModelError, LimitExceededError):
-                continue
-            found[layer["class_name"]] = candidate
+        merging = build.functional(called(layer, [tensor("x"), tensor("x")]), outputs=[[layer["config"]["name"], 0, 0]])
+        between = build.functional(operation, outputs=[[operation["name"], 0, 0]])
+        for last, config in ((layer, alone), (layer, merging), (operation, between)):
+            key = last["module"], last["class_name"]
+            if key not in found and is_read(config):
+                found[key] = config
     return list(found.values())
+
+
+def is_read(config: Any) -> bool:
+    """Whether the reader takes a config."""
+    try:
+        graphs.build(config, LIMITS)
+    except (ModelError, LimitExceededError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -300,11 +352,12 @@ class Target:
     seeds: Callable[[Path], list[bytes]]  # where it begins; may write into a folder
     write: Callable[[Path, bytes], None]  # the file with this part
     mutate: Callable[[bytes, int, int], bytes] | None = None  # data, most bytes, seed; None: bytes for bytes
+    read: Callable[[Path], None] | None = None  # what reads the file; None: the reader of models
 
     def run(self, path: Path, data: bytes) -> bool:
         """Writes and reads the file, as `attempt`."""
         self.write(path, data)
-        return attempt(path)
+        return attempt(path, self.read)
 
 
 def _write_config(path: Path, data: bytes) -> None:
@@ -324,7 +377,7 @@ def _write_weights(path: Path, data: bytes) -> None:
     build.write(path, build.harmless(), data)
 
 
-def _write_zip(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
@@ -342,12 +395,12 @@ def _members(folder: Path, name: str) -> list[bytes]:
 
 
 def _config_seeds(folder: Path) -> list[bytes]:
-    own = [rich(), build.harmless(), *_one_of_each()]
+    own = [rich(), build.harmless(), *one_of_each()]
     return [json.dumps(config).encode() for config in own] + _members(folder, "config.json")
 
 
 def _weights_seeds(folder: Path) -> list[bytes]:
-    return [build.h5(), *_members(folder, "model.weights.h5")]
+    return [*h5.seeds(), *_members(folder, "model.weights.h5")]
 
 
 def _zip_seeds(folder: Path) -> list[bytes]:
@@ -359,8 +412,32 @@ def _zip_seeds(folder: Path) -> list[bytes]:
     return own + [path.read_bytes() for path in build.build_all(folder).values()]
 
 
+def _proof_seeds(_folder: Path) -> list[bytes]:
+    """Arrays as files, such as may be the inputs of a proof."""
+    found = []
+    for array in (
+        np.ones((2, TIMESTEPS, 2), np.float32),
+        np.ones((2, 3, 2), ">f8"),
+        np.zeros((0, 3), "i4"),
+        np.array("x"),
+    ):
+        buffer = io.BytesIO()
+        np.save(buffer, np.asfortranarray(array))
+        found.append(buffer.getvalue())
+    return found
+
+
+def _write_proof(path: Path, data: bytes) -> None:
+    """A proof of the harmless network, whose inputs are these."""
+    x = {"input": np.ones((2, TIMESTEPS, 2), np.float32)}
+    proofs.Proof({}, _harmless_network().forward(x).outputs, {}, "keras").save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("inputs/input.npy", data)
+
+
 TARGETS = {
     "config": Target(_config_seeds, _write_config, mutated_config),
-    "weights": Target(_weights_seeds, _write_weights),
-    "zip": Target(_zip_seeds, _write_zip),
+    "weights": Target(_weights_seeds, _write_weights, h5.mutated),
+    "zip": Target(_zip_seeds, _write_whole),
+    "proof": Target(_proof_seeds, _write_proof, read=_read_proof),
 }
