@@ -1,7 +1,11 @@
 """A version as a folder: MLflow's layout of a Keras model, with a proof beside it. Reads only what it must."""
 
 import hashlib
+import json
+import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,8 @@ PROOF_FILE = "proof.npz"
 DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version beside what it downloads
 FLAVORS = ("keras", "tensorflow")
 PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
+METADATA = "metadata.json"  # in the .keras file: which Keras wrote it
+LARGEST_METADATA = 1 << 16  # bytes
 LARGEST_MLMODEL = 256 * 1024  # bytes; MLflow writes a few thousand, and PyYAML takes 12 s for a million
 
 
@@ -44,6 +50,21 @@ class _Loader(yaml.SafeLoader):
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise yaml.constructor.ConstructorError(None, None, "merge keys are not read", node.start_mark)
         super().flatten_mapping(node)
+
+
+def keras_version(keras_file: Path) -> str:
+    """The version of Keras that wrote a file, as the file says; it goes into lists of requirements.
+
+    Raises ArtifactCorruptError where the file does not say it, or says something else.
+    """
+    try:
+        with zipfile.ZipFile(keras_file) as archive, archive.open(METADATA) as file:
+            said = json.loads(file.read(LARGEST_METADATA))["keras_version"]
+    except (KeyError, TypeError, ValueError, RecursionError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError):
+        said = None  # RuntimeError: encrypted, or packed by a method that is not known
+    if not isinstance(said, str) or not re.fullmatch(r"\d+(\.\w{1,20}){1,5}", said, re.ASCII):
+        raise ArtifactCorruptError(f"{METADATA} in the file does not name the version of Keras that wrote it")
+    return said
 
 
 def check_files(paths: Iterable[str]) -> None:

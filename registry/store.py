@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -340,8 +339,15 @@ class Run:
 
         source = json.dumps({"uri": str(file.resolve())})
         entry = Dataset(name, digest[:DATASET_DIGEST], "local", source, profile=json.dumps(profile))
-        with _errors():
-            self._client.log_inputs(self.run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])])
+        inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])]
+        try:
+            with _errors():
+                self._client.log_inputs(self.run_id, inputs)
+        except RegistryDeniedError:
+            # MLflow looks for the entry and then adds it. Of runs that begin together, as those of a sweep do, all but
+            # one are refused what is there by now.
+            with _errors():
+                self._client.log_inputs(self.run_id, inputs)
 
     def log_files(self, directory: Path) -> None:
         """Logs all files of a folder under their paths in it."""
@@ -385,8 +391,7 @@ def build(
     (data / "keras_module.txt").write_text("keras")
     if proof_file is not None:
         shutil.copyfile(proof_file, directory / artifact.PROOF_FILE)
-    with zipfile.ZipFile(keras_file) as archive:
-        keras_version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+    keras_version = artifact.keras_version(keras_file)
     signature = ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
     model = Model(signature=signature)
     arrays = list(example.values())

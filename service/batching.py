@@ -10,24 +10,43 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from service.model.engines import MANY, Choice
-from service.model.network import Network, RawResult, Result, Shared
-from service.model.tensors import Array, is_sequence
+from service.model.network import RawResult, Result, Shared
+from service.model.tensors import Array
 from service.threads import Pause, pool_here
+
+NO_STATE: Mapping[str, Array] = {}
+
+
+class _Batch:
+    """What was computed for several requests."""
+
+    def __init__(self, result: Result, output: str) -> None:
+        self.result = result
+        self._output = result.outputs[output]
+        self._raw: bytes | None = None
+
+    def raw(self, row: int) -> tuple[tuple[int, ...], bytes]:
+        """Shape and bytes of one sequence's output; all are made into bytes once."""
+        if self._raw is None:
+            self._raw = self._output.tobytes()
+        size = len(self._raw) // len(self._output)
+        return (1, *self._output.shape[1:]), self._raw[row * size : (row + 1) * size]
 
 
 class _Request:
-    """One caller's part of a batch."""
+    """One caller's part of a batch: arrays, or one sequence as it came."""
 
-    def __init__(self, inputs: Mapping[str, Array], state: Mapping[str, Array]) -> None:
-        self.inputs = inputs
-        self.state = state
-        self.rows = len(next(iter(inputs.values())))
-        # What has to agree in a batch: shapes without the batch, and which states are given.
-        self.kind = (*[array.shape[1:] for _, array in sorted(inputs.items())], *sorted(state))
+    def __init__(self, shapes: tuple[tuple[int, ...], ...], rows: int) -> None:
+        self.inputs: Mapping[str, Array] = {}
+        self.state = NO_STATE
+        self.raw: bytes | None = None
+        self.rows = rows
+        self.shapes = shapes  # of the inputs, without the batch
+        self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
         self.arrived = time.perf_counter_ns()
         self.pause = Pause()
         self.first = 0  # of its rows in the batch
-        self.batch: Result | None = None  # of all rows
+        self.batch: _Batch | None = None  # None after the wait: nothing was computed, its numbers are not finite
         self.shared: Shared | None = None
         self.error: Exception | None = None
 
@@ -43,38 +62,41 @@ class Batcher:
     one core, where nobody arrives while it computes, that is what makes batches.
     """
 
-    def __init__(self, engine: Choice, network: Network) -> None:
+    def __init__(self, engine: Choice) -> None:
         self._engine = engine
-        self._input, *others = network.inputs
-        self._output = network.outputs[0].name
-        self._raw = not others and self._input.dtype == np.dtype("<f4") and len(self._input.shape) == 3
+        self._raw = engine.raw
         self._lock = threading.Lock()  # guards the next two
         self._coming = False  # whether a batch is to be computed, or is being
         self._waiting: list[_Request] = []
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Choice.forward`, alone or with others."""
-        request = _Request(inputs, initial_state or {})
-        batch = self._computed(request)
+        shapes = tuple([inputs[name].shape[1:] for name in sorted(inputs)])
+        request = _Request(shapes, len(next(iter(inputs.values()))))
+        request.inputs = inputs
+        if initial_state:
+            request.state = initial_state
+            request.kind = (*shapes, *sorted(initial_state))  # as well as which states are given
+        self._wait(request)
+        assert request.batch is not None
+        result = request.batch.result
         return Result(
-            {name: request.of(array) for name, array in batch.outputs.items()},
-            {name: request.of(array) for name, array in batch.final_state.items()},
+            {name: request.of(array) for name, array in result.outputs.items()},
+            {name: request.of(array) for name, array in result.final_state.items()},
             request.shared,
         )
 
     def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
         """As `Choice.forward_raw`, alone or with others."""
-        if not self._raw or not is_sequence(raw, shape, self._input.shape):
+        if not self._raw.fits(raw, shape):
             return None
-        numbers = np.frombuffer(raw, "<f4")
-        if not np.isfinite(numbers).all():
-            return None
-        request = _Request({self._input.name: numbers.reshape(shape)}, {})
-        output = request.of(self._computed(request).outputs[self._output])
-        return RawResult(output.shape, output.tobytes(), request.shared)
+        request = _Request((shape[1:],), 1)
+        request.raw = raw
+        self._wait(request)
+        return None if request.batch is None else RawResult(*request.batch.raw(request.first), request.shared)
 
-    def _computed(self, request: _Request) -> Result:
-        """The result of the batch that a request was in. Raises what computing it raised."""
+    def _wait(self, request: _Request) -> None:
+        """Returns when the batch that a request is in was computed. Raises what computing it raised."""
         with self._lock:
             self._waiting.append(request)
             first, self._coming = not self._coming, True
@@ -83,8 +105,6 @@ class Batcher:
         request.pause.wait()
         if request.error is not None:
             raise request.error
-        assert request.batch is not None
-        return request.batch
 
     def _next(self) -> None:
         """Computes the next batch, and sees to the one after it."""
@@ -104,7 +124,6 @@ class Batcher:
             batch: list[_Request] = []
             for request in self._waiting:
                 if request.kind == first.kind and (rows + request.rows <= MANY or not rows):
-                    request.first = rows
                     rows += request.rows
                     batch.append(request)
                 else:
@@ -116,30 +135,52 @@ class Batcher:
         """Gives each request of a batch its result, and wakes it."""
         began = time.perf_counter_ns()
         try:
-            result = self._together(batch)
+            if not self._together(batch, began):
+                self._together([request for request in batch if self._inputs([request])], began)
         except Exception:
             for request in batch:  # one of them is at fault, and the others are not
                 self._alone(request, began)
-        else:
-            rows = sum(request.rows for request in batch)
+        finally:
             for request in batch:
-                request.batch = result
-                request.shared = Shared(rows, request is batch[0], began - request.arrived)
+                request.pause.end()
+
+    def _together(self, batch: Sequence[_Request], began: int) -> bool:
+        """Computes them as one; False, with nothing computed, where a number of theirs is not finite."""
+        inputs = self._inputs(batch) if batch else None
+        if inputs is None:
+            return False
+        state = _joined([request.state for request in batch])
+        done, rows = _Batch(self._engine.forward(inputs, state), self._raw.output), 0
         for request in batch:
-            request.pause.end()
+            request.first = rows
+            rows += request.rows
+        for request in batch:
+            request.batch = done
+            request.shared = Shared(rows, request is batch[0], began - request.arrived)
+        return True
 
     def _alone(self, request: _Request, began: int) -> None:
         try:
-            request.batch = self._engine.forward(request.inputs, request.state)
-            request.shared = Shared(request.rows, leads=True, waited_ns=began - request.arrived)
+            self._together([request], began)
         except Exception as error:
             request.error = error
 
-    def _together(self, batch: Sequence[_Request]) -> Result:
-        if len(batch) == 1:
-            return self._engine.forward(batch[0].inputs, batch[0].state)
-        return self._engine.forward(_joined([r.inputs for r in batch]), _joined([r.state for r in batch]))
+    def _inputs(self, batch: Sequence[_Request]) -> Mapping[str, Array] | None:
+        """The inputs of several as one; None where numbers that came as bytes are not finite.
+
+        What NumPy does for bytes, it does once for all of them: a call of it costs more than the numbers in it.
+        """
+        raw = [request.raw for request in batch if request.raw is not None]
+        if not raw:
+            return _joined([request.inputs for request in batch])
+        numbers, name = self._raw.numbers(b"".join(raw), batch[0].shapes[0]), self._raw.name
+        if numbers is not None and len(raw) < len(batch):
+            rows = iter(numbers)
+            numbers = np.concatenate([r.inputs[name] if r.raw is None else next(rows)[None] for r in batch])
+        return None if numbers is None else {name: numbers}
 
 
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def _joined(parts: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    if len(parts) == 1 or not parts[0]:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

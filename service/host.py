@@ -192,7 +192,7 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
-        by = Batcher(engine, network) if engine.batches else engine
+        by = Batcher(engine) if engine.batches else engine
         made_by = proof.made_by if proof else ""
         return LoadedVersion(model, entry, network, made_by, error, engine, by.forward, by.forward_raw)
     except ServiceError as error_of_version:

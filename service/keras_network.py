@@ -69,6 +69,7 @@ class KerasNetwork(Network):
             for layer in model.layers
         )
         self.parameter_count = model.count_params()
+        self.precision = _precision(model)
         self.streamable, self.not_streamable_reason = False, REASON
         self.notes = (f"the reader does not support this file, so {REASON}",)
         self._inputs = {spec.name: spec for spec in self.inputs}
@@ -104,6 +105,11 @@ class KerasNetwork(Network):
     def with_weights(self, changes: Mapping[str, Array]) -> Network:
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
+
+
+def _precision(model: Any) -> str:
+    floats = [kind for kind in (np.dtype(layer.compute_dtype) for layer in model.layers) if kind.kind == "f"]
+    return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:

@@ -21,7 +21,7 @@ class Link:
         self._sending = threading.Lock()  # guards writes to the connection, so that frames do not mix
         self._calls: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
         self._next_call = 0
-        self._calling = threading.Lock()  # guards _calls and _next_call
+        self._calling = threading.Lock()  # guards _calls and _next_call, and closing
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, body: bytes = b"") -> None:
         """Sends a frame. Raises OSError when the other end is gone."""
@@ -81,9 +81,9 @@ class Link:
             answer.set_result((fields["result"], body))
 
     def close(self) -> None:
-        """Closes this end, and fails the calls that wait."""
-        self._connection.close()
+        """Closes this end, and fails the calls that wait. From any thread, any number of times."""
         with self._calling:
+            self._connection.close()  # two at once would close the descriptor twice
             waiting, self._calls = self._calls, {}
         for answer in waiting.values():
             answer.set_exception(errors.UnavailableError("the server is stopping"))

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +37,6 @@ from service.errors import (
     ConflictError,
     CorruptModelError,
     InvalidArgumentError,
-    ModelError,
     NotFoundError,
     ServiceError,
     UnavailableError,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not answer
 DEFAULT_ALIAS = "champion"  # of a model that a client has served without saying which version
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
+MOST_TRIED = 256  # versions that are remembered to have come through their trial
 UNCONFIRMED = "not yet confirmed by the registry: last good snapshot of this server"
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class Supervisor:
         self._refused: dict[tuple[str, str], _Refusal] = {}
         self._loaded: dict[tuple[str, str], float] = {}  # when versions were loaded on demand; monotonic seconds
         self._repair = False  # whether files in the cache are in doubt
+        self._tried: Mapping[str, VersionEntry] = {}  # versions that came through their trial, by digest
         self._confirmed: dict[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -137,16 +138,19 @@ class Supervisor:
 
         failures = 0
         while not self._stopping.is_set():
+            served = self._serves_anything()
             try:
                 self._store = self._store or Store()
-                self._look()
+                missing = self._look()
+                if missing and not served and not self._config.wait:
+                    raise NotFoundError("; ".join(missing))
                 failures = 0
             except Exception as error:
                 expected = isinstance(error, ServiceError | RegistryError)
                 if not (expected and failures):  # the reason once, not with every attempt
                     logger.warning("cannot follow the registry: %s", error, exc_info=not expected)
                 failures += 1
-                if not self._serves_anything() and not self._config.wait:
+                if not served and not self._config.wait:
                     self._failure = error
                     self._stopping.set()
                     return
@@ -157,24 +161,26 @@ class Supervisor:
             self._news.clear()
             self._fleet.ping(self._confirmed)
 
-    def _look(self) -> None:
+    def _look(self) -> list[str]:
         """Looks at each model in the registry once, and brings the workers to what it says.
 
-        Raises RegistryUnavailableError; other errors only while there is nothing else to serve.
+        Gives the reasons where nothing of a model can be served. Raises RegistryUnavailableError.
         """
         assert self._store is not None
+        missing = []
         for name, references in list(self._references.items()):
             before = self._epoch, self._fleet.snapshot.generation
             try:
                 entry = self._desired(name, references, dict(self._store.describe(name).aliases))
             except RegistryNotFoundError as error:
                 entry = replace(self._entry(name), stale_reason=str(error))
-            if not entry.default_version and not self._config.wait:
-                raise NotFoundError(entry.stale_reason)
+            if not entry.default_version:
+                missing.append(entry.stale_reason)
             with self._changing:
                 if before == (self._epoch, self._fleet.snapshot.generation):
                     self._confirm(entry)
         self._repair = False
+        return missing
 
     def _confirm(self, entry: ModelEntry) -> None:
         """Declares what the registry said; where the workers refuse it, what they serve stays, with the reason."""
@@ -240,13 +246,16 @@ class Supervisor:
         if known is not None and not self._repair and known.digest == info.tags.get(artifact.DIGEST, known.digest):
             return replace(known, on_demand=known.on_demand and on_demand)
         try:
-            entry = versions.fetch(self._store, self._cache, info, self._config, on_demand=on_demand)
-        except (ArtifactError, CacheError, ModelError) as error:
+            tried = {} if self._repair else self._tried
+            entry = versions.fetch(self._store, self._cache, info, self._config, on_demand=on_demand, tried=tried)
+        except (ArtifactError, CacheError, ServiceError) as error:
             seconds = refusal.seconds * 2 if refusal else REFUSED_SECONDS
             self._refused[name, number] = _Refusal(error, seconds, time.monotonic() + seconds)
             logger.error("version %s of %s is refused: %s", number, name, error)
             raise
         self._refused.pop((name, number), None)
+        # Replaced whole: a look at the registry and a call may be here at the same time.
+        self._tried = dict([*self._tried.items(), (entry.digest, entry)][-MOST_TRIED:])
         return entry
 
     def _declare(self, entry: ModelEntry, before_commit: Callable[[], None] | None = None) -> None:
@@ -477,6 +486,8 @@ class Supervisor:
 
     def _last_good(self) -> Snapshot:
         """What was served last for the same references, as far as the cache still holds it intact."""
+        from service.trial import basis
+
         try:
             found = Snapshot.from_json(self._last_good_file.read_text())
         except FileNotFoundError:
@@ -484,13 +495,32 @@ class Supervisor:
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("the last good snapshot cannot be read: %s", error)
             return Snapshot()
-        models = {}
+        models, now = {}, basis(self._config)
         for name, entry in found.models.items():
-            versions = {n: v for n, v in entry.versions.items() if self._cache.holds(v.digest)}
+            held = {n: v for n, v in entry.versions.items() if self._cache.holds(v.digest)}
+            versions = {
+                n: tried for n, v in held.items() if (tried := v if v.basis == now else self._tried_again(name, v))
+            }
             default = entry.default_version if entry.default_version in versions else ""
             if name in self._references and default:
                 models[name] = replace(entry, versions=versions, default_version=default, stale_reason=UNCONFIRMED)
         return Snapshot(found.generation, models)
+
+    def _tried_again(self, name: str, entry: VersionEntry) -> VersionEntry | None:
+        """A version of the last good snapshot, tried under the flags and packages that are in force now.
+
+        None where it may not serve under these, or was loaded for some client and can be again.
+        """
+        from service.trial import Trial
+
+        if entry.on_demand:
+            return None
+        try:
+            with Trial() as trial:
+                return trial.tried(name, entry, self._config)
+        except (ServiceError, OSError) as error:
+            logger.warning("left out of the last good snapshot: %s", error)
+            return None
 
     def _keep_as_last_good(self, snapshot: Snapshot) -> None:
         """Writes the snapshot beside the cache; a full disk costs the next start, not this server."""

@@ -10,25 +10,41 @@ from pathlib import Path
 import numpy as np
 
 from registry import artifact
-from registry.cache import Cache
+from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.store import Store, VersionInfo
 from service.config import ServerConfig
-from service.host import MODEL_FILE, PROOF_FILE, load_version
-from service.model import keras_file
-from service.model import proof as proofs
 from service.snapshot import VersionEntry
+from service.trial import Trial
 
 
-def fetch(store: Store, cache: Cache, info: VersionInfo, config: ServerConfig, *, on_demand: bool) -> VersionEntry:
+def fetch(
+    store: Store,
+    cache: Cache,
+    info: VersionInfo,
+    config: ServerConfig,
+    *,
+    on_demand: bool,
+    tried: Mapping[str, VersionEntry],
+) -> VersionEntry:
     """A version in the cache, its proof replayed, its engines chosen.
 
-    Chosen here once, so that all workers compute with the same engines, and give the same bits.
+    Chosen here once, so that all workers compute with the same engines, and give the same bits. `tried` are those of
+    which this server chose them already, by digest: where the file lies there still, that is not done again.
 
     Raises RegistryError where the registry or the artifact says no, ModelError where the network may not serve.
     """
-    directory, digest = cache.fetch(store, info)
+    before = tried.get(info.tags.get(artifact.DIGEST, ""))
+    if before is not None and cache.holds(before.digest):
+        entry = _entry(info, cache.path(before.digest), before.digest, on_demand=on_demand)
+        return replace(entry, engines=before.engines, basis=before.basis)
+    with Trial() as trial:
+        directory, digest = cache.fetch(store, info)
+        return trial.tried(info.name, _entry(info, directory, digest, on_demand=on_demand), config)
+
+
+def _entry(info: VersionInfo, directory: Path, digest: str, *, on_demand: bool) -> VersionEntry:
     tags = info.tags
-    entry = VersionEntry(
+    return VersionEntry(
         number=info.number,
         digest=digest,
         directory=str(directory),
@@ -40,8 +56,6 @@ def fetch(store: Store, cache: Cache, info: VersionInfo, config: ServerConfig, *
         created=info.created,
         on_demand=on_demand,
     )
-    engine = load_version(info.name, entry, require_proof=config.require_proof, fixed_engine=config.engine).engine
-    return replace(entry, engines=(engine.single.name, engine.many.name))
 
 
 @contextmanager
@@ -51,6 +65,10 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
     Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
     changed, so whoever replays it elsewhere sees whether they compute what this server computes.
     """
+    # Here, not above: few servers override, and h5py is much to import.
+    from service.model import keras_file
+    from service.model import proof as proofs
+
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         weights: Mapping[str, np.ndarray] = dict(arrays)
     with tempfile.TemporaryDirectory(prefix="unroll-") as folder:

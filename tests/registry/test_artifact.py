@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 
 import pytest
 
@@ -52,6 +53,36 @@ def test_what_is_never_read_is_refused_by_name(name, what):
         with pytest.raises(ArtifactRefusedError, match=what) as caught:
             artifact.check_files(names)
         assert str(caught.value).startswith(name)
+
+
+def written_by(path, metadata):
+    """A zip with that as its metadata.json; None: without one."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        if metadata is not None:
+            archive.writestr("metadata.json", metadata)
+    return path
+
+
+def test_the_version_of_keras_is_read(tmp_path):
+    """The version that the file names, a candidate's too."""
+    for version in ("3.15.0", "3.0.0rc1", "3.12.0.dev2025"):
+        assert artifact.keras_version(written_by(tmp_path / "m", f'{{"keras_version": "{version}"}}')) == version
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None, "", "[]", "{}", '{"keras_version": null}', '{"keras_version": 3}', b"\xff", "[" * 60_000,
+        '{"keras_version": "3.15.0\\nevil==1"}', '{"keras_version": "3.15.0 --index-url=x"}',
+        " " * 50_000_000 + '{"keras_version": "3.15.0"}',
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_no_version_of_keras(tmp_path, metadata):
+    """A file that names no version is refused, and one that would put something else into the requirements."""
+    with pytest.raises(ArtifactCorruptError, match=r"metadata\.json"):
+        artifact.keras_version(written_by(tmp_path / "m", metadata))
 
 
 @pytest.mark.parametrize("missing", [artifact.MLMODEL, artifact.KERAS_FILE])

@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -340,6 +341,25 @@ def test_a_version_that_is_too_large_is_not_downloaded(store, folder, name, tmp_
     with pytest.raises(ArtifactRefusedError, match=r"has \d+ bytes, the limit is 2147483648"):
         store.download(name, "1", tmp_path / "into")
     assert not (tmp_path / "into").exists()
+
+
+def test_runs_that_begin_together_share_a_dataset(store, name, tmp_path):
+    """Runs that name the same file in the same instant, one of which adds it to the registry, all name it."""
+    rounds, together = 12, 4
+    barrier = threading.Barrier(together)
+
+    def begin(_):
+        with store.run(name, "run", {}) as run:
+            for number in range(rounds):
+                barrier.wait(30)
+                run.log_dataset(f"{name}-{number}", tmp_path, "d" * 64, {})
+            return run.run_id
+
+    with store.run(name, "first", {}):  # makes the experiment
+        pass
+    with ThreadPoolExecutor(together) as pool:
+        for run_id in pool.map(begin, range(together)):
+            assert len(client().get_run(run_id).inputs.dataset_inputs) == rounds
 
 
 CALLS = {

@@ -45,7 +45,7 @@ class Held:
 def held(net, engine):
     """A batcher over an engine that waits."""
     one = Held(engine)
-    return one, Batcher(Choice(one, one, (), batches=True), net)
+    return one, Batcher(Choice(net, one, one, (), batches=True))
 
 
 def arrived(batcher, count):
@@ -169,6 +169,27 @@ def test_bytes_go_with_arrays(heavy):
     assert raw.raw == expected.outputs["d"][0].tobytes()
     for name, state in array.final_state.items():
         assert np.array_equal(state, expected.final_state[name][1:])
+
+
+def test_bytes_that_are_not_finite_leave_the_batch(heavy):
+    """A sequence with NaN in it is left to others, and those who came with it are one batch all the same."""
+    net, choice = heavy
+    one, batcher = held(net, choice)
+    xs = [np.random.default_rng(i).normal(size=(1, 8, 3)).astype(np.float32) for i in range(5)]
+    xs[2][0, 3, 1] = np.nan
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(batcher.forward, {"input": xs[0]})]
+        one.began.acquire()
+        for i, x in enumerate(xs):
+            futures.append(pool.submit(batcher.forward_raw, x.tobytes(), x.shape))
+            arrived(batcher, i + 1)
+        one.let.set()
+        _, *results = [future.result(20) for future in futures]
+    assert one.sizes == [1, 4]
+    assert results.pop(2) is None
+    assert [result.shared.leads for result in results] == [True, False, False, False]
+    for x, result in zip([*xs[:2], *xs[3:]], results, strict=True):
+        assert result.raw == choice.forward({"input": x}).outputs["d"].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,19 @@ def test_registry_down_at_start(wire, remote, tmp_path):
         eventually(lambda: not client.model().stale_reason, 60)
 
 
+def test_other_flags_at_a_start_without_the_registry(wire, remote, tmp_path):
+    """A version that a server served before is computed by the engine that a flag names now."""
+    with running(REFERENCE, cache=tmp_path, env=remote.env, workers=1) as (_, client):
+        assert [version.engine for version in client.model().versions] == ["scalar (batch 1), numpy"]
+    wire.cut()
+    try:
+        with running(REFERENCE, cache=tmp_path, env=remote.env, workers=1, engine="numpy") as (_, client):
+            assert [version.engine for version in client.model().versions] == ["numpy"]
+            assert client.model().stale_reason
+    finally:
+        wire.mend()
+
+
 def test_supervisor_killed(remote, tmp_path):
     """When the supervisor is killed its workers end and free the port; a new server serves on it from the cache."""
     server = Server(REFERENCE, cache=tmp_path, env=remote.env, workers=2)

@@ -18,6 +18,7 @@ from tests.service.support import (
     R2_WEIGHTS,
     R3_INPUTS,
     Load,
+    Server,
     eventually,
     running,
 )
@@ -322,6 +323,29 @@ def test_unknown_model(registry, tmp_path):
     """A model that is not in the registry is one line and an exit status."""
     line = failed_start(tmp_path, registry.env, "--model=models:/none@champion", "--address=127.0.0.1:0")
     assert line == "unroll: no model none in the registry"
+
+
+@pytest.mark.usefixtures("served")  # which registers the others
+@pytest.mark.parametrize("names", [("absent", "reference", "linear"), ("reference", "absent", "linear")])
+def test_one_model_that_is_missing(registry, tmp_path, names):
+    """Where one of three models is not in the registry, the start fails; or the others serve, where it may wait."""
+    models = [f"models:/{name}@champion" for name in names]
+    flags = [f"--model={model}" for model in models]
+    line = failed_start(tmp_path / "a", registry.env, *flags, "--address=127.0.0.1:0")
+    assert line == "unroll: no model absent in the registry"
+    server = Server(*models, cache=tmp_path / "b", env=registry.env, workers=1, wait=True)
+    try:
+        with Client(server.address) as client:
+            present = [name for name in names if name != "absent"]
+            eventually(lambda: all(client.model(name).default_version for name in present))
+            before = client.model("linear").confirmed_time.ToNanoseconds()
+            eventually(lambda: client.model("linear").confirmed_time.ToNanoseconds() > before)  # another look
+            assert client.predict(R2_INPUTS, model="linear").output.shape == (1, 3, 3)
+            assert [client.model(name).stale_reason for name in present] == ["", ""]
+            assert "no model absent in the registry" in client.model("absent").stale_reason
+            assert not client.health()
+    finally:
+        server.stop()
 
 
 def test_malformed_reference(registry, tmp_path):
