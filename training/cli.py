@@ -181,7 +181,7 @@ def _train_reference(wanted: configs.Job) -> None:
     options, registration = wanted.options, wanted.registration
     console.print("importing TensorFlow and MLflow …")
     from training import job
-    from training.progress import interruptible
+    from training.interrupts import interruptible
 
     class Shown(job.Listener):
         """Draws a job on the console."""
@@ -245,22 +245,21 @@ def _train_reference(wanted: configs.Job) -> None:
 def _train_on_data(wanted: configs.Job | None, run_id: str) -> None:
     """Runs what is wanted, or goes on with a run; Ctrl-C ends it in one line and with the status of shells."""
     from training import own_data
-    from training.progress import Shown, interruptible
+    from training.interrupts import interruptible
+    from training.progress import Shown
 
-    with interruptible() as check:
-        shown = Shown(console, check)
-        try:
+    shown = Shown(console)
+    try:
+        with interruptible() as shown.check:
             outcome = own_data.run(wanted, shown) if wanted else own_data.resume(run_id, shown)
-        except KeyboardInterrupt:
-            shown.close()
-            console.print(
-                "interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else "")
-            )
-            if shown.run_id:
-                console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
-            raise typer.Exit(130) from None
-        finally:
-            shown.close()
+    except KeyboardInterrupt:
+        shown.close()
+        console.print("interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else ""))
+        if shown.run_id:
+            console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
+        raise typer.Exit(130) from None
+    finally:
+        shown.close()
     report(outcome)
 
 

@@ -32,23 +32,25 @@ def sweep(
     """
     from training import config as configs
     from training import sweep as sweeps
-    from training.progress import Shown, bar, interruptible
+    from training.interrupts import interruptible
+    from training.progress import Shown, bar
 
     document = configs.load(config)
-    with interruptible() as check, bar(console) as shown:
+    listener = Shown(console)
+    with bar(console) as shown:
         task = shown.add_task("trials", total=trials, told="")
 
         def told(trial: "Trial | str", count: int) -> None:
-            check()
+            listener.check()
             shown.update(task, completed=count)
             text = trial if isinstance(trial, str) else f"{_values(trial)}: {trial.error:.5g}"
             console.print(f"trial {count} of {trials}: {text}", highlight=False, markup=False)
             if count == trials:
                 shown.stop()
 
-        listener = Shown(console, check)
         try:
-            outcome = sweeps.run(document, trials, jobs, cluster, listener, told)
+            with interruptible() as listener.check:
+                outcome = sweeps.run(document, trials, jobs, cluster, listener, told)
         except KeyboardInterrupt:
             shown.stop()
             listener.close()

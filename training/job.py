@@ -17,6 +17,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from training import config, data
 from training.checkpoints import Progress
+from training.interrupts import interruptible
 from training.options import Options, Registration, Source
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
     with (
         store.run(experiment, f"{registration.name} seed {options.seed}", package_tags()) as run,
         temporary_folder() as folder,
+        interruptible() as check,
     ):
         run.log_params(options.as_params())
         before = network.weights(model)
@@ -104,6 +106,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
         (folder / "pictures").mkdir()
         config.Job(options, Source(), registration).dump(folder / "pictures" / config.FILE)
         log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
+        check()
         version = run.register(
             registration.name,
             folder / "model.keras",

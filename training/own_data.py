@@ -21,6 +21,7 @@ from service.model.network import Network
 from training import config, data, measure
 from training.checkpoints import Checkpoints, Progress
 from training.config import Job
+from training.interrupts import interruptible
 from training.job import Listener, log_pictures, package_tags, temporary_folder
 from training.measure import Champion, Decision, Measured
 from training.options import Options
@@ -65,7 +66,7 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
     """Trains within the run `parent` and registers nothing; gives the run and the error on the validation part."""
     listener = Listener()
     store, examples = _prepared(job, listener)
-    with _new_run(store, job, parent) as mlrun, temporary_folder() as folder:
+    with _new_run(store, job, parent) as mlrun, temporary_folder() as folder, interruptible():
         _log_beginning(job, mlrun, examples, folder / "beginning")
         checkpoints = Checkpoints(mlrun.run_id, examples.digest)
         fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
@@ -123,13 +124,14 @@ def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.
     listener.started(mlrun.run_id, job.options.epochs)
     registration, layout, parts = job.registration, examples.layout, examples.parts
     checkpoints = Checkpoints(mlrun.run_id, examples.digest)
-    with temporary_folder() as folder:
+    with temporary_folder() as folder, interruptible() as check:
         _log_beginning(job, mlrun, examples, folder / "beginning")
         fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
         measured = measure.measure(fitted.served, examples, job.source)
         champion = _champion(store, registration.name, registration.alias, fitted.served, examples, folder / "champion")
         decision = measure.decide(champion, registration)
         mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
+        check()
         version = mlrun.register(
             registration.name,
             fitted.model,

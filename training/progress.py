@@ -1,9 +1,7 @@
 """Shows how the job on people's own data goes: bars on a terminal, a few lines elsewhere."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,38 +23,12 @@ def bar(console: Console) -> Progress:
                     disable=not console.is_terminal, transient=True)  # fmt: skip
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Gives a check that raises KeyboardInterrupt if Ctrl-C was pressed in the block.
-
-    Python raises it by itself, but native code that calls back into Python may swallow it, as TensorFlow does while it
-    traces; then the check raises it a moment later.
-    """
-    pressed = False
-
-    def note(_number: int, _frame: object) -> None:
-        nonlocal pressed
-        pressed = True
-        raise KeyboardInterrupt
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class Shown(Listener):
     """Draws a job on a console."""
 
-    def __init__(self, console: Console, check: Callable[[], None]) -> None:
-        """`check` is called whenever something is told, and may end the job."""
+    def __init__(self, console: Console) -> None:
         self.run_id = ""
-        self._check = check
+        self.check: Callable[[], None] = lambda: None  # called whenever something is told; may end the job
         self._console = console
         self._bar: Progress | None = None
         self._next = time.monotonic() + PLAIN_SECONDS
@@ -111,7 +83,7 @@ class Shown(Listener):
             self._bar = None
 
     def _draw(self, what: str, done: float, total: float, told: str) -> None:
-        self._check()
+        self.check()
         if self._bar is None:
             self._bar = bar(self._console)
             self._task = self._bar.add_task(what, total=total, told="")

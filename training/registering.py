@@ -14,11 +14,11 @@ from registry.store import Store
 from service import keras_network
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
-from service.model.engines import TENSORFLOW
+from service.model.engines import TENSORFLOW, chance
 from service.model.network import Network
 from training.job import temporary_folder
 
-PROOF_BATCH, PROOF_TIMESTEPS = 3, 20  # of the inputs of chance that a proof is made of, where none are given
+PROOF_BATCH = 3  # of the inputs of chance that a proof is made of, where none are given
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -53,7 +53,7 @@ def register(
             raise
         hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
         raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error
-    inputs = _given(proof_from, network) if proof_from else _of_chance(network)
+    inputs = _given(proof_from, network) if proof_from else chance(network, PROOF_BATCH)
     store = Store()
     with (
         store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,
@@ -107,14 +107,4 @@ def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:
                 f"{path.name}: {spec.name} has shape {list(shape)}, but Keras takes only {list(spec.shape)} for this "
                 "file, None being any", field="proof-from",
             )  # fmt: skip
-    return inputs
-
-
-def _of_chance(network: Network) -> dict[str, npt.NDArray[Any]]:
-    rng = np.random.default_rng(0)
-    inputs = {}
-    for spec in network.declared:
-        shape = [PROOF_TIMESTEPS if extent is None else extent for extent in (PROOF_BATCH, *spec.shape[1:])]
-        # Ids are zeros: how many there are, only an Embedding somewhere knows.
-        inputs[spec.name] = (rng.normal(size=shape) if spec.dtype.kind == "f" else np.zeros(shape)).astype(spec.dtype)
     return inputs
