@@ -22,6 +22,7 @@ def check(
                 "supported": report.supported,
                 "reasons": list(report.reasons),
                 "parameters": report.parameter_count,
+                "engine": report.engine,
                 "microseconds": report.microseconds,
                 "timesteps": report.timesteps,
             }
@@ -30,6 +31,9 @@ def check(
         console.print(f"{file.name} cannot be served:", highlight=False)
         for reason in report.reasons:
             console.print(f"  {reason}", highlight=False, markup=False)
+        if report.through_keras:
+            told = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
+            console.print(told, highlight=False)
     else:
         layers = table("layer", "class", "parameters", title=f"{file.name} can be served")
         for layer in report.network.layers:
@@ -38,8 +42,12 @@ def check(
         for note in report.network.notes:
             console.print(note, highlight=False, markup=False)
         console.print(
-            f"{report.parameter_count} parameters; one sequence of {report.timesteps} timesteps takes "
-            f"{report.microseconds:.0f} µs here",
+            f"{report.parameter_count} parameters; computed by {report.engine}"
+            + (
+                f", which takes {report.microseconds:.1f} µs for one sequence of {report.timesteps} timesteps here"
+                if report.microseconds
+                else ""
+            ),
             highlight=False,
         )
     if not report.supported:

@@ -28,7 +28,11 @@ RootCertificates = Annotated[
 Model = Annotated[str, typer.Option(help="Model; may be left out where the server has one.", metavar="NAME")]
 Version = Annotated[str, typer.Option(help="Version number, alias, or @ALIAS; default: what the server serves.")]
 Inputs = Annotated[
-    str, typer.Argument(help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; @FILE (.npy, .json); - for standard input.")
+    str,
+    typer.Argument(
+        help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; several inputs by name, {NAME: …, NAME: …}; "
+        "@FILE (.json, .npy, .npz); - for standard input."
+    ),
 ]
 WhatIf = Annotated[
     list[str] | None,

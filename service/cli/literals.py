@@ -3,7 +3,9 @@
 import json
 import re
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +24,43 @@ def parse_array(text: str) -> npt.NDArray[np.generic]:
 
     Raises InvalidArgumentError where it is neither, or ragged.
     """
+    return _array(_read(text), text)
+
+
+def parse_inputs(text: str) -> npt.NDArray[np.generic] | dict[str, npt.NDArray[np.generic]]:
+    """One array, as `parse_array`; or one for each input by name, from JSON (`{"x": [[1, 2]]}`) or a file (`@x.npz`).
+
+    Raises InvalidArgumentError as `parse_array`.
+    """
+    found = _read(text)
+    return (
+        {name: _array(value, text) for name, value in found.items()} if isinstance(found, dict) else _array(found, text)
+    )
+
+
+def _read(text: str) -> Any:
     try:
         if text.startswith("@"):
             path = Path(text[1:])
             if path.suffix == ".npy":
-                return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]  # NumPy says Any
+                return np.load(path, allow_pickle=False)
+            if path.suffix == ".npz":
+                with path.open("rb") as file:
+                    if not zipfile.is_zipfile(file):  # of which np.load would leave an open file behind
+                        raise ValueError("it is no .npz file, or a damaged one")
+                    return dict(np.load(file, allow_pickle=False))
             text = path.read_text()
         elif text == "-":
             text = sys.stdin.read()
-        array = np.array(json.loads(text))
+        return json.loads(text)
     except (ValueError, OSError) as error:
+        raise InvalidArgumentError(f"not an array: {text[:60]!r} ({error})") from None
+
+
+def _array(value: Any, text: str) -> npt.NDArray[np.generic]:
+    try:
+        array = np.array(value)
+    except ValueError as error:
         raise InvalidArgumentError(f"not an array: {text[:60]!r} ({error})") from None
     if array.dtype.kind not in "fiub":
         raise InvalidArgumentError(f"not an array of numbers: {text[:60]!r}")

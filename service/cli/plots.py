@@ -16,7 +16,7 @@ MOST_COLUMNS = 60  # of a heat map in a terminal
 
 def heat_map(array: Any) -> Text:
     """A matrix as coloured cells, a row a line: red above zero, blue below, relative to the largest magnitude."""
-    matrix = np.atleast_2d(array)[:, :MOST_COLUMNS]
+    matrix = _matrix(array)[:, :MOST_COLUMNS]
     reach = float(np.abs(matrix).max(initial=0.0)) or 1.0
     text = Text()
     for row in matrix:
@@ -30,13 +30,13 @@ def heat_map(array: Any) -> Text:
 
 def save_weights(path: str, title: str, weights: Mapping[str, Any]) -> None:
     """A file with one heat map for each weight, each on a scale of its own around zero."""
-    rows = [max(1.2, min(4.0, 0.25 * np.atleast_2d(value).shape[0] + 0.7)) for value in weights.values()]
+    rows = [max(1.2, min(4.0, 0.25 * _matrix(value).shape[0] + 0.7)) for value in weights.values()]
     figure = _figure(8, sum(rows) + 0.6)
     figure.suptitle(title)
     panels = figure.subplots(len(weights), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     for axes, (name, value) in zip(panels, weights.items(), strict=True):
         reach = float(np.abs(value).max(initial=0.0)) or 1.0
-        image = axes.imshow(np.atleast_2d(value), cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
+        image = axes.imshow(_matrix(value), cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
         axes.set_title(f"{name} {tuple(value.shape)}", fontsize=9, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
@@ -69,7 +69,7 @@ def save_trace(path: str, trace: Trace, sequence: int) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.get_major_locator().set_params(integer=True)
         figure.colorbar(image, ax=axes)
-    values = output[sequence]
+    values = output[sequence].astype(float)
     bottom = grid[-1]
     if values.ndim == 2:  # an output at every timestep
         bottom.plot(values, marker="o", markersize=3)
@@ -82,6 +82,12 @@ def save_trace(path: str, trace: Trace, sequence: int) -> None:
         bottom.margins(y=0.25)
     bottom.set_title(f"prediction: {output_name}", fontsize=9, loc="left")
     figure.savefig(path, dpi=120)
+
+
+def _matrix(array: Any) -> Any:
+    """An array as rows and columns; of more axes, such as a convolution's, all but the last are rows."""
+    matrix = np.atleast_2d(array)
+    return matrix.reshape(-1, matrix.shape[-1])
 
 
 def _figure(width: float, height: float) -> Any:

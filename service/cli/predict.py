@@ -34,14 +34,14 @@ def predict(
     ca: RootCertificates = "",
 ) -> None:
     """Predict sequences; with --what-if, old and new side by side."""
-    from service.cli.literals import parse_array, parse_change
+    from service.cli.literals import parse_change, parse_inputs
 
-    array = parse_array(inputs)
+    arrays = parse_inputs(inputs)
     changes = [parse_change(text) for text in what_if or ()]
     with connect(address, token, ca) as client:
-        plain = client.predict(array, model=model, version=version, return_state=return_state)
+        plain = client.predict(arrays, model=model, version=version, return_state=return_state)
         changed = (
-            client.predict(array, model=model, version=plain.version, return_state=return_state, what_if=changes)
+            client.predict(arrays, model=model, version=plain.version, return_state=return_state, what_if=changes)
             if changes
             else None
         )

@@ -37,15 +37,16 @@ def trace(
     ca: RootCertificates = "",
 ) -> None:
     """Show every layer's output, hidden states and gates at every timestep, for one sequence of a batch."""
-    from service.cli.literals import parse_array, parse_change
+    from service.cli.literals import parse_change, parse_inputs
     from service.cli.plots import heat_map, save_trace
 
-    array = parse_array(inputs)
-    if sequence >= len(array):
-        raise InvalidArgumentError(f"sequence: the batch has {len(array)}, counted from 0; got {sequence}")
+    arrays = parse_inputs(inputs)
+    batch = len(next(iter(arrays.values()), ())) if isinstance(arrays, dict) else len(arrays)
+    if sequence >= batch:
+        raise InvalidArgumentError(f"sequence: the batch has {batch}, counted from 0; got {sequence}")
     changes = [parse_change(text) for text in what_if or ()]
     with connect(address, token, ca) as client:
-        found = client.trace(array, model=model, version=version, layers=layer or (), what_if=changes)
+        found = client.trace(arrays, model=model, version=version, layers=layer or (), what_if=changes)
     if plot:
         save_trace(plot, found, sequence)
     if json:

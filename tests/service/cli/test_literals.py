@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.cli.literals import parse_array, parse_change
+from service.cli.literals import parse_array, parse_change, parse_inputs
 from service.errors import InvalidArgumentError
 
 
@@ -44,3 +44,16 @@ def test_array_files(tmp_path):
     for bad in ("evil.npy", "none.json"):
         with pytest.raises(InvalidArgumentError):
             parse_array(f"@{tmp_path}/{bad}")
+
+
+def test_named_inputs(tmp_path):
+    """Several inputs come by name, from an object or an .npz file; one comes as before; what holds none is refused."""
+    np.savez(tmp_path / "x.npz", x=np.ones((1, 2)), ids=np.arange(3))
+    for text in ('{"x": [[1.0, 1.0]], "ids": [0, 1, 2]}', f"@{tmp_path}/x.npz"):
+        found = parse_inputs(text)
+        assert {name: array.tolist() for name, array in found.items()} == {"x": [[1, 1]], "ids": [0, 1, 2]}
+    assert parse_inputs("[[1, 2]]").tolist() == [[1, 2]]
+    (tmp_path / "bad.npz").write_bytes(b"PK\3\4")
+    for bad in ('{"x": [[1], [2, 3]]}', '{"x": "y"}', f"@{tmp_path}/bad.npz", f"@{tmp_path}/none.npz"):
+        with pytest.raises(InvalidArgumentError, match="not an array"):
+            parse_inputs(bad)

@@ -1,0 +1,26 @@
+"""service.cli.plots: pictures of whatever weights and outputs a network has."""
+
+import numpy as np
+import pytest
+
+from service.cli.plots import heat_map, save_trace, save_weights
+from service.client import LayerTrace, Trace
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 4), (3, 2, 4), (0, 4)])
+def test_heat_map(shape):
+    """A weight of any number of axes is drawn as rows of its last one."""
+    array = np.random.default_rng(0).normal(size=shape)
+    width = shape[-1] if shape else 1
+    lines = heat_map(array).plain.splitlines()
+    assert lines == ["  " * width] * (array.size // width)
+
+
+def test_pictures_are_written(tmp_path):
+    """A file is written for the kernel of a convolution, and for a network whose output is truth values."""
+    save_weights(str(tmp_path / "weights.png"), "conv", {"conv/kernel": np.ones((3, 2, 4), np.float32)})
+    layer = LayerTrace("GRU", {"hidden_state": np.ones((1, 5, 2), np.float32)})
+    trace = Trace("m", "1", {"gru": layer}, {"above": np.array([[True, False]])}, what_if=False)
+    save_trace(str(tmp_path / "trace.png"), trace, 0)
+    for name in ("weights", "trace"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
