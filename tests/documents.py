@@ -2,10 +2,11 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.ports import free_port
 
 
 def blocks_of(path):
@@ -16,9 +17,7 @@ def blocks_of(path):
 def run_blocks(blocks, folder):
     """Runs blocks one after the other, until one fails; gives what is printed."""
     script = ["set -eu", "trap 'kill $(jobs -p) && wait' EXIT"]
-    with socket.socket() as probe:  # another port than the document's, which something else may have
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"  # the document's own may be another's
     for i, (language, text) in enumerate(blocks):
         text = text.replace("127.0.0.1:50051", address)
         if language == "python":

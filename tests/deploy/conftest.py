@@ -6,7 +6,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import yaml
 
 from service.client import Client
 from tests.deploy.support import compose, defaults, envoy, replaced
+from tests.ports import free_port
 from tests.service.support import Server, eventually
 
 NOBODY = pwd.getpwnam("nobody")
@@ -242,13 +242,6 @@ def status(request):
         return error.code
     except OSError:
         return 0
-
-
-def free_port():
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

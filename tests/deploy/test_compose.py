@@ -18,8 +18,9 @@ import yaml
 
 from service.client import Client, WeightChange
 from service.errors import ServiceError
-from tests.deploy.conftest import free_port, status
+from tests.deploy.conftest import status
 from tests.deploy.support import COMPOSE_FILE, ROOT, SEQUENCES, Load
+from tests.ports import free_port
 from tests.service.support import eventually
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]

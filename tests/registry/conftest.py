@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -11,6 +10,7 @@ import urllib.request
 import pytest
 
 from registry import artifact
+from tests.ports import free_port
 from tests.service.support import eventually
 
 
@@ -63,9 +63,7 @@ def folder(tmp_path):
 def starting(tmp_path_factory):
     """A tracking server of MLflow's own that keeps files for its clients; it takes long to start."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += [
         "--backend-store-uri",

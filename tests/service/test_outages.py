@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from service.errors import UnavailableError
+from tests.ports import free_port
 from tests.service.support import R3_INPUTS, Client, Load, Registry, Server, eventually, running
 
 
@@ -70,12 +71,6 @@ class Wire:
         self._listen()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def answers(url):
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -111,7 +106,7 @@ def remote(wire, versions):
         registry = Registry(uri, versions)
         registry.register("reference", "r3-1", "champion")
         registry.register("reference", "r3-2")
-        registry.env |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+        registry.env |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
         yield registry
 
 
@@ -141,7 +136,8 @@ def test_registry_down_while_serving(wire, remote, tmp_path):
 
 def test_registry_hangs(wire, remote, tmp_path):
     """A registry that takes requests and does not answer delays no prediction."""
-    with running(REFERENCE, cache=tmp_path, env=remote.env, workers=1, poll=0.2) as (server, client):
+    env = remote.env | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
+    with running(REFERENCE, cache=tmp_path, env=env, workers=1, poll=0.2) as (server, client):
         wire.hang()
         try:
             with Load(server.address, R3_INPUTS) as load:
@@ -170,7 +166,7 @@ def test_registry_down_at_start(wire, remote, tmp_path):
 
 def test_other_flags_at_a_start_without_the_registry(wire, remote, tmp_path):
     """A version that a server served before is computed by the engine that a flag names now."""
-    with running(REFERENCE, cache=tmp_path, env=remote.env, workers=1) as (_, client):
+    with running(REFERENCE, cache=tmp_path, env=remote.env, workers=1, engine="scalar") as (_, client):
         assert [version.engine for version in client.model().versions] == ["scalar (batch 1), numpy"]
     wire.cut()
     try:

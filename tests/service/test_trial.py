@@ -43,7 +43,7 @@ def exhausting(tmp_path):
 def test_a_version_gets_its_engines(versions):
     """A version gets the engines for a batch of one and for larger ones, chosen anew whatever was chosen before."""
     found = versions["r3-1"]
-    for engine, expected in (("numpy", ("numpy", "numpy")), ("", ("scalar", "numpy"))):
+    for engine, expected in (("numpy", ("numpy", "numpy")), ("scalar", ("scalar", "numpy"))):
         config = replace(CONFIG, engine=engine)
         with Trial() as trial:
             found = trial.tried("m", found, config)

@@ -20,7 +20,8 @@ def test_what_was_tried_is_not_tried_again(registry, tmp_path, monkeypatch):
         return fetch(registry.store, cache, info, config, on_demand=on_demand, tried=tried)
 
     first = fetched({})
-    assert first.engines == ("scalar", "numpy")
+    assert set(first.engines) <= {"scalar", "numpy", "onnxruntime"}
+    assert len(first.engines) == 2
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))  # no process can be started from here on
     assert fetched({first.digest: first}, on_demand=True) == replace(first, on_demand=True)
     with pytest.raises(OSError, match="none"):

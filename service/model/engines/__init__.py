@@ -322,7 +322,11 @@ def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
 
 
 def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
-    """Microseconds of processor time for one call of each engine: the median of rounds in which they take turns."""
+    """Microseconds of processor time for one call of each engine.
+
+    The median of rounds in which they take turns; of all but the first, its time by their median share in it. What
+    else runs on the machine slows the engines of a round alike, so the choice between them does not depend on it.
+    """
     rounds: list[list[float]] = [[] for _ in engines]
     until = time.perf_counter() + MOST_SECONDS
     while len(rounds[0]) < ROUNDS and (not rounds[0] or time.perf_counter() < until):
@@ -332,4 +336,6 @@ def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]
                 engine.forward(inputs)
                 calls += 1
             times.append((time.thread_time() - start) / calls * 1e6)
-    return [statistics.median(times) for times in rounds]
+    first = rounds[0]
+    shares = [statistics.median(t / of for t, of in zip(times, first, strict=True)) for times in rounds]
+    return [statistics.median(first) * share for share in shares]

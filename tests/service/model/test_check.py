@@ -12,7 +12,8 @@ def test_a_good_file_is_supported_and_timed(tmp_path):
     report = check(tmp_path / "m.keras")
     assert report.supported
     assert report.parameter_count == 33
-    assert (report.engine, report.timesteps) == ("scalar", 3)
+    assert report.engine in {"scalar", "numpy"}  # whichever was quicker just now
+    assert report.timesteps == 3
     assert report.microseconds > 0
 
 
