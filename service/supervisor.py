@@ -168,8 +168,11 @@ class Supervisor:
         """
         assert self._store is not None
         missing = []
-        for name, references in list(self._references.items()):
+        for name in list(self._references):
             before = self._epoch, self._fleet.snapshot.generation
+            references = self._references.get(name)
+            if references is None:  # dropped, or refused, while others were looked at
+                continue
             try:
                 entry = self._desired(name, references, dict(self._store.describe(name).aliases))
             except RegistryNotFoundError as error:

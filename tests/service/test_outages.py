@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc as triton
 
 from service.errors import UnavailableError
 from tests.ports import free_port
@@ -20,11 +22,13 @@ from tests.service.support import R3_INPUTS, Client, Load, Registry, Server, eve
 
 
 class Wire:
-    """A TCP connection to a server that can be cut, or made to swallow everything, and mended."""
+    """A TCP connection to a server that can be cut, or made to swallow everything, and mended; or held up."""
 
     def __init__(self, port):
         self._target = ("127.0.0.1", port)
         self._state = "whole"
+        self._flows = threading.Event()
+        self._flows.set()
         self._pairs = []
         self.port = free_port()
         self._listen()
@@ -47,6 +51,7 @@ class Wire:
     def _copy(self, source, sink):
         with suppress(OSError):
             while data := source.recv(65536):
+                self._flows.wait()
                 if self._state == "whole":
                     sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
@@ -61,6 +66,15 @@ class Wire:
     def cut(self):
         self._state = "cut"
         self._close()
+
+    @contextmanager
+    def held_up(self):
+        """Lets nothing pass while a block runs; then all of it."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
 
     def hang(self):
         self._state = "hung"
@@ -147,6 +161,26 @@ def test_registry_hangs(wire, remote, tmp_path):
             assert load.failures == []
         finally:
             wire.mend()
+
+
+def test_what_was_unloaded_meanwhile(wire, remote, tmp_path):
+    """A model that is unloaded while the server waits for the registry's answer does not come back with it."""
+    remote.register("other", "r3-1", "champion")
+    with (
+        running(REFERENCE, cache=tmp_path, env=remote.env, workers=1, poll=0.2) as (server, client),
+        triton.InferenceServerClient(server.address) as standard,
+    ):
+
+        def confirmed():
+            return client.model("reference").confirmed_time.ToNanoseconds()
+
+        standard.load_model("other")
+        with wire.held_up():
+            eventually(lambda: confirmed() < time.time_ns() - 1_000_000_000)  # it looks, and waits
+            standard.unload_model("other")
+        for _ in range(2):
+            eventually(lambda before=confirmed(): confirmed() > before)
+        assert [model.name for model in client.models()] == ["reference"]
 
 
 def test_registry_down_at_start(wire, remote, tmp_path):
