@@ -179,7 +179,8 @@ def test_what_was_unloaded_meanwhile(wire, remote, tmp_path):
             eventually(lambda: confirmed() < time.time_ns() - 1_000_000_000)  # it looks, and waits
             standard.unload_model("other")
         for _ in range(2):
-            eventually(lambda before=confirmed(): confirmed() > before)
+            before = confirmed()
+            eventually(lambda b=before: confirmed() > b)
         assert [model.name for model in client.models()] == ["reference"]
 
 
