@@ -162,13 +162,16 @@ def tracking_server(folder, database, password):
 
 
 def serve(cache, token, environment):
-    """A server with the options of the compose file, but where it listens and keeps its files."""
+    """A server with the options of the compose file, but where it listens and keeps its files.
+
+    And the engine: each server would choose its own, and tests compare the bits of their answers.
+    """
     command = compose()["services"]["service"]["command"]
     options = dict(option.removeprefix("--").partition("=")[::2] for option in command if "=" in option)
     assert options.pop("address") == "0.0.0.0:50051"
     assert options.pop("operator-token-file") == "/run/secrets/operator/token"
     model = defaults(options.pop("model"))
-    return Server(model, cache=cache, env=environment, workers=1, operator_token_file=token, **options)
+    return Server(model, cache=cache, env=environment, workers=1, engine="scalar", operator_token_file=token, **options)
 
 
 def end(server):

@@ -8,11 +8,14 @@ from tests.service.support import R2_INPUTS, R3_INPUTS, Registry, keep, r2, r3
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory):
-    """Folders of versions by name, made once: three reference networks, and the linear one."""
+    """Versions by name, made once: three reference networks, and the linear one.
+
+    Their engines are those usually chosen: tests that compare bits are not to depend on what is quicker just now.
+    """
     root = tmp_path_factory.mktemp("versions")
     made = {f"r3-{seed}": (r3(seed), R3_INPUTS) for seed in (1, 2, 3)} | {"r2": (r2(), R2_INPUTS)}
     return {
-        name: VersionEntry("0", keep(model, root / name, inputs), str(root / name))
+        name: VersionEntry("0", keep(model, root / name, inputs), str(root / name), engines=("scalar", "numpy"))
         for name, (model, inputs) in made.items()
     }
 

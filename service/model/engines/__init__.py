@@ -322,10 +322,10 @@ def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
 
 
 def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
-    """Microseconds of processor time for one call of each engine.
+    """Microseconds of processor time for one call of each engine, in rounds in which they take turns.
 
-    The median of rounds in which they take turns; of all but the first, its time by their median share in it. What
-    else runs on the machine slows the engines of a round alike, so the choice between them does not depend on it.
+    Of the first the least of all rounds; of others their share in its time, the median of the rounds. What else runs
+    on the machine slows the engines of a round alike, so the choice between them does not depend on it.
     """
     rounds: list[list[float]] = [[] for _ in engines]
     until = time.perf_counter() + MOST_SECONDS
@@ -338,4 +338,4 @@ def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]
             times.append((time.thread_time() - start) / calls * 1e6)
     first = rounds[0]
     shares = [statistics.median(t / of for t, of in zip(times, first, strict=True)) for times in rounds]
-    return [statistics.median(first) * share for share in shares]
+    return [min(first) * share for share in shares]
