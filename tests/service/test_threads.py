@@ -33,13 +33,16 @@ def test_tasks_run_and_fail_for_themselves(pool):
 
 def test_only_so_many_work(pool, one):
     """Tasks beyond the number of threads wait until one is free, and run in order."""
-    release, started = threading.Event(), []
+    release, began, started = threading.Event(), threading.Semaphore(0), []
 
     def task(i):
         started.append(i)
+        began.release()
         release.wait(10)
 
     futures = [pool.submit(task, i) for i in range(6)]
+    assert began.acquire(timeout=10)
+    assert began.acquire(timeout=10)
     for _ in range(50):
         one.submit(lambda: None).result(10)  # time in which a third would have begun
     assert sorted(started) == [0, 1]
