@@ -70,6 +70,12 @@ class KerasNetwork(Network):
         )
         self.parameter_count = model.count_params()
         self.precision = _precision(model)
+        self.vocabulary = {
+            tensor.name: layer.input_dim
+            for layer in model.layers
+            for tensor in model.inputs
+            if isinstance(layer, keras.layers.Embedding) and layer.input is tensor
+        }
         self.streamable, self.not_streamable_reason = False, REASON
         self.notes = (f"the reader does not support this file, so {REASON}",)
         self._inputs = {spec.name: spec for spec in self.inputs}

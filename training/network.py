@@ -1,6 +1,7 @@
 """The network in Keras: build, fit, and what it computes. The only file that imports Keras."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
     import keras
     import tensorflow as tf
 
-from service.errors import InvalidArgumentError, LimitExceededError
+from service.errors import InvalidArgumentError, LimitExceededError, UnsupportedModelError
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
 from training.checkpoints import Checkpoints, Progress, State
@@ -245,8 +246,22 @@ def prove(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str], state
 
     `outputs` are their names in the order of the model. Of the states, those of recurrent layers that are called once
     and stand by themselves are proven by themselves, the others through what they lead to.
+
+    Raises UnsupportedModelError where Keras refuses the file.
     """
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    with warnings.catch_warnings():  # Keras's, of options that are no more, and how a model's inputs are called
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # whatever Keras raises, it cannot prove the file
+            text = str(error).strip().partition("\n")[0][:300]
+            raise UnsupportedModelError(f"Keras refuses the file, so it cannot be proven: {text}") from error
+        return _prove(model, inputs, outputs, states)
+
+
+def _prove(
+    model: keras.Model, inputs: Mapping[str, Array], outputs: Sequence[str], states: Sequence[TensorSpec]
+) -> Proof:
     arrays = [inputs[tensor.name] for tensor in model.inputs] if len(inputs) > 1 else list(inputs.values())
     given = arrays if len(arrays) > 1 else arrays[0]
     found = model(given, training=False)

@@ -49,11 +49,16 @@ def register(
     try:
         network = keras_network.read(file, engine == TENSORFLOW)
     except UnsupportedModelError as error:
-        if engine == TENSORFLOW:
+        if engine == TENSORFLOW or "layer" not in error.details:
             raise
         hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
         raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error
     inputs = _given(proof_from, network) if proof_from else chance(network, PROOF_BATCH)
+    try:
+        network.forward(inputs)
+    except InvalidArgumentError as error:
+        told = f"{proof_from.name}: " if proof_from else "give inputs with --proof-from: those of chance do not fit: "
+        raise InvalidArgumentError(f"{told}{error.message}", field="proof-from") from error
     store = Store()
     with (
         store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,

@@ -28,27 +28,24 @@ def check(
             }
         )
     elif report.network is None:
-        console.print(f"{file.name} cannot be served:", highlight=False)
+        console.print(f"{file.name} cannot be served:", highlight=False, markup=False)
         for reason in report.reasons:
             console.print(f"  {reason}", highlight=False, markup=False)
         if report.through_keras:
             told = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
             console.print(told, highlight=False)
     else:
-        layers = table("layer", "class", "parameters", title=f"{file.name} can be served")
+        console.print(f"{file.name} can be served", highlight=False, markup=False)
+        layers = table("layer", "class", "parameters")
         for layer in report.network.layers:
             layers.add_row(layer.name, layer.class_name, str(layer.parameter_count))
         console.print(layers)
         for note in report.network.notes:
             console.print(note, highlight=False, markup=False)
-        console.print(
-            f"{report.parameter_count} parameters; computed by {report.engine}"
-            + (
-                f", which takes {report.microseconds:.1f} µs for one sequence of {report.timesteps} timesteps here"
-                if report.microseconds
-                else ""
-            ),
-            highlight=False,
-        )
+        told = f"{report.parameter_count} parameters; computed by {report.engine}"
+        if report.microseconds:
+            what = f"sequence of {report.timesteps} timesteps" if report.timesteps else "prediction"
+            told += f", which takes {report.microseconds:.1f} µs for one {what} here"
+        console.print(told, highlight=False)
     if not report.supported:
         raise typer.Exit(1)

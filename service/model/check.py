@@ -55,7 +55,8 @@ def check(path: str | os.PathLike[str], limits: ReadLimits = keras_file.DEFAULT_
 def _timed(network: Network) -> Report:
     choice, inputs = engines.select(network), engines.sample(network, None, 1)
     taken = next((t.microseconds for t in choice.timings if (t.engine, t.batch) == (choice.single.name, 1)), 0.0)
-    timesteps = max((array.shape[1] for array in inputs.values() if array.ndim > 1), default=0)
+    sequences = [array for name, array in inputs.items() if array.ndim > 2 or name in network.vocabulary]
+    timesteps = max((array.shape[1] for array in sequences if array.ndim > 1), default=0)
     return Report((), network, choice.single.name, timesteps, taken)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
+from service.errors import CorruptModelError, LimitExceededError, ServiceError, UnsupportedModelError
+from service.model.layers.options import shown
 from service.model.limits import ReadLimits
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -17,7 +18,9 @@ SIGNATURES = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras's old .h5 format, or weights alone)",
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file that `git lfs pull` fetches",
 }
+SIGNATURE_BYTES = max(map(len, SIGNATURES))
 ENCRYPTED = 0x1
 # The end of a zip: its record, the comment after it, and the record before it in zips of the 64-bit kind.
 END_SIGNATURE, END_SIZE, LOCATOR_SIGNATURE, LOCATOR_SIZE = b"PK\5\6", 22, b"PK\6\7", 20
@@ -74,13 +77,30 @@ def check_directory(file: BinaryIO, limits: ReadLimits) -> None:
 
 
 def read_config(archive: zipfile.ZipFile, limits: ReadLimits) -> Any:
-    """The config, parsed. Raises as `open_model`."""
+    """The config, parsed, of a file that Keras 3 wrote. Raises as `open_model`."""
+    _check_version(archive, limits)
     return parse_json(member(archive, CONFIG, limits.config_bytes))
+
+
+def _check_version(archive: zipfile.ZipFile, limits: ReadLimits) -> None:
+    """Refuses what Keras 2 wrote: Keras 3 cannot open it, so nothing here could be compared with Keras.
+
+    A file that does not say who wrote it is taken at its contents.
+    """
+    try:
+        said = parse_json(member(archive, METADATA, limits.config_bytes))["keras_version"]
+    except (KeyError, TypeError, ServiceError):
+        return
+    if isinstance(said, str) and said.startswith("2."):
+        raise UnsupportedModelError(
+            f"the file was saved by Keras {shown(said)}; expected Keras 3, which opens such files no more either: give "
+            "its weights to the same network made in Keras 3"
+        )
 
 
 def open_zip(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:
     """The zip, once its list of members is one that Keras writes."""
-    head = file.read(8)
+    head = file.read(SIGNATURE_BYTES)
     file.seek(0)
     for signature, what in SIGNATURES.items():
         if head.startswith(signature):

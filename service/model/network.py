@@ -13,6 +13,7 @@ import numpy as np
 from service.errors import InvalidArgumentError
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
+from service.model.layers.embedding import Embedding
 from service.model.layers.recurrent import Recurrent
 from service.model.tensors import Array, DType, Shape, TensorSpec, Time
 
@@ -149,6 +150,17 @@ class Network:
         kinds += [state.dtype for node in self._graph.nodes for state in node.states]
         floats = [kind for kind in kinds if kind.kind == "f"]
         return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Of each input that goes straight into an Embedding, whatever its type: how many ids there are."""
+        found: dict[str, int] = {}
+        for node in self._graph.nodes:
+            layer = self._graph.layers[node.layer].layer
+            for spec, place in self._graph.inputs:
+                if isinstance(layer, Embedding) and place in node.inputs:
+                    found[spec.name] = min(layer.options["input_dim"], found.get(spec.name, layer.options["input_dim"]))
+        return found
 
     @cached_property
     def digest(self) -> str:

@@ -6,8 +6,9 @@ import pytest
 
 from registry import artifact
 from service.client import WeightChange
-from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, UnsupportedModelError
+from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, ProofError, UnsupportedModelError
 from service.host import MODEL_FILE, load_version
+from service.model.proof import BOUNDS, Proof, replay
 from service.model.tensors import TensorSpec
 from service.snapshot import VersionEntry
 from tests.service.support import R3_INPUTS, Server, running
@@ -52,6 +53,19 @@ def test_only_where_it_is_asked_for(unsupported):
     assert "Keras" in version.network.notes[0]
     with pytest.raises(InvalidArgumentError, match="expected shape"):
         version.network.check({"x": X[:, :, :5]})
+
+
+def test_a_proof_is_held_to_the_bound(unsupported):
+    """Keras's own weights cannot be changed here to see what rounding does, so a proof is held to the plain bound."""
+    model, folder = unsupported
+    network, expected = loaded(folder, "tensorflow").network, np.asarray(model(X))
+    for times, passes in ((0.5, True), (3.0, False)):
+        proof = Proof({"x": X}, {"rnn": expected + np.float32(times * BOUNDS["float32"])}, {}, "keras")
+        if passes:
+            assert replay(network, proof) <= 1
+        else:
+            with pytest.raises(ProofError, match="rnn differs"):
+                replay(network, proof)
 
 
 def test_what_the_reader_supports_stays_with_it(versions):

@@ -107,6 +107,24 @@ def test_inputs_of_a_proof_that_do_not_fit(saved, tmp_path, arrays, said):
     assert [m for m in mlflow.MlflowClient().search_registered_models() if m.name == "never"] == []
 
 
+def test_ids_of_chance_are_ids(saved, tmp_path):
+    """A network that takes its ids as floats, as Keras makes it unless told otherwise, is proven by ids of chance."""
+    read = [layers.Embedding(50, 3, mask_zero=True, name="words"), layers.GRU(3, name="read")]
+    made = register(saved(keras.Sequential([keras.Input((None,), name="ids"), *read])), "words")
+    proof = proofs.load(files("words", made.version, tmp_path) / artifact.PROOF_FILE)
+    ids = proof.inputs["ids"]
+    assert ids.dtype == np.float32
+    assert np.array_equal(ids, np.clip(ids.astype(int), 0, 49))
+    assert len(np.unique(ids)) > 10
+
+
+def test_inputs_of_chance_that_do_not_fit(saved):
+    """Where inputs of chance are none for the network, inputs are asked for."""
+    read = [layers.Reshape((3, 2)), layers.Embedding(5, 3, name="words"), layers.Reshape((3, 6)), layers.GRU(3)]
+    with pytest.raises(InvalidArgumentError, match=r"give inputs with --proof-from.*words.*is not within 0:5"):
+        register(saved(keras.Sequential([keras.Input((6,)), *read])), "never")
+
+
 def test_what_cannot_be_served_is_not_registered(saved):
     """A file with a layer that the service does not compute is refused by name, and nothing is registered."""
     model = keras.Sequential([keras.Input((4, 2)), layers.Lambda(lambda x: x, name="strange"), layers.SimpleRNN(2)])
@@ -123,6 +141,8 @@ def test_what_only_keras_computes_is_registered_where_asked(saved):
     assert made.version == "1"
     assert made.parity <= 1
     assert "through Keras" in made.notes[0]
+    words = [layers.Embedding(5, 6), layers.Reshape((4, 3, 2)), layers.ConvLSTM1D(2, 3), layers.Flatten()]
+    assert register(saved(keras.Sequential([keras.Input((4,)), *words])), "words", engine="tensorflow").parity <= 1
     unsafe = keras.Sequential([keras.Input((4, 2)), layers.Lambda(lambda x: x), layers.SimpleRNN(2)])
     with pytest.raises(UnsupportedModelError, match="safe mode"):
         register(saved(unsafe), "never", engine="tensorflow")
@@ -134,6 +154,7 @@ def test_the_command(saved, home):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=home)
     assert "told version 1 registered, proven" in done.stdout
     assert "told@new points at it" in done.stdout
+    assert done.stderr == ""
     done = subprocess.run([*command[:4], "absent.keras", *command[5:]], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "absent.keras" in done.stderr

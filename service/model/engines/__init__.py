@@ -19,13 +19,14 @@ import numpy as np
 from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network, RawResult, Result
-from service.model.proof import Proof, difference, replay
+from service.model.proof import Proof, Tolerance, replay
 from service.model.tensors import Array, RawSequence
 
 MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
 TIMESTEPS = (20, 100, 1_000)  # tried where neither file nor proof says how many: a convolution may want many
 MOST_TIMESTEPS = 100  # of what is timed; what is longer is cut where it can be
+MOST_IDS = 2_048  # different ones among inputs of chance: half precision, too, counts so far
 PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
 SECONDS = 0.02  # of each engine's timings together, unless a call takes longer
@@ -217,11 +218,12 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
         first = engine.forward(inputs)
         for state in ({}, first.final_state):
             actual, expected = engine.forward(inputs, state), network.forward(inputs, state)
+            tolerance = Tolerance(network, inputs, state)
             for ours, theirs in (
                 (actual.outputs, expected.outputs),
                 (actual.final_state, expected.final_state),
             ):
-                if ours.keys() != theirs.keys() or not all(difference(ours[n], theirs[n]) <= 1 for n in theirs):
+                if ours.keys() != theirs.keys() or not all(tolerance.error(n, ours[n], theirs[n]) <= 1 for n in theirs):
                     return "differs from NumPy by more than is allowed"
         if network.streamable:
             short = _cut(inputs, network, PIECED_TIMESTEPS)
@@ -274,16 +276,18 @@ def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array
 
 
 def chance(network: Network, batch: int) -> dict[str, Array]:
-    """Random inputs, ids of 0; with as many timesteps as the file has.
+    """Random inputs: normal numbers, ids out of the vocabulary; integers that are no ids, or not plainly so, are 0.
 
-    Where that is open, with the least of TIMESTEPS that the network takes, or the largest if it takes none.
+    They have as many timesteps as the file has. Where that is open, the least of TIMESTEPS that the network takes, or
+    the largest if it takes none.
     """
     found: dict[str, Array] = {}
     for timesteps in TIMESTEPS:
         rng = np.random.default_rng(0)
         for spec in network.declared:
             shape = [batch, *(timesteps if extent is None else extent for extent in spec.shape[1:])]
-            array = rng.normal(size=shape) if spec.dtype.kind == "f" else np.zeros(shape)
+            ids = network.vocabulary.get(spec.name, 0 if spec.dtype.kind == "f" else 1)
+            array = rng.integers(min(ids, MOST_IDS), size=shape) if ids else rng.normal(size=shape)
             found[spec.name] = array.astype(spec.dtype)
         with suppress(InvalidArgumentError):
             network.forward({name: array[:1] for name, array in found.items()})

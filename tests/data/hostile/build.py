@@ -88,11 +88,12 @@ def write(
     *,
     compress: int = zipfile.ZIP_STORED,
     extra: dict[str, bytes] | None = None,
+    keras: str = "3.15.0",
 ) -> None:
-    """A `.keras` file; bytes as config are taken as they are."""
+    """A `.keras` file; bytes as config are taken as they are. `keras` is the version that it says wrote it."""
     text = config if isinstance(config, bytes) else json.dumps(harmless() if config is None else config).encode()
     with zipfile.ZipFile(path, "w", compress) as archive:
-        archive.writestr("metadata.json", '{"keras_version": "3.15.0"}')
+        archive.writestr("metadata.json", json.dumps({"keras_version": keras}))
         archive.writestr("config.json", text)
         archive.writestr("model.weights.h5", h5() if weights is None else weights)
         for name, data in (extra or {}).items():

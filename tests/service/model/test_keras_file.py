@@ -1,11 +1,11 @@
-"""Files: rewritten with other weights they are still Keras's, and nothing else in them changes."""
+"""Files: rewritten with other weights they are still Keras's, and nothing else changes; what is none is named."""
 
 import zipfile
 
 import numpy as np
 import pytest
 
-from service.errors import InvalidArgumentError
+from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import keras_file
 
 
@@ -73,3 +73,11 @@ def test_a_change_that_does_not_fit_writes_nothing(saved, tmp_path):
         keras_file.rewrite(saved, saved, {"b/bias": np.zeros(1, np.float32)})
     assert not list(tmp_path.iterdir())
     assert [path.name for path in saved.parent.iterdir()] == ["model.keras"]
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path):
+    """What a clone without Git LFS has in place of a file is called so."""
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 100\n"
+    (tmp_path / "m.keras").write_text(text)
+    with pytest.raises(UnsupportedModelError, match="a pointer of Git LFS, not the file that `git lfs pull` fetches"):
+        keras_file.read(tmp_path / "m.keras")

@@ -1,4 +1,4 @@
-"""Files that an older Keras saved are read as the installed one reads them."""
+"""Files of older releases of Keras 3 are read as the installed one reads them; those of Keras 2 are refused."""
 
 import json
 import warnings
@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.errors import UnsupportedModelError
 from service.model import keras_file
+from service.model.check import check
 from service.model.proof import allowed, difference
+from tests.data.hostile import build
 
 FILES = sorted((Path(__file__).parents[2] / "data" / "older_keras").glob("*.keras"))
 
@@ -38,3 +41,15 @@ def test_a_file_of_an_older_keras(file):
     assert len(actual) == len(expected)
     for ours, theirs in zip(actual, expected, strict=True):
         assert difference(ours, np.asarray(theirs), allowed(network)) <= 1
+
+
+def test_keras_2_is_refused_by_its_name(tmp_path):
+    """What Keras 2 saved is refused for that, with no other reason; who says nothing is taken at the contents."""
+    build.write(tmp_path / "m.keras", keras="2.15.0")
+    with pytest.raises(UnsupportedModelError, match=r"saved by Keras 2\.15\.0; expected Keras 3"):
+        keras_file.read(tmp_path / "m.keras")
+    report = check(tmp_path / "m.keras")
+    assert len(report.reasons) == 1
+    assert not report.through_keras  # Keras 3 opens it no more
+    build.write(tmp_path / "m.keras", keras="")
+    assert check(tmp_path / "m.keras").supported
