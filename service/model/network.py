@@ -105,6 +105,7 @@ class Network:
     streamable: whether timesteps may be fed in pieces, states carried between; else `not_streamable_reason` says why.
     notes: what a user should know of how it is served.
     computed_by: what its own forward pass is made of.
+    graph: the wiring, for engines.
     """
 
     computed_by = "numpy"
@@ -114,7 +115,7 @@ class Network:
 
         `base` is a network of the same graph, of which what is the same is taken over.
         """
-        self._graph = graph
+        self.graph = graph
         self.name = graph.name
         for array in weights.values():
             array.setflags(write=False)
@@ -146,8 +147,8 @@ class Network:
     @cached_property
     def precision(self) -> str:
         """The least precise of the floating-point types that it computes in: what its results can be held to."""
-        kinds = [self._graph.values[i].dtype for node in self._graph.nodes for i in node.outputs]
-        kinds += [state.dtype for node in self._graph.nodes for state in node.states]
+        kinds = [self.graph.values[i].dtype for node in self.graph.nodes for i in node.outputs]
+        kinds += [state.dtype for node in self.graph.nodes for state in node.states]
         floats = [kind for kind in kinds if kind.kind == "f"]
         return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
 
@@ -155,9 +156,9 @@ class Network:
     def vocabulary(self) -> Mapping[str, int]:
         """Of each input that goes straight into an Embedding, whatever its type: how many ids there are."""
         found: dict[str, int] = {}
-        for node in self._graph.nodes:
-            layer = self._graph.layers[node.layer].layer
-            for spec, place in self._graph.inputs:
+        for node in self.graph.nodes:
+            layer = self.graph.layers[node.layer].layer
+            for spec, place in self.graph.inputs:
                 if isinstance(layer, Embedding) and place in node.inputs:
                     found[spec.name] = min(layer.options["input_dim"], found.get(spec.name, layer.options["input_dim"]))
         return found
@@ -165,7 +166,7 @@ class Network:
     @cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of what computes: options, wiring, types, and every byte of the weights."""
-        graph = self._graph
+        graph = self.graph
         architecture = {
             "layers": {
                 name: [entry.layer.CLASS, entry.layer.policy.name, dict(entry.layer.options)]
@@ -268,14 +269,14 @@ class Network:
             if not np.isfinite(value).all():
                 raise InvalidArgumentError(f"{name} would hold values that are not finite", field=f"weights[{name}]")
             weights[name] = np.array(value, order="C")
-        return Network(self._graph, weights, base=self)
+        return Network(self.graph, weights, base=self)
 
     def row(self) -> tuple[Layer, ...] | None:
         """The layers, where they stand in a row from the one input to the one output, without masks.
 
         For engines; None for any other graph.
         """
-        graph = self._graph
+        graph = self.graph
         place = graph.inputs[0][1]
         for node in graph.nodes:
             if node.inputs != (place,) or len(node.outputs) != 1 or node.masked or node.initial:
@@ -287,7 +288,7 @@ class Network:
     def _evaluate(
         self, inputs: Mapping[str, Array], initial: Mapping[str, Array], records: Mapping[str, Record] | None
     ) -> Result:
-        graph = self._graph
+        graph = self.graph
         values: list[Any] = [None] * len(graph.values)
         masks: list[Array | None] = [None] * len(graph.values)
         final: dict[str, Array] = {}
@@ -353,9 +354,9 @@ class Network:
         return outputs
 
     def _step(self, node: Node, weights: Any) -> _Step:
-        layer = self._graph.layers[node.layer].layer
+        layer = self.graph.layers[node.layer].layer
         kinds, dtype = layer.cast_kinds(), layer.policy.compute
-        types = [self._graph.values[i].dtype for i in node.inputs]
+        types = [self.graph.values[i].dtype for i in node.inputs]
         return _Step(
             node,
             layer,
@@ -371,16 +372,16 @@ class Network:
         if base is not None and all(self.weights[name] is base.weights[name] for name in info.weights):
             return base._prepared[info.name]
         weights = {name.removeprefix(f"{info.name}/"): self.weights[name] for name in info.weights}
-        return self._graph.layers[info.name].layer.prepare(weights)
+        return self.graph.layers[info.name].layer.prepare(weights)
 
     def _describe(self, name: str) -> LayerInfo:
-        entry = self._graph.layers[name]
+        entry = self.graph.layers[name]
         names = tuple(f"{name}/{spec.name}" for spec in entry.weights)
         return LayerInfo(name, entry.layer.CLASS, entry.output, sum(self.weights[n].size for n in names), names)
 
     def _relaxed(self, spec: TensorSpec, place: int) -> TensorSpec:
         """An input or output as it is served: where timesteps may come in pieces, their number is free."""
-        if self.streamable and self._graph.values[place].time is Time.SEQUENCE:
+        if self.streamable and self.graph.values[place].time is Time.SEQUENCE:
             return TensorSpec(spec.name, spec.dtype, (None, None, *spec.shape[2:]))
         return spec
 

@@ -1,6 +1,7 @@
 """`python -m tests.fuzz.oracle [--networks N] [--seed S]`: networks of chance that the reader takes, beside Keras.
 
-The other targets ask whether the reader stands a file; this one, whether it reads the file as Keras does.
+The other targets ask whether the reader stands a file; this one, whether it reads the file as Keras does, and whether
+ONNX Runtime computes it so where it covers it.
 """
 
 import argparse
@@ -21,10 +22,11 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, ModelError
 from service.model import keras_file
+from service.model.engines import onnx_runtime
 from service.model.layers import LAYERS
 from service.model.layers.merge import Concatenate, Dot, Merge
 from service.model.network import Network
-from service.model.proof import allowed, difference
+from service.model.proof import Tolerance, allowed, difference
 from service.model.tensors import INPUT_DTYPES, POLICIES
 from tests.data.hostile import build
 from tests.fuzz import targets
@@ -120,7 +122,14 @@ def compare(path: Path) -> str:
             return f"{name}: {actual.dtype} of {actual.shape}, not {wanted.dtype} of {wanted.shape}"
         if not (error := difference(actual, wanted, allowed(network))) <= ALLOWED:
             return f"{name}: differs by {error:.3g} times what is allowed"
-    return "equal"
+    engine = onnx_runtime.make(network)
+    if engine is None:
+        return "equal"
+    tolerance = Tolerance(network, inputs)
+    for name, actual in engine.forward(inputs).outputs.items():
+        if not (error := tolerance.error(name, actual, found[name])) <= ALLOWED:
+            return f"{name}: ONNX Runtime differs by {error:.3g} times what is allowed"
+    return "equal, in ONNX Runtime too"
 
 
 def _inputs(network: Network) -> dict[str, np.ndarray]:

@@ -228,7 +228,7 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
         if network.streamable:
             short = _cut(inputs, network, PIECED_TIMESTEPS)
             for size in (1,) if single else OTHERS:
-                if not _keeps_the_law(engine, {name: array[:size] for name, array in short.items()}):
+                if not _keeps_the_law(engine, network, {name: array[:size] for name, array in short.items()}):
                     return "gives other bits for pieces"
         return ""
     except ServiceError as error:
@@ -242,7 +242,10 @@ def _batches(single: Engine, many: Engine, network: Network, proof: Proof | None
     if single is not many or many.name not in KINDS or not KINDS[many.name].above:
         return False
     inputs, rng = sample(network, proof, MANY), np.random.default_rng(1)
-    varied = {n: a + rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    varied = {
+        n: a + rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" and n not in network.vocabulary else a
+        for n, a in inputs.items()
+    }
     whole = many.forward(varied)
     expected = {**whole.outputs, **whole.final_state}
     for size in (1, *OTHERS):
@@ -297,22 +300,24 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
 
 def _cut(inputs: Mapping[str, Array], network: Network, timesteps: int) -> dict[str, Array]:
     """The beginnings of sequences, where any number of timesteps will do."""
-    long = {spec.name for spec in network.inputs if network.streamable and spec.shape[1:2] == (None,)}
-    return {name: array[:, :timesteps] if name in long else array for name, array in inputs.items()}
+    pieced = _pieced(network)
+    return {name: array[:, :timesteps] if name in pieced else array for name, array in inputs.items()}
 
 
-def _keeps_the_law(engine: Engine, inputs: Mapping[str, Array]) -> bool:
+def _pieced(network: Network) -> set[str]:
+    """The inputs whose timesteps may come in pieces."""
+    return {spec.name for spec in network.inputs if network.streamable and spec.shape[1:2] == (None,)}
+
+
+def _keeps_the_law(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> bool:
     """Whether any pieces give the bits of one call: outputs that are sequences put together, others the last ones."""
-    whole = engine.forward(inputs)
-    timesteps = max(array.shape[1] for array in inputs.values() if array.ndim > 1)
+    whole, pieced = engine.forward(inputs), _pieced(network)
+    timesteps = max(inputs[name].shape[1] for name in pieced)
     for size in PIECES:
         state: Mapping[str, Array] = {}
         pieces = []
         for start in range(0, timesteps, size):
-            cut = {
-                n: a[:, start : start + size] if a.ndim > 1 and a.shape[1] == timesteps else a
-                for n, a in inputs.items()
-            }
+            cut = {name: array[:, start : start + size] if name in pieced else array for name, array in inputs.items()}
             result = engine.forward(cut, state)
             state = result.final_state
             pieces.append(result.outputs)

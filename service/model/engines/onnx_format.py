@@ -4,6 +4,7 @@ Ten messages of protobuf's wire format are less than a dependency on the `onnx` 
 for this.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +13,9 @@ import numpy as np
 from service.model.tensors import Array
 
 IR_VERSION, OPSET = 8, 17
-TENSOR_TYPES = {np.dtype(np.float32): 1, np.dtype(np.int64): 7, np.dtype(np.float64): 11}
-INT, STRING, INTS, STRINGS = 2, 3, 7, 8  # AttributeProto.AttributeType
-Attribute = int | str | Sequence[int] | Sequence[str]
+TENSOR_TYPES = {np.dtype(np.float32): 1, np.dtype(np.int32): 6, np.dtype(np.int64): 7, np.dtype(np.float64): 11}
+FLOAT, INT, STRING, INTS, STRINGS = 1, 2, 3, 7, 8  # AttributeProto.AttributeType
+Attribute = float | int | str | Sequence[int] | Sequence[str]
 
 
 @dataclass
@@ -85,6 +86,8 @@ class Model:
 
 def _attribute(name: str, value: Attribute) -> bytes:
     head = _bytes(1, name.encode())
+    if isinstance(value, float):
+        return head + _varint(2 << 3 | 5) + struct.pack("<f", value) + _int(20, FLOAT)
     if isinstance(value, int):
         return head + _int(3, value) + _int(20, INT)
     if isinstance(value, str):

@@ -5,7 +5,7 @@ displaces what the processor had at hand. A network of a few dozen weights is fe
 
 Sums are computed in double precision. The state is rounded to single precision at each timestep, as a caller sees it:
 so a sequence fed in pieces gives the same bits as in one call. Covers layers in a row: SimpleRNN, GRU, LSTM forward,
-Dense, and what does nothing to a prediction; float32, no masks, batch 1.
+Dense, scaling, and what does nothing to a prediction; float32, no masks, batch 1.
 """
 
 import math
@@ -21,6 +21,7 @@ import numpy as np
 from service.model.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from service.model.layers.dense import Dense
 from service.model.layers.elementwise import Identity
+from service.model.layers.normalization import Normalization, Rescaling
 from service.model.layers.recurrent import CellLayer
 from service.model.network import Network, RawResult, Result
 from service.model.tensors import Array, RawSequence
@@ -165,6 +166,10 @@ def make(network: Network) -> ScalarEngine | None:
         stage: _Recurrence | _Pointwise | None = None
         if isinstance(layer, Dense) and layer.options["activation"] in {*ACTIVATIONS, "softmax"}:
             stage = _Pointwise(_dense(weights, layer.options["activation"]))
+        elif isinstance(layer, Rescaling):
+            stage = _Pointwise(_scaled(layer.options["scale"], layer.options["offset"]))
+        elif isinstance(layer, Normalization) and layer.options["axis"] in {(-1,), (2,)} and "mean" in weights:
+            stage = _Pointwise(_normalized(layer, network.weights))
         elif isinstance(layer, CellLayer) and not layer.backwards and not layer.options["return_state"]:
             stage = _recurrence(layer, weights)
         if stage is None:
@@ -194,6 +199,24 @@ def _dense(weights: Mapping[str, Array], activation: str) -> Point:
         return _affine(bias, kernel, function=activation)
     affine = _affine(bias, kernel)
     return lambda row: _softmax(affine(row))
+
+
+def _scaled(scale: Any, offset: Any) -> Point:
+    """X · scale + offset."""
+    if np.ndim(scale) == np.ndim(offset) == 0:
+        return lambda row: [x * scale + offset for x in row]
+    scales, offsets = np.broadcast_arrays(scale, offset)
+    pairs = list(zip(scales.tolist(), offsets.tolist(), strict=True))
+    if len(pairs) == 1:
+        return _scaled(*pairs[0])
+    return lambda row: [x * a + b for x, (a, b) in zip(row, pairs, strict=True)]
+
+
+def _normalized(layer: Normalization, weights: Mapping[str, Array]) -> Point:
+    """(x - mean) / deviation, or back."""
+    found = layer.prepare({name: weights[f"{layer.name}/{name}"] for name in ("mean", "variance")})
+    mean, deviation = (array.astype(np.float64) for array in found)
+    return _scaled(deviation, mean) if layer.options["invert"] else _scaled(1 / deviation, -mean / deviation)
 
 
 def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:

@@ -131,7 +131,7 @@ class Pooling(Windows):
         """Fewer timesteps."""
         (x,) = inputs
         steps, channels = self.steps_and_channels(x)
-        width, stride = self._window()
+        width, stride = self.window()
         new = None if steps is None else windows(steps, width, stride, self.options["padding"] == "valid")
         if new is not None and new < 1:
             raise self.unsupported(f"{steps} timesteps are fewer than one window")
@@ -139,7 +139,7 @@ class Pooling(Windows):
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output; padding takes no part."""
-        width, stride = self._window()
+        width, stride = self.window()
         x = padded(self.channels_last(inputs[0]), width, stride, self.options["padding"], np.nan)
         count = windows(x.shape[1], width, stride, fits=True)
         if count < 1:
@@ -151,7 +151,8 @@ class Pooling(Windows):
         """(batch, steps, k, n) → (batch, steps, n); padding is NaN."""
         raise NotImplementedError
 
-    def _window(self) -> tuple[int, int]:
+    def window(self) -> tuple[int, int]:
+        """Timesteps of a window, and from one to the next."""
         (width,) = self.options["pool_size"]
         (stride,) = self.options["strides"] or (width,)
         return width, stride

@@ -40,11 +40,7 @@ class Embedding(Layer):
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output. Raises InvalidArgumentError for an id outside the table."""
         ids = inputs[0] if inputs[0].dtype.kind == "i" else inputs[0].astype(np.int32)
-        if ids.min() < 0 or ids.max() >= len(weights):
-            bad = next(int(i) for i in ids.flat if not 0 <= i < len(weights))
-            raise InvalidArgumentError(
-                f"{self.where}: id {bad} is not within 0:{len(weights)}", field="inputs", actual=bad, limit=len(weights)
-            )
+        check_ids(self.where, ids, len(weights))
         return weights[ids]
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
@@ -54,6 +50,15 @@ class Embedding(Layer):
     def makes_mask(self) -> bool:
         """With mask_zero."""
         return bool(self.options["mask_zero"])
+
+
+def check_ids(where: str, ids: Array, count: int) -> None:
+    """Raises InvalidArgumentError for an id outside a table of so many rows; NumPy would count from the end below 0."""
+    if ids.min() < 0 or ids.max() >= count:
+        bad = next(int(i) for i in ids.flat if not 0 <= i < count)
+        raise InvalidArgumentError(
+            f"{where}: id {bad} is not within 0:{count}", field="inputs", actual=bad, limit=count
+        )
 
 
 class Masking(Layer):

@@ -204,7 +204,7 @@ class Operation(Layer):
 
     def _build_GetItem(self, inputs: Sequence[Tensor]) -> Tensor:  # noqa: N802
         (x,) = self._tensors(inputs, 1)
-        key = self._key(x.rank)
+        key = self.key(x.rank)
         if key[0] != slice(None):
             raise self.unsupported("it takes apart the batch")
         shape: list[int | None] = [x.shape[0]]
@@ -227,11 +227,12 @@ class Operation(Layer):
 
     def _call_GetItem(self, inputs: Sequence[Array]) -> Array:  # noqa: N802
         try:
-            return np.asarray(inputs[0][self._key(inputs[0].ndim)])
+            return np.asarray(inputs[0][self.key(inputs[0].ndim)])
         except IndexError as error:
             raise ValueError(str(error)) from error
 
-    def _key(self, rank: int) -> tuple[Any, ...]:
+    def key(self, rank: int) -> tuple[Any, ...]:
+        """What a GetItem takes of each axis: a slice, or an index."""
         given = self.arguments[1] if len(self.arguments) == 2 else None
         parts = given if isinstance(given, list) else [given]
         key: list[Any] = []

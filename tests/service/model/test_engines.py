@@ -7,27 +7,32 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidArgumentError
-from service.model import engines, keras_file
+from service.model import engines, graph, keras_file
 from service.model.engines import OwnEngine, onnx_runtime, scalar
+from service.model.limits import ReadLimits
 from service.model.network import RawResult, Result
 from service.model.proof import Proof, difference
 from service.model.weights_file import places
 from tests.data.hostile import build
 
 layer = build.layer
+X = np.random.default_rng(3).normal(size=(2, 4, 3)).astype(np.float32)
 
 
 def network(directory, *layers, time=None, features=3):
     """A Sequential of the given layers, its weights random, without Keras."""
-    from service.model import graph
-    from service.model.limits import ReadLimits
-
     config = build.harmless()
     first = layer("InputLayer", "input", batch_shape=[None, time, features], dtype="float32")
     config["config"]["layers"] = [first, *layers]
-    rng = np.random.default_rng(0)
-    wanted = places(graph.build(config, ReadLimits())).values()
-    weights = {path: rng.normal(0, 0.4, spec.shape).astype(spec.dtype) for path, spec in wanted}
+    return saved(directory, config)
+
+
+def saved(directory, config):
+    """The network of a config, its weights random, and variances positive."""
+    rng, weights = np.random.default_rng(0), {}
+    for path, spec in places(graph.build(config, ReadLimits())).values():
+        value = rng.normal(0, 0.4, spec.shape).astype(spec.dtype)
+        weights[path] = np.abs(value) if "variance" in spec.name else value
     build.write(directory / "m.keras", config, build.h5(weights=weights))
     return keras_file.read(directory / "m.keras")
 
@@ -56,6 +61,49 @@ BOTH_WAYS = {
         ("SimpleRNN", "concat", True), ("GRU", "sum", False), ("LSTM", "mul", True), ("LSTM", "concat", False),
     )
 }  # fmt: skip
+SCALED = [layer("Normalization", "n"), recurrent("GRU", "a"), layer("Dense", "d", units=2)]
+NETWORKS |= {
+    "scaled": [*SCALED, layer("Rescaling", "s", scale=2.5, offset=-7.0)],
+    "scaled by column": [*SCALED, layer("Rescaling", "s", scale=[2.5, -3.0], offset=0.5)],
+    "scaled back": [recurrent("LSTM", "a", **SEQUENCES), layer("Normalization", "n", invert=True)],
+}
+# Between recurrent layers and after them: what ONNX Runtime computes beside.
+LSTM = recurrent("LSTM", "a", 4, **SEQUENCES)
+AFTER = {
+    "convolution": [layer("Conv1D", "c", filters=5, kernel_size=[3], activation="relu"), recurrent("GRU", "e")],
+    "convolution same": [layer("Conv1D", "c", filters=4, kernel_size=[4], padding="same", groups=2)],
+    "convolution with strides": [layer("Conv1D", "c", filters=4, kernel_size=[3], padding="same", strides=[2])],
+    "convolution causal": [layer("Conv1D", "c", filters=4, kernel_size=[2], padding="causal", dilation_rate=[2])],
+    "pooling": [layer("MaxPooling1D", "p", pool_size=[2]), recurrent("LSTM", "e")],
+    "pooling same": [layer("MaxPooling1D", "p", pool_size=[4], strides=[1], padding="same")],
+    "means": [layer("AveragePooling1D", "p", pool_size=[4], strides=[3], padding="same")],
+    "mean of all": [layer("GlobalAveragePooling1D", "p")],
+    "largest of all": [layer("GlobalMaxPooling1D", "p", keepdims=True)],
+    "flattened": [layer("Flatten", "f"), layer("Dense", "d", units=2, activation="silu")],
+    "reshaped": [layer("Reshape", "r", target_shape=[3, -1]), recurrent("LSTM", "e")],
+    "permuted": [layer("Permute", "p", dims=[2, 1]), recurrent("GRU", "e", **SEQUENCES)],
+    "autoencoder": [
+        recurrent("LSTM", "b", 2),
+        layer("RepeatVector", "r", n=6),
+        recurrent("LSTM", "e", **SEQUENCES),
+        layer("TimeDistributed", "t", layer=layer("Dense", "i", units=3)),
+        layer("TimeDistributed", "u", layer=layer("Softmax", "i", axis=-1)),
+        layer("TimeDistributed", "v", layer=layer("Dropout", "i", rate=0.5)),
+    ],
+    "normalized": [
+        layer("BatchNormalization", "n"),
+        recurrent("GRU", "e", **SEQUENCES),
+        layer("LayerNormalization", "o", epsilon=0.01),
+    ],
+    "activations": [
+        layer("LeakyReLU", "l", negative_slope=0.1),
+        layer("ELU", "e", alpha=0.5),
+        layer("Softmax", "s"),
+        layer("ReLU", "r"),
+        *(layer("Activation", f, activation=f) for f in ("leaky_relu", "swish", "selu", "elu", "exponential")),
+    ],
+    "both ways, mean": [layer("Bidirectional", "b", merge_mode="ave", layer=recurrent("GRU", "i", **SEQUENCES))],
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -87,6 +135,136 @@ def test_both_directions_go_through_onnx_runtime(tmp_path, name):
     assert actual.final_state.keys() == expected.final_state.keys()
     for ours, theirs in ((actual.outputs, expected.outputs), (actual.final_state, expected.final_state)):
         assert all(difference(ours[key], theirs[key]) <= 1 for key in theirs)
+
+
+def same(actual, expected):
+    """Whether two results are of the same names, shapes and types, and equal within the bound."""
+    pairs = (actual.outputs, expected.outputs), (actual.final_state, expected.final_state)
+    return all(a.keys() == b.keys() and all(difference(a[key], b[key]) <= 1 for key in b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("name", AFTER)
+def test_what_stands_beside_recurrent_layers_goes_through_onnx_runtime(tmp_path, name, batch):
+    """Each layer gives what NumPy gives, after a recurrent layer and before one, from zero and from given states."""
+    net = network(tmp_path, LSTM, *AFTER[name], time=6)
+    engine = onnx_runtime.make(net)
+    x = {"input": np.random.default_rng(1).normal(size=(batch, 6, 3)).astype(np.float32)}
+    state = {}
+    for _ in range(2):
+        expected = net.forward(x, state)
+        assert same(engine.forward(x, state), expected)
+        state = expected.final_state
+    assert engines.prove(engine, net, x) == ""
+
+
+def wired(directory, *layers, outputs, inputs=("x",)):
+    """A functional model, its weights random."""
+    config = build.functional(
+        *layers, inputs=[[name, 0, 0] for name in inputs], outputs=[[name, 0, 0] for name in outputs]
+    )
+    return saved(directory, config)
+
+
+def item(name, below, *parts):
+    """`below[parts]` in a functional model."""
+    key = [{"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), part, strict=True))}
+           if isinstance(part, tuple) else part for part in parts]  # fmt: skip
+    got = build.layer("GetItem", name, module="keras.src.ops.numpy")
+    return {
+        **build.wired(got, (below, 0, 0)),
+        "inbound_nodes": [{"args": [build.tensor(below, 0, 0), key], "kwargs": {}}],
+    }
+
+
+def operation(kind, name, *arguments):
+    """An operation on tensors, by name, and numbers."""
+    args = [build.tensor(a, 0, 0) if isinstance(a, str) else a for a in arguments]
+    made = build.layer(kind, name, module="keras.src.ops.numpy")
+    return {**made, "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]}
+
+
+def merged(kind, name, *below, **options):
+    """A layer of several inputs: names, or the call of a layer of which there are several."""
+    made = layer(kind, name, **options)
+    tensors = [build.tensor(*(b if isinstance(b, tuple) else (b, 0)), 0) for b in below]
+    return {**made, "name": name, "inbound_nodes": [{"args": [tensors], "kwargs": {}}]}
+
+
+def test_graphs_go_through_onnx_runtime(tmp_path):
+    """Branches, merges, operations, slices, a shared layer, several outputs: all as NumPy computes them."""
+    every = (None, None, None)
+    net = wired(
+        tmp_path,
+        build.wired(recurrent("GRU", "g", 2, **SEQUENCES), ("x", 0, 0), ("h", 0, 0)),
+        item("last", "x", every, (-1, None, None), every),
+        merged("Subtract", "relative", "x", "last"),
+        operation("Multiply", "h", "x", 0.5),
+        merged("Concatenate", "both", ("g", 1), "relative"),
+        *(merged(kind, kind.lower(), "x", "g") for kind in ("Add", "Multiply", "Average", "Maximum", "Minimum")),
+        merged("Add", "sum", *(kind.lower() for kind in ("Add", "Multiply", "Average", "Maximum", "Minimum"))),
+        operation("Exp", "e", "sum"),
+        operation("Divide", "half", "e", "h"),
+        operation("Negative", "minus", "half"),
+        build.wired(recurrent("LSTM", "l", 2), ("both", 0, 0)),
+        item("corner", "x", every, -1, (0, 2, None)),
+        operation("Subtract", "y", "l", "corner"),
+        outputs=["y", "minus", "corner"],
+    )
+    engine = onnx_runtime.make(net)
+    for batch in (1, 4):
+        x = {"x": np.random.default_rng(batch).normal(size=(batch, 3, 2)).astype(np.float32) + 3}
+        assert same(engine.forward(x), net.forward(x))
+    assert {"g/hidden_state", "g/call_1/hidden_state", "l/cell_state"} <= net.forward(x).final_state.keys()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64"])
+def test_ids_go_through_onnx_runtime(tmp_path, dtype):
+    """Ids of any type find their row, beside another input; one outside the table is the error that NumPy gives."""
+    ids = {**layer("InputLayer", "ids", batch_shape=[None, None], dtype=dtype), "name": "ids", "inbound_nodes": []}
+    net = wired(
+        tmp_path,
+        ids,
+        build.wired(layer("Embedding", "words", input_dim=9, output_dim=3), ("ids", 0, 0)),
+        build.wired(recurrent("LSTM", "l", 2), ("words", 0, 0)),
+        build.wired(recurrent("LSTM", "m", 2), ("x", 0, 0)),
+        merged("Concatenate", "y", "l", "m"),
+        outputs=["y"],
+        inputs=("ids", "x"),
+    )
+    engine = onnx_runtime.make(net)
+    found = engines.chance(net, 4)
+    assert found["ids"].dtype == dtype
+    assert same(engine.forward(found), net.forward(found))
+    for bad in (-1, 9):
+        wrong = {**found, "ids": np.full((4, 3), bad, dtype)}
+        for computes in (net, engine):
+            with pytest.raises(InvalidArgumentError, match=rf"words \(Embedding\): id {bad} is not within 0:9"):
+                computes.forward(wrong)
+
+
+def test_numbers_that_do_not_fit_are_the_error_that_numpy_gives(tmp_path):
+    """What ONNX Runtime cannot compute is told by the layer that it does not fit."""
+    net = network(tmp_path, layer("Reshape", "r", target_shape=[-1, 2]), recurrent("LSTM", "a"))
+    engine = onnx_runtime.make(net)
+    assert same(engine.forward({"input": X[:, :2]}), net.forward({"input": X[:, :2]}))
+    with pytest.raises(InvalidArgumentError, match=r"layer r \(Reshape\): the inputs do not fit it"):
+        engine.forward({"input": X[:, :3]})
+
+
+def test_pieces_beside_an_input_without_timesteps(tmp_path):
+    """Where one input comes in pieces and another is there whole, each piece is asked with all of the other."""
+    fixed = {**layer("InputLayer", "k", batch_shape=[None, 50], dtype="float32"), "name": "k", "inbound_nodes": []}
+    net = wired(
+        tmp_path,
+        fixed,
+        build.wired(recurrent("GRU", "g", 4), ("x", 0, 0)),
+        merged("Concatenate", "y", "g", "k"),
+        outputs=["y"],
+        inputs=("x", "k"),
+    )
+    assert net.streamable
+    assert engines.prove(onnx_runtime.make(net), net, engines.chance(net, 1)) == ""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -158,13 +336,16 @@ def test_an_overflow_is_infinity_as_in_single_precision(tmp_path):
 
 
 def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
-    """Masks, other directions, other activations and types: both engines decline, and NumPy serves."""
+    """Masks, other directions, other options and types: both engines decline, and NumPy serves."""
     for layers in (
         [layer("Masking", "m"), recurrent("LSTM", "a")],
         [recurrent("LSTM", "a", go_backwards=True, return_sequences=True)],
         [recurrent("GRU", "a", activation="mish")],
         [recurrent("LSTM", "a", dtype="float64")],
-        [recurrent("LSTM", "a"), layer("LayerNormalization", "n")],
+        [recurrent("LSTM", "a", **SEQUENCES), layer("LayerNormalization", "n", scale=False)],
+        [recurrent("LSTM", "a", **SEQUENCES), layer("MaxPooling1D", "p")],  # of too few timesteps it would make nothing
+        [layer("Conv1D", "c", filters=2, kernel_size=[1], padding="same", strides=[2]), recurrent("LSTM", "a")],
+        [layer("TimeDistributed", "t", layer=layer("Flatten", "f")), recurrent("LSTM", "a")],
         [layer("RNN", "a", cell=layer("StackedRNNCells", "s", cells=[recurrent("GRUCell", "b")]))],
     ):
         net = network(tmp_path, *layers)
@@ -227,7 +408,7 @@ def test_inputs_of_chance_are_long_enough(tmp_path, declared, kernel, timed):
     layers = [layer("Conv1D", "c", filters=4, kernel_size=[kernel]), recurrent("LSTM", "a", 4)]
     net = network(tmp_path, *layers, time=declared)
     assert engines.sample(net, None, 2)["input"].shape == (2, timed, 3)
-    choice = engines.select(net)
+    choice = engines.select(net, fixed="numpy")
     assert choice.name == "numpy"
     assert bool(choice.timings) == (kernel < timed)
 

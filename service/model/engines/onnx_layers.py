@@ -1,0 +1,493 @@
+"""Layers as ONNX operators, each a small function. Of a layer or an option that is not here it gives None.
+
+Values are float32 and have no masks. Where they are sequences, time comes before the batch between recurrent layers, as
+ONNX Runtime's operators want it, and after it elsewhere, as Keras has it; `Value` says which, and what does not care
+leaves it as it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.model.engines.onnx_format import Model
+from service.model.layers.base import Layer
+from service.model.layers.cells import Cell
+from service.model.layers.convolution import (
+    AveragePooling1D,
+    Conv1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    GlobalPooling,
+    MaxPooling1D,
+    Pooling,
+)
+from service.model.layers.dense import Dense
+from service.model.layers.elementwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax
+from service.model.layers.embedding import Embedding
+from service.model.layers.merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from service.model.layers.normalization import BatchNormalization, LayerNormalization, Normalization, Rescaling
+from service.model.layers.operations import Operand, Operation
+from service.model.layers.recurrent import CellLayer, Recurrent
+from service.model.layers.shape import Flatten, Permute, RepeatVector, Reshape
+from service.model.layers.wrappers import Bidirectional, TimeDistributed
+from service.model.tensors import Array, Shape
+
+RECURRENT_ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softsign": "Softsign"}
+ACTIVATIONS = {
+    **RECURRENT_ACTIVATIONS,
+    "softplus": "Softplus",
+    "softmax": "Softmax",
+    "elu": "Elu",
+    "selu": "Selu",
+    "exponential": "Exp",
+}
+ARITHMETIC = {
+    "Add": "Add",
+    "Subtract": "Sub",
+    "Multiply": "Mul",
+    "Divide": "Div",
+    "TrueDivide": "Div",
+    "Maximum": "Max",
+    "Minimum": "Min",
+}
+UNARY = {name: name for name in ("Sqrt", "Exp", "Log", "Tanh", "Sigmoid", "Relu")} | {
+    "Negative": "Neg",
+    "Absolute": "Abs",
+}
+END = (1 << 63) - 1  # of a slice that goes to the end
+# Keras's gates in ONNX's order: LSTM i f c o -> i o f c, GRU z r h -> z r h.
+OPERATORS = {"SimpleRNNCell": ("RNN", (0,)), "GRUCell": ("GRU", (0, 1, 2)), "LSTMCell": ("LSTM", (0, 3, 1, 2))}
+
+
+class Value(NamedTuple):
+    """A value of the graph."""
+
+    name: str
+    shape: Shape  # as Keras has it, batch and open extents None
+    time_major: bool = False  # whether it is (time, batch, features) rather than (batch, time, features)
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def named(self, name: str) -> "Value":
+        """Another value of the same shape."""
+        return self._replace(name=name)
+
+
+class Builder:
+    """The graph so far."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.model = Model()
+        self.finals: dict[str, str] = {}  # where the final states are, by full name
+        self._weights = weights
+
+    def weights(self, layer: Layer) -> dict[str, Array]:
+        """The weights of a layer by their names in it."""
+        start = f"{layer.name}/"
+        return {name.removeprefix(start): w for name, w in self._weights.items() if name.startswith(start)}
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """An operator of one output."""
+        return self.model.node(operator, *inputs, **attributes)[0]
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """An array."""
+        return self.model.constant(np.asarray(value, dtype))
+
+    def batch_major(self, value: Value) -> str:
+        """The value as Keras has it."""
+        return self.node("Transpose", value.name, perm=[1, 0, 2]) if value.time_major else value.name
+
+    def time_major(self, value: Value) -> str:
+        """A sequence as recurrent operators take it."""
+        return value.name if value.time_major else self.node("Transpose", value.name, perm=[1, 0, 2])
+
+
+def layer_value(b: Builder, call: str, layer: Layer, inputs: Sequence[Value], shape: Shape) -> Value | None:
+    """The output of a layer, of a shape that is known; None where it is not covered.
+
+    `call` names the call that its states belong to.
+    """
+    if isinstance(layer, Recurrent):
+        made = _recurrent(b, call, layer, inputs[0])
+    elif isinstance(layer, Identity):
+        made = inputs[0]
+    elif type(layer) in MERGES:
+        made = MERGES[type(layer)](b, layer, inputs)
+    else:
+        maker = POINTWISE.get(type(layer)) or OTHERS.get(type(layer))
+        made = maker(b, layer, inputs[0]) if maker else None
+    return made and made._replace(shape=shape)
+
+
+# What looks at the last axis alone, or at nothing but the element.
+
+
+def _dense(b: Builder, layer: Layer, x: Value) -> Value | None:
+    weights = b.weights(layer)
+    y = b.node("MatMul", x.name, b.constant(weights["kernel"]))
+    if "bias" in weights:
+        y = b.node("Add", y, b.constant(weights["bias"]))
+    return _activated(b, layer.options["activation"], x.named(y))
+
+
+def _activated(b: Builder, function: str, x: Value) -> Value | None:
+    if function == "linear":
+        return x
+    if function in ("silu", "swish"):
+        return x.named(b.node("Mul", x.name, b.node("Sigmoid", x.name)))
+    if function == "leaky_relu":
+        return x.named(b.node("LeakyRelu", x.name, alpha=0.2))
+    return x.named(b.node(ACTIVATIONS[function], x.name)) if function in ACTIVATIONS else None
+
+
+def _relu(b: Builder, layer: Layer, x: Value) -> Value | None:
+    plain = not layer.options["threshold"] and not layer.options["negative_slope"]
+    return _activated(b, "relu", x) if plain and layer.options["max_value"] is None else None
+
+
+def _softmax(b: Builder, layer: Layer, x: Value) -> Value | None:
+    return _activated(b, "softmax", x) if _last(layer, x) else None
+
+
+def _last(layer: Layer, x: Value) -> bool:
+    """Whether the option `axis` is the last axis and no other."""
+    return layer.options["axis"] in (-1, x.rank - 1, (-1,), (x.rank - 1,))
+
+
+def _affine(b: Builder, x: Value, factor: Any, offset: Any) -> Value:
+    return x.named(b.node("Add", b.node("Mul", x.name, b.constant(factor)), b.constant(offset)))
+
+
+def _rescaling(b: Builder, layer: Layer, x: Value) -> Value | None:
+    return _affine(b, x, layer.options["scale"], layer.options["offset"])
+
+
+def _normalization(b: Builder, layer: Layer, x: Value) -> Value | None:
+    if not _last(layer, x):
+        return None
+    mean, deviation = layer.prepare(b.weights(layer))
+    if layer.options["invert"]:
+        return _affine(b, x, deviation, mean)
+    return x.named(b.node("Div", b.node("Sub", x.name, b.constant(mean)), b.constant(deviation)))
+
+
+def _batch_normalization(b: Builder, layer: Layer, x: Value) -> Value | None:
+    if not _last(layer, x):
+        return None
+    return _affine(b, x, *layer.prepare(b.weights(layer)))
+
+
+def _layer_normalization(b: Builder, layer: Layer, x: Value) -> Value | None:
+    weights = b.weights(layer)
+    if not _last(layer, x) or "gamma" not in weights:
+        return None
+    scale = [b.constant(weights[name]) for name in ("gamma", "beta") if name in weights]
+    return x.named(b.node("LayerNormalization", x.name, *scale, axis=-1, epsilon=float(layer.options["epsilon"])))
+
+
+def _time_distributed(b: Builder, layer: Layer, x: Value) -> Value | None:
+    assert isinstance(layer, TimeDistributed)
+    if isinstance(layer.inner, Identity):
+        return x
+    maker = POINTWISE.get(type(layer.inner))
+    return maker(b, layer.inner, x) if maker else None  # the weights have the name of the outer layer
+
+
+POINTWISE: dict[type[Layer], Callable[[Builder, Layer, Value], Value | None]] = {
+    Dense: _dense,
+    Activation: lambda b, layer, x: _activated(b, layer.options["activation"], x),
+    ReLU: _relu,
+    LeakyReLU: lambda b, layer, x: x.named(b.node("LeakyRelu", x.name, alpha=float(layer.options["negative_slope"]))),
+    ELU: lambda b, layer, x: x.named(b.node("Elu", x.name, alpha=float(layer.options["alpha"]))),
+    Softmax: _softmax,
+    Rescaling: _rescaling,
+    Normalization: _normalization,
+    BatchNormalization: _batch_normalization,
+    LayerNormalization: _layer_normalization,
+}
+
+
+# What looks at other axes.
+
+
+def _embedding(b: Builder, layer: Layer, ids: Value) -> Value | None:
+    if layer.options["mask_zero"]:
+        return None
+    table = b.constant(b.weights(layer)["embeddings"])
+    number = b.node("Cast", b.batch_major(ids), to=7)  # int64; what is left of a number is cut off, as Keras does it
+    return Value(b.node("Gather", table, number), (*ids.shape, None))
+
+
+def _flatten(b: Builder, layer: Layer, x: Value) -> Value | None:
+    if layer.options["data_format"] == "channels_first" and x.rank > 2:
+        return None
+    return Value(b.node("Flatten", b.batch_major(x), axis=1), x.shape)
+
+
+def _reshape(b: Builder, layer: Layer, x: Value) -> Value | None:
+    shape = b.constant([0, *layer.options["target_shape"]], np.int64)  # 0: as it is
+    return Value(b.node("Reshape", b.batch_major(x), shape), x.shape)
+
+
+def _permute(b: Builder, layer: Layer, x: Value) -> Value | None:
+    return Value(b.node("Transpose", b.batch_major(x), perm=[0, *layer.options["dims"]]), x.shape)
+
+
+def _repeat_vector(b: Builder, layer: Layer, x: Value) -> Value | None:
+    first = b.node("Unsqueeze", x.name, b.constant([0], np.int64))
+    return Value(b.node("Expand", first, b.constant([layer.options["n"], 1, 1], np.int64)), x.shape, time_major=True)
+
+
+def _conv(b: Builder, layer: Layer, x: Value) -> Value | None:
+    o = layer.options
+    if o["data_format"] == "channels_first" or not _enough(layer, x):
+        return None
+    (width,), (stride,), (dilation,) = o["kernel_size"], o["strides"], o["dilation_rate"]
+    weights = b.weights(layer)
+    constants = [b.constant(weights["kernel"].transpose(2, 1, 0))]
+    constants += [b.constant(weights["bias"])] if "bias" in weights else []
+    shape = {"kernel_shape": [width], "strides": [stride], "dilations": [dilation], "group": o["groups"]}
+    missing = (width - 1) * dilation
+    if o["padding"] == "same" and stride > width:  # ONNX Runtime would pad by less than nothing
+        return None
+    pads = {"valid": [0, 0], "causal": [missing, 0], "same": [missing // 2, missing - missing // 2]}[o["padding"]]
+    padding: dict[str, Any] = {"pads": pads} if stride == 1 or o["padding"] != "same" else {"auto_pad": "SAME_UPPER"}
+    y = b.node("Conv", _channels_first(b, x), *constants, **shape, **padding)
+    return _activated(b, o["activation"], Value(b.node("Transpose", y, perm=[0, 2, 1]), x.shape))
+
+
+def _pooling(b: Builder, layer: Layer, x: Value) -> Value | None:
+    assert isinstance(layer, Pooling)
+    if layer.first or not _enough(layer, x):
+        return None
+    width, stride = layer.window()
+    if layer.options["padding"] == "same" and stride > width:  # see above
+        return None
+    operator = (
+        "MaxPool" if isinstance(layer, MaxPooling1D) else "AveragePool"
+    )  # of what is there: padding takes no part
+    padding = "SAME_UPPER" if layer.options["padding"] == "same" else "VALID"
+    y = b.node(operator, _channels_first(b, x), kernel_shape=[width], strides=[stride], auto_pad=padding)
+    return Value(b.node("Transpose", y, perm=[0, 2, 1]), x.shape)
+
+
+def _global_pooling(b: Builder, layer: Layer, x: Value) -> Value | None:
+    assert isinstance(layer, GlobalPooling)
+    if layer.first:
+        return None
+    operator = "ReduceMax" if isinstance(layer, GlobalMaxPooling1D) else "ReduceMean"
+    keep = bool(layer.options["keepdims"])
+    y = b.node(operator, x.name, axes=[0 if x.time_major else 1], keepdims=int(keep))
+    return Value(y, x.shape, x.time_major and keep)
+
+
+def _enough(layer: Layer, x: Value) -> bool:
+    """Whether there is a window in any input; where there may be none, ONNX Runtime goes on with nothing."""
+    return x.shape[1] is not None or layer.options["padding"] != "valid"
+
+
+def _channels_first(b: Builder, x: Value) -> str:
+    """(batch, channels, time), as ONNX convolves."""
+    return b.node("Transpose", x.name, perm=[1, 2, 0] if x.time_major else [0, 2, 1])
+
+
+OTHERS: dict[type[Layer], Callable[[Builder, Layer, Value], Value | None]] = {
+    TimeDistributed: _time_distributed,
+    Embedding: _embedding,
+    Flatten: _flatten,
+    Reshape: _reshape,
+    Permute: _permute,
+    RepeatVector: _repeat_vector,
+    Conv1D: _conv,
+    MaxPooling1D: _pooling,
+    AveragePooling1D: _pooling,
+    GlobalMaxPooling1D: _global_pooling,
+    GlobalAveragePooling1D: _global_pooling,
+}
+
+
+# What takes several values.
+
+
+def _alike(b: Builder, values: Sequence[Value]) -> list[Value] | None:
+    """Values of one rank, in one order of axes."""
+    if len({value.rank for value in values}) > 1:
+        return None
+    if len({value.time_major for value in values}) > 1:
+        return [Value(b.batch_major(value), value.shape) for value in values]
+    return list(values)
+
+
+def _pairwise(operator: str) -> Callable[[Builder, Layer, Sequence[Value]], Value | None]:
+    def merge(b: Builder, _layer: Layer, values: Sequence[Value]) -> Value | None:
+        same = _alike(b, values)
+        return reduce(lambda x, y: x.named(b.node(operator, x.name, y.name)), same) if same else None
+
+    return merge
+
+
+def _average(b: Builder, layer: Layer, values: Sequence[Value]) -> Value | None:
+    total = MERGES[Add](b, layer, values)
+    return total and total.named(b.node("Div", total.name, b.constant(len(values))))
+
+
+def _concatenate(b: Builder, layer: Layer, values: Sequence[Value]) -> Value | None:
+    rank, axis = values[0].rank, layer.options["axis"]
+    same = _alike(b, values)
+    if same is None or axis % rank != rank - 1:
+        return None
+    return same[0].named(b.node("Concat", *(value.name for value in same), axis=-1))
+
+
+def _operation(b: Builder, operation: Layer, values: Sequence[Value]) -> Value | None:
+    assert isinstance(operation, Operation)
+    kind = operation.kind
+    if kind in ARITHMETIC:
+        same = _alike(b, values)
+        if same is None:
+            return None
+        names = [same[a.place].name if isinstance(a, Operand) else b.constant(a) for a in operation.arguments]
+        return same[0].named(b.node(ARITHMETIC[kind], *names))
+    if kind in UNARY:
+        return values[0].named(b.node(UNARY[kind], values[0].name))
+    return _item(b, operation, values[0]) if kind == "GetItem" else None
+
+
+def _item(b: Builder, operation: Operation, x: Value) -> Value | None:
+    """Slices, then what is indexed without its axis."""
+    bounds: list[tuple[int, int, int]] = []  # start, stop and step for each axis
+    indexed = []
+    for axis, part in enumerate(operation.key(x.rank)):
+        if isinstance(part, slice):
+            if (part.step or 1) < 0:
+                return None
+            bounds.append((part.start or 0, END if part.stop is None else part.stop, part.step or 1))
+        elif x.shape[axis] is None and part != -1:  # it may be outside
+            return None
+        else:
+            bounds.append((part, part + 1 if part != -1 else END, 1))
+            indexed.append(axis)
+    starts, stops, steps = zip(*bounds, strict=True)
+    slices = [b.constant(numbers, np.int64) for numbers in (starts, stops, range(x.rank), steps)]
+    y = b.node("Slice", b.batch_major(x), *slices)
+    return Value(b.node("Squeeze", y, b.constant(indexed, np.int64)) if indexed else y, x.shape)
+
+
+MERGES: dict[type[Layer], Callable[[Builder, Layer, Sequence[Value]], Value | None]] = {
+    Operation: _operation,
+    Add: _pairwise("Add"),
+    Subtract: _pairwise("Sub"),
+    Multiply: _pairwise("Mul"),
+    Maximum: _pairwise("Max"),
+    Minimum: _pairwise("Min"),
+    Average: _average,
+    Concatenate: _concatenate,
+}
+
+
+# Recurrent layers, their states as inputs and outputs of the graph.
+
+
+def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value) -> Value | None:
+    if isinstance(layer, Bidirectional):
+        parts, directions = layer.parts, ["forward/", "backward/"]
+        if layer.options["merge_mode"] is None or parts[0].backwards:
+            return None
+    elif isinstance(layer, CellLayer):
+        parts, directions = [layer], [""]
+        if layer.backwards and layer.return_sequences:
+            return None
+    else:
+        return None
+    cells = [part.cell for part in parts]
+    first = cells[0]
+    if any(part.options["return_state"] for part in parts) or not all(_same_kind(cell, first) for cell in cells):
+        return None
+    operator, order = OPERATORS[first.CLASS]
+    functions = [first.options["activation"]]
+    if "recurrent_activation" in first.options:
+        functions.insert(0, first.options["recurrent_activation"])
+    if operator == "LSTM":
+        functions.append(first.options["activation"])
+    if not set(functions) <= RECURRENT_ACTIVATIONS.keys():
+        return None
+    own = b.weights(layer)
+    weights = [{name: own.get(f"{d}{name}") for name in ("kernel", "recurrent_kernel", "bias")} for d in directions]
+    units, many = first.units, len(parts)
+    states = [[f"{call}/{d}{name}" for d in directions] for name in first.STATES]  # by state, then by direction
+    starts = []
+    for names in states:
+        wide = []
+        for name in names:
+            b.model.input(name, np.dtype(np.float32), (None, units))
+            wide.append(b.node("Unsqueeze", name, b.constant([0], np.int64)))
+        starts.append(b.node("Concat", *wide, axis=0) if many > 1 else wide[0])
+    attributes: dict[str, Any] = {
+        "hidden_size": units,
+        "activations": [RECURRENT_ACTIVATIONS[f] for f in functions] * many,
+        "direction": "bidirectional" if many > 1 else "reverse" if parts[0].backwards else "forward",
+    }
+    if operator == "GRU":
+        attributes["linear_before_reset"] = int(first.options["reset_after"])
+    sequences = parts[0].return_sequences
+    made = b.model.node(
+        operator,
+        b.time_major(x),
+        b.constant(np.stack([_gates(w["kernel"], order) for w in weights])),
+        b.constant(np.stack([_gates(w["recurrent_kernel"], order) for w in weights])),
+        b.constant(np.stack([_biases(w["bias"], units, order) for w in weights])),
+        "",
+        *starts,
+        outputs=sequences + len(states),
+        omitted=not sequences,  # what is not asked for is not written either
+        **attributes,
+    )
+    ends = [_each(b, final, many, axis=0) for final in made[-len(states) :]]  # by state, then by direction
+    for names, values in zip(states, ends, strict=True):
+        b.finals.update(zip(names, values, strict=True))
+    outputs = _each(b, made[0], many, axis=1) if sequences else ends[0]
+    merged = _merged(b, layer.options["merge_mode"], outputs) if many > 1 else outputs[0]
+    return Value(merged, x.shape, time_major=bool(sequences))
+
+
+def _merged(b: Builder, mode: str, outputs: Sequence[str]) -> str:
+    if mode == "concat":
+        return b.node("Concat", *outputs, axis=-1)
+    merged = b.node("Mul" if mode == "mul" else "Add", *outputs)
+    return b.node("Div", merged, b.constant(2)) if mode == "ave" else merged
+
+
+def _same_kind(cell: Cell, other: Cell) -> bool:
+    keys = ("units", "activation", "recurrent_activation", "reset_after")
+    return (
+        cell.CLASS == other.CLASS
+        and cell.CLASS in OPERATORS
+        and all(cell.options.get(key) == other.options.get(key) for key in keys)
+    )
+
+
+def _each(b: Builder, value: str, many: int, axis: int) -> list[str]:
+    """The directions of a value, one by one, without their axis."""
+    parts = b.model.node("Split", value, outputs=many, axis=axis) if many > 1 else [value]
+    return [b.node("Squeeze", part, b.constant([axis], np.int64)) for part in parts]
+
+
+def _gates(matrix: Array | None, order: tuple[int, ...]) -> Array:
+    """A kernel (n, gates · units) as ONNX wants it: (gates · units, n), the gates in its order."""
+    assert matrix is not None
+    blocks = np.split(matrix, len(order), axis=1)
+    return np.concatenate([blocks[i] for i in order], axis=1).T
+
+
+def _biases(bias: Array | None, units: int, order: tuple[int, ...]) -> Array:
+    """Biases of input and recurrence, one after the other: (2 · gates · units)."""
+    both = np.zeros((2, len(order) * units), np.float32)
+    if bias is not None:
+        both[: bias.ndim if bias.ndim == 2 else 1] = bias
+    return np.concatenate([np.split(row, len(order))[i] for row in both for i in order])
