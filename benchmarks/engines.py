@@ -37,7 +37,7 @@ Call = Callable[[], np.ndarray]
 
 
 def models() -> dict[str, Any]:
-    """The three networks of the comparison, by name and number of timesteps."""
+    """The networks of the comparison, by name and number of timesteps."""
     import keras
 
     layers = keras.layers
@@ -47,6 +47,17 @@ def models() -> dict[str, Any]:
         "LSTM(128)×100": keras.Sequential([keras.Input((100, 32)), layers.LSTM(128), layers.Dense(1)]),
         "GRU(64)×50 both ways": keras.Sequential(
             [keras.Input((50, 32)), layers.Bidirectional(layers.GRU(64)), layers.Dense(1)]
+        ),
+        "LSTM autoencoder×64": keras.Sequential(
+            [
+                keras.Input((64, 1)),
+                layers.LSTM(64, return_sequences=True),
+                layers.LSTM(32),
+                layers.RepeatVector(64),
+                layers.LSTM(32, return_sequences=True),
+                layers.LSTM(64, return_sequences=True),
+                layers.TimeDistributed(layers.Dense(1)),
+            ]
         ),
     }
 
