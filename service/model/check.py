@@ -8,7 +8,7 @@ from typing import Any
 from service.errors import ServiceError, UnsupportedModelError
 from service.model import engines, keras_file
 from service.model.container import open_model, read_config
-from service.model.graph import MODELS, input_layer
+from service.model.graph import MODELS, check_class, input_layer
 from service.model.layers import LAYERS, make_layer
 from service.model.layers.config import COMMON, unwrap
 from service.model.layers.operations import OPERATIONS
@@ -65,6 +65,7 @@ def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[s
     try:
         with open_model(path, limits) as archive:
             document = read_config(archive, limits)
+        check_class(document)
         yield from _model_reasons(document, "", limits.depth)
     except ServiceError as error:
         yield error.message

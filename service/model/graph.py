@@ -118,6 +118,8 @@ class Graph:
             raise layer.unsupported("its initial states do not fit")
         masked = layer.makes_mask() or mask is not None or any(self.may_mask[i] for i in inputs)
         passes = masked and layer.PASSES_MASK
+        if initial:  # each piece of a sequence would start from them anew
+            built = replace(built, outputs=tuple(replace(tensor, time=Time.WHOLE) for tensor in built.outputs))
         outputs = tuple(self.add(tensor, masked=passes) for tensor in built.outputs)
         self.nodes.append(
             Node(
@@ -158,11 +160,8 @@ def build(document: Any, limits: ReadLimits) -> Graph:
     Raises UnsupportedModelError for what is not supported, CorruptModelError for what contradicts itself,
     LimitExceededError for what is too large.
     """
+    check_class(document)
     name, class_name, config = unwrap(document, "the model")
-    if class_name not in MODELS:
-        raise UnsupportedModelError(
-            f"the model is a {shown(class_name)}; expected Sequential or Functional", layer_class=shown(class_name)
-        )
     graph = Graph(name, limits)
     if class_name == "Sequential":
         template: Template = sequential(graph, config, "", "layers", 0)
@@ -176,6 +175,15 @@ def build(document: Any, limits: ReadLimits) -> Graph:
         raise CorruptModelError("the model has no inputs, or two of one name")
     graph.outputs = _named(graph, template.call(graph, places))
     return graph
+
+
+def check_class(document: Any) -> None:
+    """Whether a config is of a model that is read; what else it holds may be anything where people made the class."""
+    class_name = document.get("class_name") if isinstance(document, dict) else None
+    if isinstance(class_name, str) and class_name not in MODELS:
+        raise UnsupportedModelError(
+            f"the model is a {shown(class_name)}; expected Sequential or Functional", layer_class=shown(class_name)
+        )
 
 
 class Template:

@@ -403,8 +403,10 @@ def _not_streamable(graph: Graph) -> str:
             continue
         needed.update(node.inputs, node.initial)
         if any(graph.values[i].time is Time.WHOLE for i in node.outputs):
-            layer = graph.layers[node.layer].layer
-            reason = f"{layer.where} looks at all timesteps at once"
+            where = graph.layers[node.layer].layer.where
+            reason = f"{where} " + (
+                "starts from states that the graph gives it" if node.initial else "looks at all timesteps at once"
+            )
     return reason
 
 

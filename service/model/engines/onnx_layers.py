@@ -108,21 +108,24 @@ class Builder:
         return value.name if value.time_major else self.node("Transpose", value.name, perm=[1, 0, 2])
 
 
-def layer_value(b: Builder, call: str, layer: Layer, inputs: Sequence[Value], shape: Shape) -> Value | None:
-    """The output of a layer, of a shape that is known; None where it is not covered.
+def layer_values(
+    b: Builder, call: str, layer: Layer, inputs: Sequence[Value], initial: Sequence[Value]
+) -> list[Value] | None:
+    """The outputs of a layer, whose shapes are still those of its input; None where it is not covered.
 
-    `call` names the call that its states belong to.
+    `call` names the call that its states belong to; `initial` are its first states where the graph names them.
     """
     if isinstance(layer, Recurrent):
-        made = _recurrent(b, call, layer, inputs[0])
-    elif isinstance(layer, Identity):
+        return _recurrent(b, call, layer, inputs[0], initial)
+    made: Value | None
+    if isinstance(layer, Identity):
         made = inputs[0]
     elif type(layer) in MERGES:
         made = MERGES[type(layer)](b, layer, inputs)
     else:
         maker = POINTWISE.get(type(layer)) or OTHERS.get(type(layer))
         made = maker(b, layer, inputs[0]) if maker else None
-    return made and made._replace(shape=shape)
+    return None if made is None else [made]
 
 
 # What looks at the last axis alone, or at nothing but the element.
@@ -394,7 +397,8 @@ MERGES: dict[type[Layer], Callable[[Builder, Layer, Sequence[Value]], Value | No
 # Recurrent layers, their states as inputs and outputs of the graph.
 
 
-def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value) -> Value | None:
+def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value, initial: Sequence[Value]) -> list[Value] | None:
+    """Output, and with `return_state` the final states."""
     if isinstance(layer, Bidirectional):
         parts, directions = layer.parts, ["forward/", "backward/"]
         if layer.options["merge_mode"] is None or parts[0].backwards:
@@ -407,7 +411,7 @@ def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value) -> Value | Non
         return None
     cells = [part.cell for part in parts]
     first = cells[0]
-    if any(part.options["return_state"] for part in parts) or not all(_same_kind(cell, first) for cell in cells):
+    if not all(_same_kind(cell, first) for cell in cells):
         return None
     operator, order = OPERATORS[first.CLASS]
     functions = [first.options["activation"]]
@@ -420,13 +424,15 @@ def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value) -> Value | Non
     own = b.weights(layer)
     weights = [{name: own.get(f"{d}{name}") for name in ("kernel", "recurrent_kernel", "bias")} for d in directions]
     units, many = first.units, len(parts)
-    states = [[f"{call}/{d}{name}" for d in directions] for name in first.STATES]  # by state, then by direction
-    starts = []
-    for names in states:
-        wide = []
-        for name in names:
+    states = [f"{call}/{d}{name}" for d in directions for name in first.STATES]  # by direction, then by state
+    if not initial:
+        for name in states:
             b.model.input(name, np.dtype(np.float32), (None, units))
-            wide.append(b.node("Unsqueeze", name, b.constant([0], np.int64)))
+    begin = [value.name for value in initial] or states
+    kinds = len(first.STATES)
+    starts = []
+    for kind in range(kinds):
+        wide = [b.node("Unsqueeze", name, b.constant([0], np.int64)) for name in begin[kind::kinds]]
         starts.append(b.node("Concat", *wide, axis=0) if many > 1 else wide[0])
     attributes: dict[str, Any] = {
         "hidden_size": units,
@@ -444,16 +450,18 @@ def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value) -> Value | Non
         b.constant(np.stack([_biases(w["bias"], units, order) for w in weights])),
         "",
         *starts,
-        outputs=sequences + len(states),
+        outputs=sequences + kinds,
         omitted=not sequences,  # what is not asked for is not written either
         **attributes,
     )
-    ends = [_each(b, final, many, axis=0) for final in made[-len(states) :]]  # by state, then by direction
-    for names, values in zip(states, ends, strict=True):
-        b.finals.update(zip(names, values, strict=True))
-    outputs = _each(b, made[0], many, axis=1) if sequences else ends[0]
+    each = [_each(b, final, many, axis=0) for final in made[-kinds:]]  # by state, then by direction
+    ends = [each[kind][direction] for direction in range(many) for kind in range(kinds)]
+    if not initial:
+        b.finals.update(zip(states, ends, strict=True))
+    outputs = _each(b, made[0], many, axis=1) if sequences else each[0]
     merged = _merged(b, layer.options["merge_mode"], outputs) if many > 1 else outputs[0]
-    return Value(merged, x.shape, time_major=bool(sequences))
+    found = [Value(merged, x.shape, time_major=bool(sequences))]
+    return found + [Value(end, x.shape) for end in ends] if parts[0].options["return_state"] else found
 
 
 def _merged(b: Builder, mode: str, outputs: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from service.model.engines.onnx_format import Model
-from service.model.engines.onnx_layers import Builder, Value, layer_value
+from service.model.engines.onnx_layers import Builder, Value, layer_values
 from service.model.layers.embedding import Embedding, check_ids
 from service.model.network import Network, Result
 from service.model.tensors import Array
@@ -86,15 +86,16 @@ def build(network: Network) -> Model | None:
     for node in graph.nodes:
         layer = graph.layers[node.layer].layer
         looked_up = isinstance(layer, Embedding)
-        if node.masked or node.initial or len(node.outputs) != 1 or graph.values[node.outputs[0]].dtype != FLOAT:
+        if node.masked or any(graph.values[place].dtype != FLOAT for place in node.outputs):
             return None
         if looked_up != bool(ids & {*node.inputs}):  # ids go into tables, nothing else does
             return None
-        shape = graph.values[node.outputs[0]].shape
-        made = layer_value(builder, node.name, layer, [values[place] for place in node.inputs], shape)
+        given, initial = ([values[place] for place in places] for places in (node.inputs, node.initial))
+        made = layer_values(builder, node.name, layer, given, initial)
         if made is None:
             return None
-        values[node.outputs[0]] = made
+        for place, value in zip(node.outputs, made, strict=True):
+            values[place] = value._replace(shape=graph.values[place].shape)
     # A value may not have the name of an input, and states go in and come out: what comes out is told by its place.
     for spec, (_, place) in zip(network.outputs, graph.outputs, strict=True):
         _output(builder.model, builder.batch_major(values[place]), f"output {spec.name}", spec.shape)

@@ -220,12 +220,12 @@ class GlobalAveragePooling1D(GlobalPooling):
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
         x, mask = self.channels_last(inputs[0]), masks[0]
-        kind = np.result_type(x.dtype, np.float32)
+        # In double precision, since NumPy adds up one timestep after the other, and there may be many.
         if mask is None:
-            return self._reduced(x.mean(axis=1, keepdims=True, dtype=kind).astype(x.dtype))
+            return self._reduced(x.mean(axis=1, keepdims=True, dtype=np.float64).astype(x.dtype))
         valid = mask[..., None]
-        total = np.where(valid, x, 0).sum(axis=1, keepdims=True, dtype=kind)
-        return self._reduced((total / valid.sum(axis=1, keepdims=True).astype(kind)).astype(x.dtype))
+        total = np.where(valid, x, 0).sum(axis=1, keepdims=True, dtype=np.float64)
+        return self._reduced((total / valid.sum(axis=1, keepdims=True)).astype(x.dtype))
 
 
 def windows(steps: int, reach: int, stride: int, fits: bool) -> int:

@@ -40,6 +40,13 @@ def test_every_reason_is_told(tmp_path):
     assert len(set(report.reasons)) == len(report.reasons)
 
 
+def test_a_model_of_a_class_of_its_own_is_told_once(tmp_path):
+    """A subclassed model is named by its class, and its config, which may hold anything, is not looked at."""
+    config = {"module": None, "class_name": "Detector", "config": {"units": 3}, "registered_name": "Detector"}
+    build.write(tmp_path / "m.keras", config)
+    assert check(tmp_path / "m.keras").reasons == ("the model is a Detector; expected Sequential or Functional",)
+
+
 def test_hostile_files_are_reported_not_raised(tmp_path):
     """Every hostile file has a report with a reason."""
     for path in build.build_all(tmp_path).values():

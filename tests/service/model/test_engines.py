@@ -159,9 +159,11 @@ def test_what_stands_beside_recurrent_layers_goes_through_onnx_runtime(tmp_path,
 
 
 def wired(directory, *layers, outputs, inputs=("x",)):
-    """A functional model, its weights random."""
+    """A functional model, its weights random; an output is a layer's first, or the one of a number."""
     config = build.functional(
-        *layers, inputs=[[name, 0, 0] for name in inputs], outputs=[[name, 0, 0] for name in outputs]
+        *layers,
+        inputs=[[name, 0, 0] for name in inputs],
+        outputs=[[o, 0, 0] if isinstance(o, str) else [o[0], 0, o[1]] for o in outputs],
     )
     return saved(directory, config)
 
@@ -265,6 +267,50 @@ def test_pieces_beside_an_input_without_timesteps(tmp_path):
     )
     assert net.streamable
     assert engines.prove(onnx_runtime.make(net), net, engines.chance(net, 1)) == ""
+
+
+def test_pieces_of_an_output_of_three_axes_that_is_no_sequence(tmp_path):
+    """What a network gives once, whatever its shape, is compared with what it gives for the last piece."""
+    net = network(tmp_path, recurrent("LSTM", "a", 6), layer("Reshape", "r", target_shape=[1, 6]))
+    assert net.streamable
+    assert engines.prove(onnx_runtime.make(net), net, engines.chance(net, 1)) == ""
+
+
+def stated(document, below, *states):
+    """A recurrent layer called on a tensor and on states to start from, each the output of a number of a layer."""
+    tensors = [build.tensor(name, 0, index) for name, index in states]
+    node = {"args": [build.tensor(below, 0, 0)], "kwargs": {"initial_state": tensors}}
+    return {**document, "name": document["config"]["name"], "inbound_nodes": [node]}
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM", "Bidirectional"])
+def test_states_that_the_graph_hands_on_go_through_onnx_runtime(tmp_path, kind):
+    """An encoder's final states start a decoder, and are outputs themselves: as NumPy has it, and never in pieces."""
+    count = {"LSTM": 2, "Bidirectional": 4}.get(kind, 1)
+
+    def make(name, **options):
+        if kind == "Bidirectional":
+            return layer(kind, name, layer=recurrent("LSTM", "i", 4, return_state=True, **options))
+        return recurrent(kind, name, 4, return_state=True, **options)
+
+    handed = [("encoder", 1 + i) for i in range(count)]
+    net = wired(
+        tmp_path,
+        build.wired(make("encoder"), ("x", 0, 0)),
+        stated(make("decoder", **SEQUENCES), "x", *handed),
+        build.wired(layer("TimeDistributed", "y", layer=layer("Dense", "d", units=2)), ("decoder", 0, 0)),
+        outputs=["y", *handed, ("decoder", count)],
+    )
+    engine = onnx_runtime.make(net)
+    assert len(net.states) == count
+    state = {}
+    for batch in (3, 3):
+        x = {"x": np.random.default_rng(0).normal(size=(batch, 3, 2)).astype(np.float32)}
+        expected = net.forward(x, state)
+        assert same(engine.forward(x, state), expected)
+        state = expected.final_state
+    assert "starts from states that the graph gives it" in net.not_streamable_reason or kind == "Bidirectional"
+    assert not net.streamable
 
 
 @pytest.mark.parametrize("name", NETWORKS)
