@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from service.model.engines.onnx_format import Model
+from service.model.engines.onnx_format import TENSOR_TYPES, Model
 from service.model.engines.onnx_layers import Builder, Value, layer_values
 from service.model.layers.embedding import Embedding, check_ids
 from service.model.network import Network, Result
@@ -78,7 +78,7 @@ def build(network: Network) -> Model | None:
     builder = Builder(network.weights)
     values: dict[int, Value] = {}
     for spec, (_, place) in zip(network.inputs, graph.inputs, strict=True):
-        if spec.dtype != FLOAT and spec.name not in network.vocabulary:
+        if spec.dtype != FLOAT and (spec.name not in network.vocabulary or spec.dtype not in TENSOR_TYPES):
             return None
         builder.model.input(spec.name, spec.dtype, spec.shape)
         values[place] = Value(spec.name, spec.shape)

@@ -220,9 +220,9 @@ def test_graphs_go_through_onnx_runtime(tmp_path):
     assert {"g/hidden_state", "g/call_1/hidden_state", "l/cell_state"} <= net.forward(x).final_state.keys()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "int64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "float16"])
 def test_ids_go_through_onnx_runtime(tmp_path, dtype):
-    """Ids of any type find their row, beside another input; one outside the table is the error that NumPy gives."""
+    """Ids of any type but half find their row, beside another input; one outside the table is NumPy's error."""
     ids = {**layer("InputLayer", "ids", batch_shape=[None, None], dtype=dtype), "name": "ids", "inbound_nodes": []}
     net = wired(
         tmp_path,
@@ -235,6 +235,9 @@ def test_ids_go_through_onnx_runtime(tmp_path, dtype):
         inputs=("ids", "x"),
     )
     engine = onnx_runtime.make(net)
+    if dtype == "float16":
+        assert engine is None
+        return
     found = engines.chance(net, 4)
     assert found["ids"].dtype == dtype
     assert same(engine.forward(found), net.forward(found))
