@@ -35,8 +35,7 @@ def check(
             told = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
             console.print(told, highlight=False)
     else:
-        console.print(f"{file.name} can be served", highlight=False, markup=False)
-        layers = table("layer", "class", "parameters")
+        layers = table("layer", "class", "parameters", title=f"{file.name} can be served")
         for layer in report.network.layers:
             layers.add_row(layer.name, layer.class_name, str(layer.parameter_count))
         console.print(layers)

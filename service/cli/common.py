@@ -7,6 +7,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -69,8 +70,9 @@ def number(value: float) -> str:
 
 
 def table(*columns: str, title: str = "") -> Table:
-    """A table that still fits where lines are 80 characters."""
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    """A table that still fits where lines are 80 characters. Its title may be wider than itself."""
+    over = Text(title, style="table.title", no_wrap=True, overflow="ignore") if title else None
+    made = Table(title=over, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
         made.add_column(column, no_wrap=i == 0)
     return made

@@ -74,10 +74,10 @@ def show(
     else:
         console.print(f"registry: {found.stale_reason or 'not heard yet'}")
     for version in found.versions:
-        # Not the title of the table, which would break lines at its width.
-        told = f"\nversion {version.version}, engine {version.engine}, SHA-256 {version.digest[:12]}…"
-        console.print(told, highlight=False)
-        layers = table("layer", "class", "output shape", "parameters")
+        layers = table(
+            "layer", "class", "output shape", "parameters",
+            title=f"version {version.version}, engine {version.engine}, SHA-256 {version.digest[:12]}…",
+        )  # fmt: skip
         for layer in version.layers:
             shape = "(" + ", ".join("any" if n < 0 else str(n) for n in layer.output_shape) + ")"
             layers.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
