@@ -32,6 +32,19 @@ def read(path: Path, through_keras: bool) -> Network:
         return KerasNetwork(path)
 
 
+def load(path: Path) -> Any:
+    """Keras's model of a file, with its safe mode on, which runs no code of the file.
+
+    Raises UnsupportedModelError where Keras refuses the file.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever Keras raises, it does not compute the file
+        raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {_first_line(error)}") from error
+
+
 class KerasNetwork(Network):
     """What `Network` is to callers, but for what Keras does not show: states, traces, and changes of weights."""
 
@@ -47,12 +60,8 @@ class KerasNetwork(Network):
             import tensorflow as tf
         except ImportError:
             raise UnsupportedModelError("the engine tensorflow needs TensorFlow, which is not installed") from None
-        try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-            self._call = tf.function(model, reduce_retracing=True)
-        except Exception as error:  # whatever Keras raises, the file cannot be served
-            text = str(error).strip().partition("\n")[0][:300]
-            raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {text}") from error
+        model = load(path)
+        self._call = tf.function(model, reduce_retracing=True)
         self.name = model.name
         self.inputs = tuple(_spec(tensor.name, tensor) for tensor in model.inputs)
         names = getattr(model, "output_names", [model.layers[-1].name])  # a Sequential has none
@@ -92,8 +101,7 @@ class KerasNetwork(Network):
         try:
             found = self._call(arrays if len(arrays) > 1 else arrays[0], training=False)
         except Exception as error:  # Keras has no one class for numbers that a layer cannot take
-            text = str(error).strip().partition("\n")[0][:300]
-            raise InvalidArgumentError(f"inputs: Keras refuses them: {text}", field="inputs") from error
+            raise InvalidArgumentError(f"inputs: Keras refuses them: {_first_line(error)}", field="inputs") from error
         import keras
 
         arrays = map(np.asarray, keras.tree.flatten(found))
@@ -111,6 +119,10 @@ class KerasNetwork(Network):
     def with_weights(self, changes: Mapping[str, Array]) -> Network:
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
 
 
 def _precision(model: Any) -> str:

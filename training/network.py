@@ -15,7 +15,8 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
     import keras
     import tensorflow as tf
 
-from service.errors import InvalidArgumentError, LimitExceededError, UnsupportedModelError
+from service import keras_network
+from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
 from training.checkpoints import Checkpoints, Progress, State
@@ -251,12 +252,7 @@ def prove(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str], state
     """
     with warnings.catch_warnings():  # Keras's, of options that are no more, and how a model's inputs are called
         warnings.simplefilter("ignore", UserWarning)
-        try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except Exception as error:  # whatever Keras raises, it cannot prove the file
-            text = str(error).strip().partition("\n")[0][:300]
-            raise UnsupportedModelError(f"Keras refuses the file, so it cannot be proven: {text}") from error
-        return _prove(model, inputs, outputs, states)
+        return _prove(keras_network.load(path), inputs, outputs, states)
 
 
 def _prove(

@@ -153,15 +153,27 @@ class Network:
         return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
 
     @cached_property
+    def tables(self) -> tuple[tuple[str, Embedding], ...]:
+        """Each input that goes straight into an Embedding, whatever its type, with each Embedding that it goes into."""
+        calls = [(self.graph.layers[node.layer].layer, node.inputs) for node in self.graph.nodes]
+        return tuple(
+            (spec.name, layer)
+            for spec, place in self.graph.inputs
+            for layer, inputs in calls
+            if isinstance(layer, Embedding) and place in inputs
+        )
+
+    @cached_property
     def vocabulary(self) -> Mapping[str, int]:
-        """Of each input that goes straight into an Embedding, whatever its type: how many ids there are."""
+        """Of each input in `tables`: how many ids there are in all of its tables."""
         found: dict[str, int] = {}
-        for node in self.graph.nodes:
-            layer = self.graph.layers[node.layer].layer
-            for spec, place in self.graph.inputs:
-                if isinstance(layer, Embedding) and place in node.inputs:
-                    found[spec.name] = min(layer.options["input_dim"], found.get(spec.name, layer.options["input_dim"]))
+        for name, layer in self.tables:
+            found[name] = min(layer.options["input_dim"], found.get(name, layer.options["input_dim"]))
         return found
+
+    def layer_weights(self, name: str) -> dict[str, Array]:
+        """The weights of a layer by their names in it."""
+        return {spec.name: self.weights[f"{name}/{spec.name}"] for spec in self.graph.layers[name].weights}
 
     @cached_property
     def digest(self) -> str:
@@ -371,8 +383,7 @@ class Network:
         """The weights of a layer as it wants them: those of `base`, where they are the same."""
         if base is not None and all(self.weights[name] is base.weights[name] for name in info.weights):
             return base._prepared[info.name]
-        weights = {name.removeprefix(f"{info.name}/"): self.weights[name] for name in info.weights}
-        return self.graph.layers[info.name].layer.prepare(weights)
+        return self.graph.layers[info.name].layer.prepare(self.layer_weights(info.name))
 
     def _describe(self, name: str) -> LayerInfo:
         entry = self.graph.layers[name]

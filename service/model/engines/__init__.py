@@ -20,7 +20,7 @@ from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network, RawResult, Result
 from service.model.proof import Proof, Tolerance, replay
-from service.model.tensors import Array, RawSequence
+from service.model.tensors import Array, RawSequence, TensorSpec
 
 MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
@@ -300,19 +300,19 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
 
 def _cut(inputs: Mapping[str, Array], network: Network, timesteps: int) -> dict[str, Array]:
     """The beginnings of sequences, where any number of timesteps will do."""
-    pieced = _pieced(network)
+    pieced = _pieced(network, network.inputs)
     return {name: array[:, :timesteps] if name in pieced else array for name, array in inputs.items()}
 
 
-def _pieced(network: Network) -> set[str]:
-    """The inputs whose timesteps may come in pieces."""
-    return {spec.name for spec in network.inputs if network.streamable and spec.shape[1:2] == (None,)}
+def _pieced(network: Network, specs: Sequence[TensorSpec]) -> set[str]:
+    """Those of its inputs or outputs whose timesteps may come in pieces."""
+    return {spec.name for spec in specs if network.streamable and spec.shape[1:2] == (None,)}
 
 
 def _keeps_the_law(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> bool:
     """Whether any pieces give the bits of one call: outputs that are sequences put together, others the last ones."""
-    whole, pieced = engine.forward(inputs), _pieced(network)
-    sequences = {spec.name for spec in network.outputs if spec.shape[1:2] == (None,)}
+    whole = engine.forward(inputs)
+    pieced, sequences = (_pieced(network, specs) for specs in (network.inputs, network.outputs))
     timesteps = max(inputs[name].shape[1] for name in pieced)
     for size in PIECES:
         state: Mapping[str, Array] = {}

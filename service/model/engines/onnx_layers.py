@@ -5,7 +5,7 @@ ONNX Runtime's operators want it, and after it elsewhere, as Keras has it; `Valu
 leaves it as it is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from service.model.layers.convolution import (
     GlobalPooling,
     MaxPooling1D,
     Pooling,
+    Windows,
 )
 from service.model.layers.dense import Dense
 from service.model.layers.elementwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax
@@ -32,6 +33,7 @@ from service.model.layers.operations import Operand, Operation
 from service.model.layers.recurrent import CellLayer, Recurrent
 from service.model.layers.shape import Flatten, Permute, RepeatVector, Reshape
 from service.model.layers.wrappers import Bidirectional, TimeDistributed
+from service.model.network import Network
 from service.model.tensors import Array, Shape
 
 RECURRENT_ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softsign": "Softsign"}
@@ -81,15 +83,14 @@ class Value(NamedTuple):
 class Builder:
     """The graph so far."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(self, network: Network) -> None:
         self.model = Model()
         self.finals: dict[str, str] = {}  # where the final states are, by full name
-        self._weights = weights
+        self._network = network
 
     def weights(self, layer: Layer) -> dict[str, Array]:
         """The weights of a layer by their names in it."""
-        start = f"{layer.name}/"
-        return {name.removeprefix(start): w for name, w in self._weights.items() if name.startswith(start)}
+        return self._network.layer_weights(layer.name)
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """An operator of one output."""
@@ -248,17 +249,16 @@ def _repeat_vector(b: Builder, layer: Layer, x: Value) -> Value | None:
 
 
 def _conv(b: Builder, layer: Layer, x: Value) -> Value | None:
+    assert isinstance(layer, Conv1D)
     o = layer.options
-    if o["data_format"] == "channels_first" or not _enough(layer, x):
-        return None
     (width,), (stride,), (dilation,) = o["kernel_size"], o["strides"], o["dilation_rate"]
+    if not _same_windows(layer, x, width, stride):
+        return None
     weights = b.weights(layer)
     constants = [b.constant(weights["kernel"].transpose(2, 1, 0))]
     constants += [b.constant(weights["bias"])] if "bias" in weights else []
     shape = {"kernel_shape": [width], "strides": [stride], "dilations": [dilation], "group": o["groups"]}
     missing = (width - 1) * dilation
-    if o["padding"] == "same" and stride > width:  # ONNX Runtime would pad by less than nothing
-        return None
     pads = {"valid": [0, 0], "causal": [missing, 0], "same": [missing // 2, missing - missing // 2]}[o["padding"]]
     padding: dict[str, Any] = {"pads": pads} if stride == 1 or o["padding"] != "same" else {"auto_pad": "SAME_UPPER"}
     y = b.node("Conv", _channels_first(b, x), *constants, **shape, **padding)
@@ -267,14 +267,10 @@ def _conv(b: Builder, layer: Layer, x: Value) -> Value | None:
 
 def _pooling(b: Builder, layer: Layer, x: Value) -> Value | None:
     assert isinstance(layer, Pooling)
-    if layer.first or not _enough(layer, x):
-        return None
     width, stride = layer.window()
-    if layer.options["padding"] == "same" and stride > width:  # see above
+    if not _same_windows(layer, x, width, stride):
         return None
-    operator = (
-        "MaxPool" if isinstance(layer, MaxPooling1D) else "AveragePool"
-    )  # of what is there: padding takes no part
+    operator = "MaxPool" if isinstance(layer, MaxPooling1D) else "AveragePool"  # in which padding takes no part
     padding = "SAME_UPPER" if layer.options["padding"] == "same" else "VALID"
     y = b.node(operator, _channels_first(b, x), kernel_shape=[width], strides=[stride], auto_pad=padding)
     return Value(b.node("Transpose", y, perm=[0, 2, 1]), x.shape)
@@ -290,9 +286,15 @@ def _global_pooling(b: Builder, layer: Layer, x: Value) -> Value | None:
     return Value(y, x.shape, x.time_major and keep)
 
 
-def _enough(layer: Layer, x: Value) -> bool:
-    """Whether there is a window in any input; where there may be none, ONNX Runtime goes on with nothing."""
-    return x.shape[1] is not None or layer.options["padding"] != "valid"
+def _same_windows(layer: Windows, x: Value, width: int, stride: int) -> bool:
+    """Whether ONNX Runtime has the windows that Keras has.
+
+    Where an input may be too short for one, it goes on with nothing; where strides leave timesteps out, it would have
+    to pad by less than nothing.
+    """
+    padding = layer.options["padding"]
+    enough = x.shape[1] is not None or padding != "valid"
+    return not layer.first and enough and not (padding == "same" and stride > width)
 
 
 def _channels_first(b: Builder, x: Value) -> str:
@@ -384,11 +386,7 @@ def _item(b: Builder, operation: Operation, x: Value) -> Value | None:
 
 MERGES: dict[type[Layer], Callable[[Builder, Layer, Sequence[Value]], Value | None]] = {
     Operation: _operation,
-    Add: _pairwise("Add"),
-    Subtract: _pairwise("Sub"),
-    Multiply: _pairwise("Mul"),
-    Maximum: _pairwise("Max"),
-    Minimum: _pairwise("Min"),
+    **{kind: _pairwise(ARITHMETIC[kind.CLASS]) for kind in (Add, Subtract, Multiply, Maximum, Minimum)},
     Average: _average,
     Concatenate: _concatenate,
 }

@@ -30,11 +30,7 @@ class OnnxRuntimeEngine:
         self._inputs = [spec.name for spec in network.inputs]
         self._outputs = [spec.name for spec in network.outputs]
         self._states = [(spec.name, spec.shape[1] or 0, spec.dtype) for spec in network.states]
-        self._ids = [
-            (name, layer.where, layer.options["input_dim"])
-            for name in network.vocabulary
-            for layer in _embeddings(network, name)
-        ]
+        self._ids = [(name, layer.where, layer.options["input_dim"]) for name, layer in network.tables]
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward`, within the bound of the proof."""
@@ -75,7 +71,7 @@ def build(network: Network) -> Model | None:
     graph = network.graph
     if any(array.dtype != FLOAT for array in network.weights.values()):
         return None
-    builder = Builder(network.weights)
+    builder = Builder(network)
     values: dict[int, Value] = {}
     for spec, (_, place) in zip(network.inputs, graph.inputs, strict=True):
         if spec.dtype != FLOAT and (spec.name not in network.vocabulary or spec.dtype not in TENSOR_TYPES):
@@ -107,11 +103,3 @@ def build(network: Network) -> Model | None:
 def _output(model: Model, value: str, name: str, shape: tuple[int | None, ...]) -> None:
     model.rename(value, name)
     model.output(name, FLOAT, shape)
-
-
-def _embeddings(network: Network, name: str) -> list[Embedding]:
-    """The tables that an input goes into."""
-    graph = network.graph
-    place = next(place for spec, place in graph.inputs if spec.name == name)
-    layers = [graph.layers[node.layer].layer for node in graph.nodes if place in node.inputs]
-    return [layer for layer in layers if isinstance(layer, Embedding)]

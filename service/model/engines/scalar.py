@@ -158,18 +158,14 @@ def make(network: Network) -> ScalarEngine | None:
     for layer in row:
         if isinstance(layer, Identity):
             continue
-        weights = {
-            name.removeprefix(f"{layer.name}/"): array.astype(np.float64)
-            for name, array in network.weights.items()
-            if name.startswith(f"{layer.name}/")
-        }
+        weights = {name: array.astype(np.float64) for name, array in network.layer_weights(layer.name).items()}
         stage: _Recurrence | _Pointwise | None = None
         if isinstance(layer, Dense) and layer.options["activation"] in {*ACTIVATIONS, "softmax"}:
             stage = _Pointwise(_dense(weights, layer.options["activation"]))
         elif isinstance(layer, Rescaling):
             stage = _Pointwise(_scaled(layer.options["scale"], layer.options["offset"]))
         elif isinstance(layer, Normalization) and layer.options["axis"] in {(-1,), (2,)} and "mean" in weights:
-            stage = _Pointwise(_normalized(layer, network.weights))
+            stage = _Pointwise(_normalized(layer, weights))
         elif isinstance(layer, CellLayer) and not layer.backwards and not layer.options["return_state"]:
             stage = _recurrence(layer, weights)
         if stage is None:
@@ -214,8 +210,7 @@ def _scaled(scale: Any, offset: Any) -> Point:
 
 def _normalized(layer: Normalization, weights: Mapping[str, Array]) -> Point:
     """(x - mean) / deviation, or back."""
-    found = layer.prepare({name: weights[f"{layer.name}/{name}"] for name in ("mean", "variance")})
-    mean, deviation = (array.astype(np.float64) for array in found)
+    mean, deviation = (array.astype(np.float64) for array in layer.prepare(weights))
     return _scaled(deviation, mean) if layer.options["invert"] else _scaled(1 / deviation, -mean / deviation)
 
 

@@ -14,6 +14,7 @@ from service.model.network import RawResult, Result
 from service.model.proof import Proof, difference
 from service.model.weights_file import places
 from tests.data.hostile import build
+from tests.fuzz.targets import called, tensor
 
 layer = build.layer
 X = np.random.default_rng(3).normal(size=(2, 4, 3)).astype(np.float32)
@@ -172,25 +173,18 @@ def item(name, below, *parts):
     """`below[parts]` in a functional model."""
     key = [{"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), part, strict=True))}
            if isinstance(part, tuple) else part for part in parts]  # fmt: skip
-    got = build.layer("GetItem", name, module="keras.src.ops.numpy")
-    return {
-        **build.wired(got, (below, 0, 0)),
-        "inbound_nodes": [{"args": [build.tensor(below, 0, 0), key], "kwargs": {}}],
-    }
+    return operation("GetItem", name, below, key)
 
 
 def operation(kind, name, *arguments):
-    """An operation on tensors, by name, and numbers."""
-    args = [build.tensor(a, 0, 0) if isinstance(a, str) else a for a in arguments]
-    made = build.layer(kind, name, module="keras.src.ops.numpy")
-    return {**made, "name": name, "inbound_nodes": [{"args": args, "kwargs": {}}]}
+    """An operation on tensors, by name, and what else it takes."""
+    given = [tensor(a) if isinstance(a, str) else a for a in arguments]
+    return called(layer(kind, name, module="keras.src.ops.numpy"), *given)
 
 
-def merged(kind, name, *below, **options):
+def merged(kind, name, *below):
     """A layer of several inputs: names, or the call of a layer of which there are several."""
-    made = layer(kind, name, **options)
-    tensors = [build.tensor(*(b if isinstance(b, tuple) else (b, 0)), 0) for b in below]
-    return {**made, "name": name, "inbound_nodes": [{"args": [tensors], "kwargs": {}}]}
+    return called(layer(kind, name), [tensor(*b) if isinstance(b, tuple) else tensor(b) for b in below])
 
 
 def test_graphs_go_through_onnx_runtime(tmp_path):
@@ -279,13 +273,6 @@ def test_pieces_of_an_output_of_three_axes_that_is_no_sequence(tmp_path):
     assert engines.prove(onnx_runtime.make(net), net, engines.chance(net, 1)) == ""
 
 
-def stated(document, below, *states):
-    """A recurrent layer called on a tensor and on states to start from, each the output of a number of a layer."""
-    tensors = [build.tensor(name, 0, index) for name, index in states]
-    node = {"args": [build.tensor(below, 0, 0)], "kwargs": {"initial_state": tensors}}
-    return {**document, "name": document["config"]["name"], "inbound_nodes": [node]}
-
-
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM", "Bidirectional"])
 def test_states_that_the_graph_hands_on_go_through_onnx_runtime(tmp_path, kind):
     """An encoder's final states start a decoder, and are outputs themselves: as NumPy has it, and never in pieces."""
@@ -300,7 +287,7 @@ def test_states_that_the_graph_hands_on_go_through_onnx_runtime(tmp_path, kind):
     net = wired(
         tmp_path,
         build.wired(make("encoder"), ("x", 0, 0)),
-        stated(make("decoder", **SEQUENCES), "x", *handed),
+        called(make("decoder", **SEQUENCES), tensor("x"), initial_state=[tensor(o, 0, i) for o, i in handed]),
         build.wired(layer("TimeDistributed", "y", layer=layer("Dense", "d", units=2)), ("decoder", 0, 0)),
         outputs=["y", *handed, ("decoder", count)],
     )
