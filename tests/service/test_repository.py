@@ -154,6 +154,23 @@ def test_statistics_are_of_all_or_of_none(served):
         assert client.get_inference_statistics("reference", client_timeout=20).model_stats
 
 
+def test_a_timeout_that_passes(served):
+    """A client's timeout ends a call that no worker answers; when they answer again, so do later calls."""
+    server, _ = served
+    workers = [psutil.Process(pid) for pid in server.workers()]
+    with clients(server.address, 1) as (client,):
+        before = client.infer("reference", [tensor(R3_INPUTS)]).as_numpy("output")
+        for worker in workers:
+            worker.suspend()
+        try:
+            with pytest.raises(InferenceServerException, match="Deadline"):
+                client.infer("reference", [tensor(R3_INPUTS)], client_timeout=0.2)
+        finally:
+            for worker in workers:
+                worker.resume()
+        assert np.array_equal(client.infer("reference", [tensor(R3_INPUTS)]).as_numpy("output"), before)
+
+
 def test_loading_needs_an_operator(registry, tmp_path):
     """With tokens set up, loading and unloading are refused without the operator's, and reading is not."""
     env = {**registry.env, "UNROLL_OPERATOR_TOKEN": "secret"}

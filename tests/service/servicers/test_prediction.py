@@ -362,10 +362,9 @@ def test_bad_stream(bounded, messages, field):
     assert from_rpc_error(caught.value).field == field
 
 
-def test_stream_limits(versions):
-    """Silence and old age end a stream, each with its own sentence; one stream too many is refused."""
-    limits = Limits(streams=2, stream_idle_seconds=0.4, stream_seconds=60)
-    with serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client):
+def test_streams_are_bounded(versions):
+    """One stream too many is refused, and begins when another has ended."""
+    with serving(entry("m", "champion", v1=versions["r3-1"]), limits=Limits(streams=2)) as (_, client):
         queues = queue.Queue(), queue.Queue()
         first, second = (client.stream(arrivals(steps)) for steps in queues)
         for stream, steps in zip((first, second), queues, strict=True):
@@ -374,17 +373,26 @@ def test_stream_limits(versions):
         with pytest.raises(LimitExceededError, match="limit is 2") as caught:
             list(client.stream([R3_INPUTS]))
         assert caught.value.details["limit"] == "2"
-        with pytest.raises(TimeLimitError, match=r"no message for 0.4 s"):
-            next(first)
-        with pytest.raises(TimeLimitError):
-            next(second)
-        (answer,) = client.stream([R3_INPUTS])  # both places are free again
+        queues[0].put(None)
+        assert list(first) == []
+        (answer,) = client.stream([R3_INPUTS])
         assert answer.timesteps == 3
-        for steps in queues:
-            steps.put(None)
-    limits = Limits(stream_idle_seconds=60, stream_seconds=0.4)
+        queues[1].put(None)
+
+
+def test_streams_end_in_time(versions):
+    """Silence and old age end a stream, each with its own sentence, and make room for another."""
+    reference = entry("m", "champion", v1=versions["r3-1"])
+    with serving(reference, limits=Limits(streams=1, stream_idle_seconds=2, stream_seconds=60)) as (_, client):
+        steps = queue.Queue()
+        steps.put(R3_INPUTS[:, :1])
+        with pytest.raises(TimeLimitError, match=r"no message for 2 s"):
+            list(client.stream(arrivals(steps)))
+        steps.put(None)
+        (answer,) = client.stream([R3_INPUTS])
+        assert answer.timesteps == 3
     with (
-        serving(entry("m", "champion", v1=versions["r3-1"]), limits=limits) as (_, client),
+        serving(reference, limits=Limits(stream_idle_seconds=60, stream_seconds=0.4)) as (_, client),
         pytest.raises(TimeLimitError, match=r"lifetime of 0.4 s"),
     ):
         list(client.stream(itertools.repeat(R3_INPUTS[:, :1])))
