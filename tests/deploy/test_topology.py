@@ -11,7 +11,6 @@ import urllib.request
 from contextlib import contextmanager
 
 import grpc
-import psutil
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
@@ -22,7 +21,7 @@ from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
 from service.status import DETAILS_KEY
 from tests.deploy.support import ROOT, SEQUENCES, Load, channel
-from tests.service.support import eventually
+from tests.service.support import eventually, stopped
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 REGISTERED = "/api/2.0/mlflow/registered-models"
@@ -237,15 +236,9 @@ def test_a_server_that_hangs_is_not_noticed(topology):
     server = topology.servers[0]
     with Load(topology.gateway) as load:
         load.more()
-        stopped = [psutil.Process(pid) for pid in server.workers()]
-        for process in stopped:
-            process.suspend()
-        try:
+        with stopped(*server.workers()):
             eventually(lambda: topology.healthy() == 1)
             load.more()
-        finally:
-            for process in stopped:
-                process.resume()
         eventually(lambda: topology.healthy() == 2)
     assert not load.failures
 

@@ -185,6 +185,21 @@ def eventually(condition, timeout=30):
     return result
 
 
+@contextmanager
+def stopped(*pids):
+    """Processes that do nothing while a block runs, as if they hung."""
+    processes = [psutil.Process(pid) for pid in pids]
+    try:
+        for process in processes:
+            process.suspend()
+        for process in processes:  # a signal is obeyed only when its process has a turn
+            eventually(lambda process=process: process.status() == psutil.STATUS_STOPPED)
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
 class Load:
     """Clients that predict without pause while a block runs; keeps their answers and failures."""
 

@@ -4,14 +4,13 @@ from contextlib import contextmanager
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from service.client import Client
 from service.errors import NotFoundError
-from tests.service.support import R2_INPUTS, R3_INPUTS, Load, running
+from tests.service.support import R2_INPUTS, R3_INPUTS, Load, running, stopped
 
 
 @pytest.fixture(scope="module")
@@ -138,36 +137,24 @@ def test_statistics_of_all_workers(served):
 def test_statistics_are_of_all_or_of_none(served):
     """While a worker does not say what it counted, nobody is told a sum that lacks its part."""
     server, _ = served
-    silent = psutil.Process(server.workers()[0])
-    silent.suspend()
-    try:
-        with clients(server.address, 40) as some:  # by chance some are connected to the silent worker, never all
-            said = ""
-            while "what it counted" not in said:
-                with pytest.raises(InferenceServerException) as caught:
-                    some.pop().get_inference_statistics("reference", client_timeout=5)
-                said = caught.value.message()
-            assert caught.value.status() == "StatusCode.UNAVAILABLE"
-    finally:
-        silent.resume()
+    with stopped(server.workers()[0]), clients(server.address, 40) as some:
+        said = ""
+        while "what it counted" not in said:  # by chance some are connected to the silent worker, never all
+            with pytest.raises(InferenceServerException) as caught:
+                some.pop().get_inference_statistics("reference", client_timeout=5)
+            said = caught.value.message()
+        assert caught.value.status() == "StatusCode.UNAVAILABLE"
     with clients(server.address, 1) as (client,):
         assert client.get_inference_statistics("reference", client_timeout=20).model_stats
 
 
 def test_a_timeout_that_passes(served):
-    """A client's timeout ends a call that no worker answers; when they answer again, so do later calls."""
+    """A client's timeout ends a call that no worker answers; when they answer again, so are later calls."""
     server, _ = served
-    workers = [psutil.Process(pid) for pid in server.workers()]
     with clients(server.address, 1) as (client,):
         before = client.infer("reference", [tensor(R3_INPUTS)]).as_numpy("output")
-        for worker in workers:
-            worker.suspend()
-        try:
-            with pytest.raises(InferenceServerException, match="Deadline"):
-                client.infer("reference", [tensor(R3_INPUTS)], client_timeout=0.2)
-        finally:
-            for worker in workers:
-                worker.resume()
+        with stopped(*server.workers()), pytest.raises(InferenceServerException, match="Deadline"):
+            client.infer("reference", [tensor(R3_INPUTS)], client_timeout=0.2)
         assert np.array_equal(client.infer("reference", [tensor(R3_INPUTS)]).as_numpy("output"), before)
 
 
