@@ -1,9 +1,12 @@
 """The link between the supervisor and a worker: frames of JSON, with bytes beside it, over a socket pair."""
 
 import json
+import os
+import socket
 import struct
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,9 +22,11 @@ class Link:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()  # guards writes to the connection, so that frames do not mix
+        self._receiving = threading.Lock()  # held while a frame is read
+        self._open = True
         self._calls: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
         self._next_call = 0
-        self._calling = threading.Lock()  # guards _calls and _next_call, and closing
+        self._calling = threading.Lock()  # guards _calls, _next_call and _open, and closing
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, body: bytes = b"") -> None:
         """Sends a frame. Raises OSError when the other end is gone."""
@@ -31,7 +36,8 @@ class Link:
 
     def receive(self) -> tuple[str, dict[str, Any], bytes]:
         """Waits for a frame: its kind, fields and body. Raises EOFError or OSError when the other end is gone."""
-        frame = self._connection.recv_bytes()
+        with self._receiving:
+            frame = self._connection.recv_bytes()
         (length,) = _HEADER.unpack_from(frame)
         fields = json.loads(frame[_HEADER.size : _HEADER.size + length])
         return fields.pop("kind"), fields, frame[_HEADER.size + length :]
@@ -83,7 +89,13 @@ class Link:
     def close(self) -> None:
         """Closes this end, and fails the calls that wait. From any thread, any number of times."""
         with self._calling:
-            self._connection.close()  # two at once would close the descriptor twice
+            if self._open:
+                self._open = False
+                # Who sends or receives is woken first: a descriptor that is closed under them may already be another's.
+                with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+                    end.shutdown(socket.SHUT_RDWR)
+                with self._sending, self._receiving:
+                    self._connection.close()
             waiting, self._calls = self._calls, {}
         for answer in waiting.values():
             answer.set_exception(errors.UnavailableError("the server is stopping"))

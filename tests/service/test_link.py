@@ -11,7 +11,7 @@ import pytest
 from service.errors import NotFoundError, UnavailableError
 from service.link import Link
 from service.worker import Supervisor
-from tests.service.support import R3_INPUTS, entry, serving
+from tests.service.support import R3_INPUTS, entry, eventually, serving
 
 
 @pytest.fixture
@@ -71,6 +71,19 @@ def test_other_end_gone(links):
     reader.join(10)
     with pytest.raises(UnavailableError):
         here.call("load", {}, timeout=10)
+
+
+def test_closed_while_others_send_and_receive(links):
+    """Closing an end wakes the thread that receives there and those that send, as if the other end had gone."""
+    here, _ = links
+    with ThreadPoolExecutor(2) as pool:
+        received = pool.submit(here.receive)
+        sent = pool.submit(lambda: [here.send("x", body=bytes(1 << 20)) for _ in range(100)])  # which nobody reads
+        eventually(here._sending.locked)
+        here.close()
+        for ended in (received, sent):
+            with pytest.raises((EOFError, OSError)):
+                ended.result(20)
 
 
 def test_a_version_that_loads_keeps_nobody_waiting(links, versions):
