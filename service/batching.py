@@ -41,7 +41,7 @@ class _Request:
         self.state = NO_STATE
         self.raw: bytes | None = None
         self.rows = rows
-        self.shapes = shapes  # of the inputs, without the batch
+        self.shapes = shapes  # of the inputs, in their order, without the batch
         self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
         self.arrived = time.perf_counter_ns()
         self.pause = Pause()
@@ -62,8 +62,11 @@ class Batcher:
     one core, where nobody arrives while it computes, that is what makes batches.
     """
 
-    def __init__(self, engine: Choice) -> None:
+    def __init__(self, engine: Choice, most: int) -> None:
+        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call."""
         self._engine = engine
+        self._most = most
+        self._names = [spec.name for spec in engine.network.inputs]
         self._raw = engine.raw
         self._lock = threading.Lock()  # guards the next two
         self._coming = False  # whether a batch is to be computed, or is being
@@ -71,7 +74,7 @@ class Batcher:
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Choice.forward`, alone or with others."""
-        shapes = tuple([inputs[name].shape[1:] for name in sorted(inputs)])
+        shapes = tuple([inputs[name].shape[1:] for name in self._names])
         request = _Request(shapes, len(next(iter(inputs.values()))))
         request.inputs = inputs
         if initial_state:
@@ -121,9 +124,10 @@ class Batcher:
         """The first who waits, and all that go with it, in their order."""
         with self._lock:
             first, rows, others = self._waiting[0], 0, []
+            most = min(MANY, self._most // (self._engine.network.demand(first.shapes) or 1))
             batch: list[_Request] = []
             for request in self._waiting:
-                if request.kind == first.kind and (rows + request.rows <= MANY or not rows):
+                if request.kind == first.kind and (rows + request.rows <= most or not rows):
                     rows += request.rows
                     batch.append(request)
                 else:

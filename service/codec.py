@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.network import Array, Network, TensorSpec
-from service.model.tensors import DType
+from service.model.tensors import DType, RawSequence
 from service.pb import unroll_pb2 as pb
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
@@ -137,18 +138,48 @@ def decode_named(
 
 
 def decode_inputs(
-    inputs: Sequence[pb.Tensor], initial_state: Sequence[pb.Tensor], network: Network, limits: Limits
+    inputs: Sequence[pb.Tensor],
+    initial_state: Sequence[pb.Tensor],
+    network: Network,
+    limits: Limits,
+    *,
+    traced: bool = False,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The inputs and initial states of a call, checked against the network and the bounds of the server."""
     arrays = decode_named(inputs, network.inputs, "inputs", limits)
     states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
-    network.check(arrays, states)
-    check_extents(arrays, limits)
+    check_call(arrays, states, network, limits, traced=traced)
     return arrays, states
 
 
-def check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
-    """Holds the inputs of a call against the bounds of the server. Raises LimitExceededError."""
+def check_call(
+    inputs: Mapping[str, Array],
+    initial_state: Mapping[str, Array],
+    network: Network,
+    limits: Limits,
+    *,
+    traced: bool = False,
+) -> None:
+    """Holds a call against the network and the bounds of the server, before anything is computed.
+
+    Raises InvalidArgumentError for what the network cannot take, LimitExceededError for more than the server does.
+    """
+    network.check(inputs, initial_state)
+    _check_extents(inputs, limits)
+    arrays = [inputs[spec.name] for spec in network.inputs]
+    batch = len(arrays[0])
+    computed = batch * network.demand(tuple([array.shape[1:] for array in arrays]), traced=traced)
+    if computed > limits.computed:
+        raise LimitExceededError(
+            f"inputs: {'a trace of ' if traced else ''}{batch} sequences of this length would make {computed} numbers "
+            f"in all layers together, the limit is {limits.computed}: send fewer or shorter ones",
+            field="inputs",
+            limit=limits.computed,
+            actual=computed,
+        )
+
+
+def _check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
     for array in inputs.values():
         if array.size <= min(limits.batch, limits.timesteps):
             continue  # then no extent is larger either
@@ -164,9 +195,19 @@ def check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
                 )
 
 
-def short_bytes(limits: Limits) -> int:
-    """Bytes up to which a float32 sequence is within all bounds: with so many, no extent can be too large."""
-    return 4 * min(limits.timesteps, limits.elements)
+def short_bytes(network: Network, limits: Limits) -> int:
+    """Bytes up to which one float32 sequence is within all bounds; 0 where the network takes no such sequence."""
+    if not RawSequence(network.inputs, network.outputs).possible:
+        return 0
+    _, timesteps, features = network.inputs[0].shape
+    most = min(limits.timesteps, limits.elements) // (features or 1)
+    while most:
+        count = timesteps or most
+        with suppress(InvalidArgumentError):  # a layer wants more timesteps, or fewer
+            if network.demand(((count, features or 1),)) <= limits.computed:
+                return 4 * min(most, count) * (features or 1)
+        most = 0 if timesteps else most // 2
+    return 0
 
 
 def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: str, limits: Limits) -> list[Change]:

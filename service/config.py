@@ -18,7 +18,10 @@ class Limits:
     timesteps: int = 65_536
     """Most timesteps in one message."""
     elements: int = 16_777_216
-    """Most elements of one tensor, received or computed."""
+    """Most elements of one tensor received, and of the states that the sequences of one stream keep together."""
+    computed: int = 33_554_432
+    """Most elements of all tensors together that one call computes. In single precision these are 128 MiB; with what
+    engines lay out on the way, up to five times as much."""
     changes: int = 1_024
     """Most weight changes in one call."""
     concurrent_calls: int = 1_024
@@ -31,6 +34,9 @@ class Limits:
     """Longest life of a stream."""
     on_demand_versions: int = 8
     """Most versions held in memory only because clients named them, over all models."""
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from service import keras_network
 from service.batching import Batcher
+from service.codec import short_bytes
+from service.config import DEFAULT_LIMITS, Limits
 from service.errors import (
     InvalidArgumentError,
     NotFoundError,
@@ -34,6 +36,7 @@ class LoadedVersion:
     network: Network
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
+    short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     # By the engine, batched where that gains.
     forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
@@ -82,12 +85,19 @@ class LoadedSnapshot:
 class Host:
     """Holds the loaded snapshot of a worker. One thread prepares and commits; any thread reads."""
 
-    def __init__(self, *, require_proof: bool = False, load: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        require_proof: bool = False,
+        load: Callable[[str, str], None] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         """`load(model, number)` gets a version that a client named into the snapshot, or raises a ServiceError."""
         self._snapshot = LoadedSnapshot(0, {})
         self._prepared: LoadedSnapshot | None = None
         self._require_proof = require_proof
         self._load = load
+        self._limits = limits
         self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
         self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds
@@ -135,7 +145,7 @@ class Host:
             for number, entry in model.versions.items():
                 known = loaded.get((name, entry.digest))
                 if known is None:
-                    known = load_version(name, entry, require_proof=self._require_proof)
+                    known = load_version(name, entry, require_proof=self._require_proof, limits=self._limits)
                     loaded[name, entry.digest] = known
                 versions[number] = replace(known, entry=entry)
             models[name] = LoadedModel(model, versions)
@@ -173,7 +183,9 @@ class Host:
         return found
 
 
-def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "") -> LoadedVersion:
+def load_version(
+    model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "", limits: Limits = DEFAULT_LIMITS
+) -> LoadedVersion:
     """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
 
     Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is. The engine
@@ -192,9 +204,9 @@ def load_version(model: str, entry: VersionEntry, *, require_proof: bool, fixed_
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
-        by = Batcher(engine) if engine.batches else engine
-        made_by = proof.made_by if proof else ""
-        return LoadedVersion(model, entry, network, made_by, error, engine, by.forward, by.forward_raw)
+        by = Batcher(engine, limits.computed) if engine.batches else engine
+        made_by, short = proof.made_by if proof else "", short_bytes(network, limits)
+        return LoadedVersion(model, entry, network, made_by, error, short, engine, by.forward, by.forward_raw)
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version

@@ -95,6 +95,10 @@ class KerasNetwork(Network):
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
 
+    def demand(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
+        """Nothing: Keras does not say beforehand."""
+        return 0
+
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward`."""
         arrays: Any = [inputs[spec.name] for spec in self.inputs]

@@ -101,7 +101,7 @@ class Worker:
         self._config = config
         supervisor = Supervisor(link)
         self._statistics = Statistics()
-        self._host = Host(require_proof=config.require_proof, load=supervisor.load)
+        self._host = Host(require_proof=config.require_proof, load=supervisor.load, limits=config.limits)
         methods: list[Method] = [
             *PredictionServicer(self._host, config.limits).methods(),
             *WeightServicer(self._host, config.limits, supervisor).methods(),

@@ -69,6 +69,14 @@ def serve(
     max_message: Annotated[int, typer.Option(min=1024, help="Largest message in bytes.", rich_help_panel=LIMITS)] = 64
     * 1024
     * 1024,
+    max_computed: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Most numbers that one call makes in all layers together, 4 bytes each in float32.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 32 * 1024 * 1024,
     max_streams: Annotated[
         int, typer.Option(min=1, help="Most open streams in a worker.", rich_help_panel=LIMITS)
     ] = 256,
@@ -108,7 +116,9 @@ def serve(
         operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
         reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),
         tls=Tls(tls_certificate, tls_key, tls_client_ca) if tls_certificate and tls_key else None,
-        limits=Limits(message_bytes=max_message, streams=max_streams, stream_idle_seconds=stream_idle),
+        limits=Limits(
+            message_bytes=max_message, computed=max_computed, streams=max_streams, stream_idle_seconds=stream_idle
+        ),
         webhook_address=webhook,
         webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
     )

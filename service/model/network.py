@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgumentError
+from service.model import demand
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
 from service.model.layers.embedding import Embedding
@@ -92,6 +93,7 @@ class _Step:
     recurrent: bool
 
 
+DEMANDS = 1_024  # shapes of which a network remembers what they ask of it
 _NO_STATE: Mapping[str, Array] = MappingProxyType({})
 
 
@@ -139,6 +141,7 @@ class Network:
             if not node.initial
             for state in node.states
         )
+        self._demands: dict[tuple[Any, ...], int] = {} if base is None else base._demands
         self._inputs = {spec.name: spec for spec in self.inputs}
         self._states = {spec.name: spec for spec in self.states}
         self._prepared: dict[str, Any] = {info.name: self._prepare(info, base) for info in self.layers}
@@ -222,6 +225,23 @@ class Network:
                         field=f"initial_state[{name}]",
                     )
                 _check(array, state, f"initial_state[{name}]", batch)
+
+    def demand(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
+        """Elements of all tensors that a forward pass (or a trace) makes of one sequence, known before it begins.
+
+        shapes: of the inputs, in their order, without the batch; a batch makes so many times as many elements.
+
+        Raises InvalidArgumentError for shapes that a layer cannot take.
+        """
+        key = (traced, *shapes)
+        found = self._demands.get(key)
+        if found is None:
+            named = {spec.name: shape for spec, shape in zip(self.inputs, shapes, strict=True)}
+            found = demand.elements(self.graph, named, traced=traced)
+            if len(self._demands) >= DEMANDS:
+                self._demands.clear()
+            self._demands[key] = found
+        return found
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """Outputs and final states for inputs that `check` accepted; states not given start at zero.

@@ -1,5 +1,6 @@
 """What the numerics speak of: arrays, and descriptions of arrays that do not exist yet."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,12 +29,12 @@ class RawSequence:
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         self.name, self.output = inputs[0].name, outputs[0].name
         alone = len(inputs) == len(outputs) == 1 and {inputs[0].dtype, outputs[0].dtype} == {np.dtype("<f4")}
-        self._taken = alone and len(inputs[0].shape) == 3
+        self.possible = alone and len(inputs[0].shape) == 3  # whether it takes and gives such bytes at all
         self._wanted = inputs[0].shape
 
     def fits(self, raw: bytes, shape: tuple[int, ...]) -> bool:
         """Whether the network is such a one, and these are the bytes of a sequence for it, (1, timesteps, features)."""
-        if not self._taken or len(shape) != 3:
+        if not self.possible or len(shape) != 3:
             return False
         one, timesteps, features = shape
         return (
@@ -71,6 +72,11 @@ class Tensor:
     def rank(self) -> int:
         """Number of axes, batch included."""
         return len(self.shape)
+
+    @property
+    def elements(self) -> int:
+        """Elements for each sequence of a batch, where all extents are known."""
+        return math.prod(extent or 1 for extent in self.shape[1:])
 
 
 @dataclass(frozen=True)

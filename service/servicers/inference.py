@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from service.codec import short_bytes
 from service.config import Limits
 from service.errors import InvalidArgumentError
 from service.host import Host, LoadedVersion
@@ -28,7 +27,6 @@ class InferenceServicer:
     def __init__(self, host: Host, limits: Limits, statistics: Statistics) -> None:
         self._host = host
         self._limits = limits
-        self._short_bytes = short_bytes(limits)
         self._statistics = statistics
 
     def rows(self) -> dict[str, Row]:
@@ -124,7 +122,7 @@ class InferenceServicer:
             or tensor.datatype != tensors.DATATYPES[spec.dtype]
             or tensor.parameters
             or tensor.HasField("contents")
-            or len(raw) > self._short_bytes
+            or len(raw) > version.short_bytes
             or (request.outputs and [(o.name, len(o.parameters)) for o in request.outputs] != [(output.name, 0)])
         ):
             return None

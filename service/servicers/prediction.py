@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from service.changes import apply
-from service.codec import add_all, decode_changes, decode_inputs, encoding_of, short_bytes
+from service.codec import add_all, decode_changes, decode_inputs, encoding_of
 from service.config import Limits
 from service.datatypes import DATA_TYPES
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
@@ -22,7 +22,6 @@ class PredictionServicer:
     def __init__(self, host: Host, limits: Limits) -> None:
         self._host = host
         self._limits = limits
-        self._short_bytes = short_bytes(limits)
 
     def methods(self) -> list[Method]:
         """The table of this service."""
@@ -55,7 +54,7 @@ class PredictionServicer:
             or tensor.name not in ("", spec.name)
             or tensor.data_type not in (0, DATA_TYPES[spec.dtype])
             or tensor.values
-            or len(raw) > self._short_bytes
+            or len(raw) > version.short_bytes
         ):
             return None
         found = version.forward_raw(raw, shape)
@@ -138,7 +137,7 @@ class PredictionServicer:
         for i, name in enumerate(request.layers):
             if name not in known:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
-        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits, traced=True)
         encoding = encoding_of(request.encoding, request.inputs)
         trace = network.trace(inputs, state, layers=set(request.layers) or None)
         response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))

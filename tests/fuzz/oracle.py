@@ -114,6 +114,7 @@ def compare(path: Path) -> str:
     trace = network.trace(inputs)
     if not all(np.isfinite(tensor).all() for layer in trace.layers for tensor in layer.tensors.values()):
         return "not finite"  # within: a logarithm of less than 0, a variance of chance
+    targets.check_demand(network, inputs, trace)
     found = trace.outputs
     if len(found) != len(expected):
         return f"{len(found)} outputs, not {len(expected)}"

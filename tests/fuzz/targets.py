@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
+from service.model import demand, keras_file
 from service.model import graph as graphs
-from service.model import keras_file
 from service.model import proof as proofs
 from service.model.activations import ACTIVATIONS
 from service.model.layers import LAYERS
 from service.model.layers.cells import CELLS
 from service.model.layers.operations import AXIS, LIKE, OPERATIONS, UNARY
 from service.model.limits import ReadLimits
-from service.model.network import Network
+from service.model.network import Network, Trace
 from service.model.tensors import INPUT_DTYPES, POLICIES, Array, TensorSpec
 from service.model.weights_file import places
 from tests.data.hostile import build
@@ -158,6 +158,7 @@ def _read_model(path: Path) -> None:
             traced = network.trace(inputs)
             if not all(np.array_equal(whole.outputs[n], traced.outputs[n], equal_nan=True) for n in whole.outputs):
                 raise BrokenError("a trace has other outputs")
+            check_demand(network, inputs, traced)
             for spec in (*network.outputs, *network.states):
                 _check_declared(spec, (whole.outputs | whole.final_state)[spec.name])
             if not network.streamable:
@@ -172,6 +173,22 @@ def _read_model(path: Path) -> None:
     for name, expected in whole.final_state.items():
         if not np.array_equal(state[name], expected, equal_nan=True):
             raise BrokenError(f"pieces give another {name}")
+
+
+def check_demand(network: Network, inputs: dict[str, Array], traced: Trace) -> None:
+    """Whether what a call computes was known before it. Raises BrokenError."""
+    shapes = {name: array.shape[1:] for name, array in inputs.items()}
+    try:
+        values = demand.known(network.graph, shapes)
+    except InvalidArgumentError as error:
+        raise BrokenError(f"it would refuse what it computes: {error.message}") from error
+    for node, layer in zip(network.graph.nodes, traced.layers, strict=True):
+        known, shape = values[node.outputs[0]].shape, layer.tensors["output"].shape
+        if known[1:] != shape[1:]:
+            raise BrokenError(f"{node.name} gives {shape}, where {known} was to come")
+    kept = sum(array[0].size for layer in traced.layers for array in layer.tensors.values())
+    if kept > network.demand(tuple(shapes[spec.name] for spec in network.inputs), traced=True):
+        raise BrokenError("a trace keeps more than it was to keep")
 
 
 def _check_declared(spec: TensorSpec, value: Array) -> None:

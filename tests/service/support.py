@@ -85,7 +85,7 @@ def serving(*models, limits=None, load=None, **config):
     `load` gets versions that a client names, as for `Host`.
     """
     config = ServerConfig(tuple(ref for m in models for ref in m.references), limits=limits or Limits(), **config)
-    host = Host(load=load)
+    host = Host(load=load, limits=config.limits)
     show(host, *models)
     methods = [
         *PredictionServicer(host, config.limits).methods(),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from service.batching import Batcher
+from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError
 from service.model import engines
 from service.model.engines import Choice, onnx_runtime
@@ -42,10 +43,10 @@ class Held:
         return self._engine.forward(inputs, state)
 
 
-def held(net, engine):
+def held(net, engine, most=DEFAULT_LIMITS.computed):
     """A batcher over an engine that waits."""
     one = Held(engine)
-    return one, Batcher(Choice(net, one, one, (), batches=True))
+    return one, Batcher(Choice(net, one, one, (), batches=True), most)
 
 
 def arrived(batcher, count):
@@ -110,6 +111,22 @@ def test_only_what_agrees_goes_together(heavy):
     assert one.sizes == [1, 22, 2, 2, 20]
     for (x, given), result in zip(calls, results, strict=True):
         assert result.outputs["d"].tobytes() == choice.forward({"input": x}, given).outputs["d"].tobytes()
+
+
+def test_a_batch_computes_no_more_than_a_call_may(heavy):
+    """Where sequences are so long that few make as much as the server allows, so few go together."""
+    net, choice = heavy
+    one, batcher = held(net, choice, most=3 * net.demand(((8, 3),)) + 1)
+    x = np.ones((1, 8, 3), np.float32)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(batcher.forward, {"input": x})]
+        one.began.acquire()
+        futures += [pool.submit(batcher.forward, {"input": x}) for _ in range(7)]
+        arrived(batcher, 7)
+        one.let.set()
+        for future in futures:
+            future.result(20)
+    assert one.sizes == [1, 3, 3, 1]
 
 
 def test_one_that_fails_fails_alone(heavy):

@@ -7,7 +7,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import np_to_triton_dtype
 
 from service.client import to_array
-from service.errors import LimitExceededError, NotReadyError, ServiceError
+from service.errors import InvalidArgumentError, LimitExceededError, NotReadyError, ServiceError
 from service.host import MODEL_FILE, PROOF_FILE
 from service.model import engines, keras_file
 from service.model.proof import Proof, allowed, difference
@@ -87,6 +87,27 @@ def test_everything_can_be_asked(served):
                 for layer in network.trace(inputs).layers:
                     check(traced.layers[layer.layer].tensors, layer.tensors, name)
     assert asked > 1.8 * len(versions)
+
+
+def test_what_a_call_computes_is_known_before(served):
+    """The shape of every layer's output follows from those of the inputs, of any number of timesteps that is taken."""
+    versions, _ = served
+    asked = 0
+    for version in versions:
+        network = version.network
+        for inputs in calls(network)[:1]:
+            for timesteps in (1, 2, 3, 20):
+                longer = {
+                    spec.name: np.resize(array, (2, timesteps, *array.shape[2:])) if spec.shape[1] is None else array
+                    for spec, array in zip(network.inputs, inputs.values(), strict=True)
+                }
+                try:
+                    traced = network.trace(longer)
+                except InvalidArgumentError:  # too few for a window
+                    continue
+                asked += 1
+                targets.check_demand(network, longer, traced)
+    assert asked > 3 * len(versions)
 
 
 def test_everything_that_can_be_fed_in_pieces_is(served):

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from service.client import Client, WeightChange
-from service.errors import ConflictError, CorruptModelError, InvalidArgumentError, NotFoundError, ProofError
+from service.errors import (
+    ConflictError,
+    CorruptModelError,
+    InvalidArgumentError,
+    LimitExceededError,
+    NotFoundError,
+    ProofError,
+)
 from service.pb import unroll_pb2 as pb
 from tests.service.support import (
     R2_INPUTS,
@@ -43,6 +50,16 @@ def test_a_call_without_a_deadline(served):
     server, _ = served
     with Client(server.address, timeout=None) as client:
         assert client.move_alias("1", expected_version="1", model="linear").version == "1"
+
+
+@pytest.mark.usefixtures("served")
+def test_what_a_call_may_compute_is_the_operators_to_say(registry, tmp_path):
+    """The bound that a server is started with is that of its workers."""
+    one = np.ones((1, 3, 2), np.float32)
+    with running("models:/linear@champion", cache=tmp_path, env=registry.env, workers=1, max_computed=9) as (_, client):
+        assert client.predict(one).output.shape == (1, 3, 3)
+        with pytest.raises(LimitExceededError, match="would make 18 numbers in all layers together, the limit is 9"):
+            client.predict(np.repeat(one, 2, axis=0))
 
 
 def test_override_and_back(served, registry):

@@ -90,6 +90,10 @@ class Layer:
         """Whether the output has a mask though no input has one."""
         return False
 
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """Elements beside its outputs that it lays out for each sequence, or that a trace keeps; extents are known."""
+        return 0
+
     def unsupported(self, message: str) -> UnsupportedModelError:
         """An error about this layer."""
         return UnsupportedModelError(f"{self.where}: {message}", layer=self.name, layer_class=self.CLASS)

@@ -41,6 +41,12 @@ class Windows(Layer):
         """The shape of an output."""
         return (None, channels, steps) if self.first else (None, steps, channels)
 
+    def laid_out(self, x: Tensor, y: Tensor, width: int) -> int:
+        """Elements of all windows, each written out."""
+        _, channels = self.steps_and_channels(x)
+        steps, _ = self.steps_and_channels(y)
+        return (steps or 0) * width * channels
+
 
 class Conv1D(Windows):
     """y[t] = f(Σ_k x[t·stride + k·dilation]·W[k] + b); x (batch, steps, n), W (k, n / groups, filters)."""
@@ -85,6 +91,12 @@ class Conv1D(Windows):
         if o["use_bias"]:
             weights.append(self.weight("bias", (o["filters"],), "vars/1"))
         return Built((self.output(self.shape(new, o["filters"]), time),), tuple(weights))
+
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """All windows, each written out; a trace keeps `pre_activation`."""
+        (y,) = self.build(inputs).outputs
+        (width,) = self.options["kernel_size"]
+        return self.laid_out(inputs[0], y, width) + (y.elements if traced else 0)
 
     def prepare(self, weights: Weights) -> Any:
         """Kernels of the groups as matrices (k · n, filters), bias, activation."""
@@ -136,6 +148,11 @@ class Pooling(Windows):
         if new is not None and new < 1:
             raise self.unsupported(f"{steps} timesteps are fewer than one window")
         return Built((self.output(self.shape(new, channels), x.time if x.time is Time.LATEST else Time.WHOLE),))
+
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """All windows, each written out."""
+        (y,) = self.build(inputs).outputs
+        return self.laid_out(inputs[0], y, self.window()[0])
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output; padding takes no part."""

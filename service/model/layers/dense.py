@@ -37,6 +37,11 @@ class Dense(Layer):
             wide = units // 2
         return Built((self.output((*x.shape[:-1], wide), x.time),), tuple(weights))
 
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """A trace keeps `pre_activation`."""
+        (x,) = inputs
+        return x.elements // self.width(x) * self.options["units"] if traced else 0
+
     def prepare(self, weights: Weights) -> Any:
         """Kernel for `product`, bias, activation."""
         kernel = self.cast(weights, "kernel")

@@ -31,6 +31,7 @@ SEQUENCE_OPTIONS = {
     "implementation": ANY,  # older files; Keras goes by recurrent_dropout
     "time_major": choice(False, default=False),  # older files
 }
+SHOWN = 8  # a GRU of u units shows 3u sums, 3u gates and u states at each timestep; others show less per state
 
 
 def scan(
@@ -155,6 +156,11 @@ class CellLayer(Recurrent):
             ),
             tuple(StateSpec(name, width, dtype) for name, width, dtype in states),
         )
+
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """A trace keeps states and gates after each timestep, fewer than SHOWN tensors of the size of the states."""
+        (x,) = inputs
+        return (x.shape[1] or 0) * SHOWN * sum(units for _, units, _ in self.cell.states()) if traced else 0
 
     def prepare(self, weights: Weights) -> Any:
         """The cell with its weights."""

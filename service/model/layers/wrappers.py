@@ -49,6 +49,12 @@ class TimeDistributed(Layer):
             tuple(WeightSpec(w.name, w.shape, w.dtype, f"layer/{w.path}") for w in built.weights),
         )
 
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """That of the inner layer at one timestep after the other; a trace keeps all."""
+        (x,) = inputs
+        at = [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
+        return self.inner.workspace(at, traced=traced) * ((x.shape[1] or 1) if traced else 1)
+
     def prepare(self, weights: Weights) -> Any:
         """As the inner layer."""
         return self.inner.prepare(weights)
@@ -129,6 +135,13 @@ class Bidirectional(Recurrent):
                 for direction, b in zip(self.DIRECTIONS, built, strict=True)
                 for s in b.states
             ),
+        )
+
+    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+        """Of each layer, and what each gives out before the two are merged."""
+        return sum(
+            part.workspace(inputs, traced=traced) + sum(y.elements for y in part.build(inputs).outputs)
+            for part in self.parts
         )
 
     def prepare(self, weights: Weights) -> Any:

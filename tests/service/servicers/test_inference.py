@@ -446,6 +446,21 @@ def test_parameters_headers_compression_and_timeouts(client):
         assert infer(client, ONE, **options).as_numpy("output").tobytes() == plain.tobytes()
 
 
+def test_what_a_call_computes_is_bounded(versions):
+    """A call that would make more numbers than the server allows is refused with both counts."""
+    reference = entry("reference", "champion", v1=versions["r3-1"])
+    with (
+        serving(reference, limits=Limits(computed=50)) as (_, ours),
+        triton.InferenceServerClient(ours.address) as client,
+    ):
+        assert infer(client, np.ones((10, 3, 2), np.float32)).as_numpy("output").shape == (10, 1)
+        with pytest.raises(
+            InferenceServerException, match="would make 55 numbers in all layers together, the limit is 50"
+        ) as caught:
+            infer(client, np.ones((11, 3, 2), np.float32))
+        assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+
+
 def test_callbacks_and_futures(client):
     """The client's asynchronous calls, by callback and by future, get the same answer."""
     plain = infer(client, ONE).as_numpy("output")

@@ -416,6 +416,28 @@ def test_many_streams_beside_unary_calls(versions):
         assert all(list(stream) == [] for stream in streams)
 
 
+def test_what_a_call_computes_is_bounded(versions):
+    """A call that would make more numbers than the server allows is refused with both counts, however it is asked."""
+    reference, linear = entry("m", "champion", v1=versions["r3-1"]), entry("l", "champion", v1=versions["r2"])
+
+    def x(batch, timesteps):
+        return np.ones((batch, timesteps, 2), np.float32)
+
+    with serving(reference, linear, limits=Limits(computed=50)) as (_, client):
+        assert client.predict(x(10, 3), model="m").output.shape == (10, 1)  # SimpleRNN(4) and Dense(1): 5 for each
+        with pytest.raises(LimitExceededError, match="11 sequences of this length would make 55 numbers") as caught:
+            client.predict(x(11, 3), model="m")
+        assert (caught.value.field, caught.value.details) == ("inputs", {"limit": "50", "actual": "55"})
+        with pytest.raises(LimitExceededError, match="would make 55 numbers"):
+            next(client.stream([x(11, 1)], model="m"))
+        with pytest.raises(LimitExceededError, match="a trace of 1 sequences"):
+            client.trace(x(1, 3), model="m")
+        # SimpleRNN(3) of sequences, one of them: the short way.
+        assert client.predict(x(1, 16), model="l").output.shape == (1, 16, 3)
+        with pytest.raises(LimitExceededError, match="would make 51 numbers"):
+            client.predict(x(1, 17), model="l")
+
+
 # Trace.
 
 
