@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from service.pb import unroll_pb2 as pb
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
+AT_ONCE = 65_536  # elements that are Python's numbers at a time
 LITTLE = sys.byteorder == "little"
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
@@ -260,8 +262,13 @@ def _fields(array: Array, name: str, encoding: int) -> dict[str, Any]:
     if encoding == pb.TENSOR_ENCODING_RAW:
         fields["raw"] = array.astype(dtype, copy=False).tobytes()
     else:
-        fields["values"] = array.ravel().tolist()
+        fields["values"] = _numbers(array.ravel())
     return fields
+
+
+def _numbers(array: Array) -> Iterable[Any]:
+    """Elements as Python's numbers, which take 32 bytes each; so of a long array not all at once."""
+    return chain.from_iterable(array[i : i + AT_ONCE].tolist() for i in range(0, array.size, AT_ONCE))
 
 
 def encode_specs(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:

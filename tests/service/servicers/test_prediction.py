@@ -74,6 +74,17 @@ def test_values_and_raw(client):
     assert np.array_equal(np.float32(output.values).reshape(output.shape), raw)
 
 
+def test_many_values(client):
+    """An answer of some hundred thousand numbers is the same as values and as bytes."""
+    x = np.random.default_rng(0).normal(size=(2, 50_000, 2)).astype(np.float32)
+    raw = client.predict(x, model="linear").output
+    assert raw.size == 300_000
+    request = pb.PredictRequest(model="linear", encoding=pb.TENSOR_ENCODING_VALUES)
+    request.inputs.add(shape=x.shape, raw=x.tobytes())
+    (output,) = client._turn.__next__()[0].Predict(request).outputs
+    assert np.array_equal(np.float32(output.values).reshape(output.shape), raw)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 2), (1, 1, 2), (1, 7, 2)])
 def test_one_small_sequence(client, shape):
     """The plainest request has the answer that the same request asked in any other way has."""
