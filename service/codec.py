@@ -140,48 +140,18 @@ def decode_named(
 
 
 def decode_inputs(
-    inputs: Sequence[pb.Tensor],
-    initial_state: Sequence[pb.Tensor],
-    network: Network,
-    limits: Limits,
-    *,
-    traced: bool = False,
+    inputs: Sequence[pb.Tensor], initial_state: Sequence[pb.Tensor], network: Network, limits: Limits
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The inputs and initial states of a call, checked against the network and the bounds of the server."""
     arrays = decode_named(inputs, network.inputs, "inputs", limits)
     states = decode_named(initial_state, network.states, "initial_state", limits) if initial_state else {}
-    check_call(arrays, states, network, limits, traced=traced)
+    network.check(arrays, states)
+    check_extents(arrays, limits)
     return arrays, states
 
 
-def check_call(
-    inputs: Mapping[str, Array],
-    initial_state: Mapping[str, Array],
-    network: Network,
-    limits: Limits,
-    *,
-    traced: bool = False,
-) -> None:
-    """Holds a call against the network and the bounds of the server, before anything is computed.
-
-    Raises InvalidArgumentError for what the network cannot take, LimitExceededError for more than the server does.
-    """
-    network.check(inputs, initial_state)
-    _check_extents(inputs, limits)
-    arrays = [inputs[spec.name] for spec in network.inputs]
-    batch = len(arrays[0])
-    computed = batch * network.demand(tuple([array.shape[1:] for array in arrays]), traced=traced)
-    if computed > limits.computed:
-        raise LimitExceededError(
-            f"inputs: {'a trace of ' if traced else ''}{batch} sequences of this length would make {computed} numbers "
-            f"in all layers together, the limit is {limits.computed}: send fewer or shorter ones",
-            field="inputs",
-            limit=limits.computed,
-            actual=computed,
-        )
-
-
-def _check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
+def check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
+    """Holds the inputs of a call against the bounds of the server. Raises LimitExceededError."""
     for array in inputs.values():
         if array.size <= min(limits.batch, limits.timesteps):
             continue  # then no extent is larger either
@@ -198,7 +168,7 @@ def _check_extents(inputs: Mapping[str, Array], limits: Limits) -> None:
 
 
 def short_bytes(network: Network, limits: Limits) -> int:
-    """Bytes up to which one float32 sequence is within all bounds; 0 where the network takes no such sequence."""
+    """Bytes up to which one float32 sequence is within all bounds and quick; 0 where the network takes no such one."""
     if not RawSequence(network.inputs, network.outputs).possible:
         return 0
     _, timesteps, features = network.inputs[0].shape
@@ -206,7 +176,7 @@ def short_bytes(network: Network, limits: Limits) -> int:
     while most:
         count = timesteps or most
         with suppress(InvalidArgumentError):  # a layer wants more timesteps, or fewer
-            if network.demand(((count, features or 1),)) <= limits.computed:
+            if network.demand(((count, features or 1),)) <= limits.quick:
                 return 4 * min(most, count) * (features or 1)
         most = 0 if timesteps else most // 2
     return 0

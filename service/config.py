@@ -20,8 +20,8 @@ class Limits:
     elements: int = 16_777_216
     """Most elements of one tensor received, and of the states that the sequences of one stream keep together."""
     computed: int = 33_554_432
-    """Most elements of all tensors together that one call computes. In single precision these are 128 MiB; with what
-    engines lay out on the way, up to five times as much."""
+    """Most elements of all tensors together that one call computes, or all large ones in a worker at once. In single
+    precision these are 128 MiB; with what engines lay out on the way, up to five times as much."""
     changes: int = 1_024
     """Most weight changes in one call."""
     concurrent_calls: int = 1_024
@@ -34,6 +34,11 @@ class Limits:
     """Longest life of a stream."""
     on_demand_versions: int = 8
     """Most versions held in memory only because clients named them, over all models."""
+
+    @property
+    def quick(self) -> int:
+        """Most elements that a call computes without asking for room: all that can be in progress make `computed`."""
+        return self.computed // 256
 
 
 DEFAULT_LIMITS = Limits()

@@ -21,6 +21,7 @@ from service.errors import (
 from service.model import proof as proofs
 from service.model.engines import TENSORFLOW, Choice, assemble, select
 from service.model.network import Array, Network, RawResult, Result
+from service.room import Room
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 PROOF_FILE = "proof.npz"
@@ -36,7 +37,7 @@ class LoadedVersion:
     network: Network
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
-    short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server
+    short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server, and quick
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     # By the engine, batched where that gains.
     forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
@@ -98,6 +99,7 @@ class Host:
         self._require_proof = require_proof
         self._load = load
         self._limits = limits
+        self.room = Room(limits)
         self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
         self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds

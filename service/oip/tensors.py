@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from service.codec import LITTLE, check_call, checked_shape, from_raw, from_values
+from service.codec import LITTLE, check_extents, checked_shape, from_raw, from_values
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.network import Array, Network, Result, TensorSpec
@@ -72,7 +72,8 @@ def decode(
             raise InvalidArgumentError(f"{field}: {tensor.name} is given twice", field=f"{field}.name")
         refuse_shared_memory(tensor.parameters, field)
         into[spec.name] = _array(tensor, raw[i] if raw else None, spec, f"{field} ({tensor.name})", limits)
-    check_call(inputs, states, network, limits)
+    network.check(inputs, states)
+    check_extents(inputs, limits)
     return inputs, states
 
 

@@ -156,7 +156,8 @@ class InferenceServicer:
                 )  # fmt: skip
             state = {**sequence.state, **state}
         decoded = time.perf_counter_ns()
-        result = version.forward(inputs, state)
+        with self._host.room.take(network, inputs):
+            result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)

@@ -69,7 +69,8 @@ class PredictionServicer:
         network = self._what_if(version.network, request.what_if, "what_if")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        result = (version if network is version.network else network).forward(inputs, state)
+        with self._host.room.take(network, inputs):
+            result = (version if network is version.network else network).forward(inputs, state)
         response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
@@ -115,7 +116,8 @@ class PredictionServicer:
                 )  # fmt: skip
             batch, timesteps = len(first_input), timesteps + first_input.shape[1]
             encoding = encoding or encoding_of(options.encoding, request.inputs)
-            result = (version if network is version.network else network).forward(inputs, state)
+            with self._host.room.take(network, inputs):
+                result = (version if network is version.network else network).forward(inputs, state)
             state = result.final_state
             response = pb.PredictStreamResponse(
                 model=version.model,
@@ -137,9 +139,10 @@ class PredictionServicer:
         for i, name in enumerate(request.layers):
             if name not in known:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
-        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits, traced=True)
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        trace = network.trace(inputs, state, layers=set(request.layers) or None)
+        with self._host.room.take(network, inputs, traced=True):
+            trace = network.trace(inputs, state, layers=set(request.layers) or None)
         response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         for layer in trace.layers:
             shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)

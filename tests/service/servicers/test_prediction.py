@@ -443,7 +443,7 @@ def test_what_a_call_computes_is_bounded(versions):
             next(client.stream([x(11, 1)], model="m"))
         with pytest.raises(LimitExceededError, match="a trace of 1 sequences"):
             client.trace(x(1, 3), model="m")
-        # SimpleRNN(3) of sequences, one of them: the short way.
+        # SimpleRNN(3) of sequences.
         assert client.predict(x(1, 16), model="l").output.shape == (1, 16, 3)
         with pytest.raises(LimitExceededError, match="would make 51 numbers"):
             client.predict(x(1, 17), model="l")
