@@ -13,6 +13,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Say whether a file can be served, or all reasons why not, and what a prediction costs; exits 0 only if it can."""
+    from service.config import DEFAULT_LIMITS
     from service.model.check import check as examine
 
     report = examine(file)
@@ -25,6 +26,7 @@ def check(
                 "engine": report.engine,
                 "microseconds": report.microseconds,
                 "timesteps": report.timesteps,
+                "elements": report.elements,
             }
         )
     elif report.network is None:
@@ -42,9 +44,15 @@ def check(
         for note in report.network.notes:
             console.print(note, highlight=False, markup=False)
         told = f"{report.parameter_count} parameters; computed by {report.engine}"
+        what = f"sequence of {report.timesteps} timesteps" if report.timesteps else "prediction"
         if report.microseconds:
-            what = f"sequence of {report.timesteps} timesteps" if report.timesteps else "prediction"
             told += f", which takes {report.microseconds:.1f} µs for one {what} here"
         console.print(told, highlight=False)
+        if report.elements:
+            most = min(DEFAULT_LIMITS.computed // report.elements, DEFAULT_LIMITS.batch)
+            told = f"a server computes up to {most} in one call"
+            if not most:
+                told = f"a server refuses it, unless started with --max-computed {report.elements} or more"
+            console.print(f"one {what} makes {report.elements} numbers in all layers together: {told}", highlight=False)
     if not report.supported:
         raise typer.Exit(1)

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import ServiceError, UnsupportedModelError
+from service.errors import InvalidArgumentError, ServiceError, UnsupportedModelError
 from service.model import engines, keras_file
 from service.model.container import open_model, read_config
 from service.model.graph import MODELS, check_class, input_layer
@@ -27,6 +28,7 @@ class Report:
     network: Network | None = None
     engine: str = ""  # that would serve a batch of 1 here
     timesteps: int = 0  # of the prediction that was timed
+    elements: int = 0  # that it makes in all layers together; 0: it took no inputs of chance
     microseconds: float = 0.0  # that it takes for one prediction, batch 1; 0: it took no inputs of chance
     through_keras: bool = False  # whether a layer is all that is not supported, so that Keras may compute the file
 
@@ -57,7 +59,10 @@ def _timed(network: Network) -> Report:
     taken = next((t.microseconds for t in choice.timings if (t.engine, t.batch) == (choice.single.name, 1)), 0.0)
     sequences = [array for name, array in inputs.items() if array.ndim > 2 or name in network.vocabulary]
     timesteps = max((array.shape[1] for array in sequences if array.ndim > 1), default=0)
-    return Report((), network, choice.single.name, timesteps, taken)
+    elements = 0
+    with suppress(InvalidArgumentError):  # it takes no inputs of chance
+        elements = network.demand(tuple(inputs[spec.name].shape[1:] for spec in network.inputs))
+    return Report((), network, choice.single.name, timesteps, elements, taken)
 
 
 def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[str]:

@@ -26,6 +26,9 @@ MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
 TIMESTEPS = (20, 100, 1_000)  # tried where neither file nor proof says how many: a convolution may want many
 MOST_TIMESTEPS = 100  # of what is timed; what is longer is cut where it can be
+MOST_ELEMENTS = (
+    1 << 25
+)  # that a call makes which is timed; of a network that makes more, fewer sequences stand for many
 MOST_IDS = 2_048  # different ones among inputs of chance: half precision, too, counts so far
 PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
@@ -242,6 +245,8 @@ def _batches(single: Engine, many: Engine, network: Network, proof: Proof | None
     if single is not many or many.name not in KINDS or not KINDS[many.name].above:
         return False
     inputs, rng = sample(network, proof, MANY), np.random.default_rng(1)
+    if any(len(array) < MANY for array in inputs.values()):  # so few are enough for a pass
+        return False
     varied = {
         n: a + rng.normal(size=a.shape).astype(a.dtype) if a.dtype.kind == "f" and n not in network.vocabulary else a
         for n, a in inputs.items()
@@ -269,13 +274,18 @@ def _one_by_one(engine: Engine, inputs: Mapping[str, Array]) -> Result:
 def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array]:
     """Inputs of a batch size to try engines with: the proof's, repeated or cut; random ones where there is no proof.
 
-    No more than MOST_TIMESTEPS where any number will do.
+    No more than MOST_TIMESTEPS where any number will do, and no more sequences than make MOST_ELEMENTS, but two.
     """
     if proof is None:
         found = chance(network, batch)
     else:
         found = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
-    return _cut(found, network, MOST_TIMESTEPS)
+    found = _cut(found, network, MOST_TIMESTEPS)
+    with suppress(InvalidArgumentError):  # it takes no inputs of chance
+        made = network.demand(tuple(found[spec.name].shape[1:] for spec in network.inputs))
+        few = max(2, MOST_ELEMENTS // max(1, made))
+        return {name: array[:few] for name, array in found.items()}
+    return found
 
 
 def chance(network: Network, batch: int) -> dict[str, Array]:

@@ -187,6 +187,16 @@ def merged(kind, name, *below):
     return called(layer(kind, name), [tensor(*b) if isinstance(b, tuple) else tensor(b) for b in below])
 
 
+def test_what_makes_much_is_tried_with_few(tmp_path):
+    """Engines are tried with as many sequences as make no more than a call should, and never with fewer than two."""
+    for features, sequences in ((5, 32), (50, 3), (200, 2)):
+        first = layer("InputLayer", "x", batch_shape=[None, features], dtype="float32")
+        more = [layer("Activation", name, activation="relu") for name in "ab"]
+        config = build.changed("config", "layers", to=[first, layer("RepeatVector", "r", n=65536), *more])
+        found = engines.sample(saved(tmp_path, config), None, engines.MANY)
+        assert found["x"].shape == (sequences, features)
+
+
 def test_graphs_go_through_onnx_runtime(tmp_path):
     """Branches, merges, operations, slices, a shared layer, several outputs: all as NumPy computes them."""
     every = (None, None, None)
