@@ -34,9 +34,11 @@ class Room:
             yield
             return
         if elements > self._most:
+            fit = self._most * batch // elements
             raise LimitExceededError(
                 f"inputs: {'a trace of ' if traced else ''}{batch} sequences of this length would make {elements} "
-                f"numbers in all layers together, the limit is {self._most}: send fewer or shorter ones",
+                f"numbers in all layers together, the limit is {self._most}: "
+                + (f"send at most {fit} in one call" if fit else "send shorter ones"),
                 field="inputs",
                 limit=self._most,
                 actual=elements,

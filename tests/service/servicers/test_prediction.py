@@ -438,10 +438,11 @@ def test_what_a_call_computes_is_bounded(versions):
         assert client.predict(x(10, 3), model="m").output.shape == (10, 1)  # SimpleRNN(4) and Dense(1): 5 for each
         with pytest.raises(LimitExceededError, match="11 sequences of this length would make 55 numbers") as caught:
             client.predict(x(11, 3), model="m")
+        assert caught.value.message.endswith("the limit is 50: send at most 10 in one call")
         assert (caught.value.field, caught.value.details) == ("inputs", {"limit": "50", "actual": "55"})
         with pytest.raises(LimitExceededError, match="would make 55 numbers"):
             next(client.stream([x(11, 1)], model="m"))
-        with pytest.raises(LimitExceededError, match="a trace of 1 sequences"):
+        with pytest.raises(LimitExceededError, match=r"a trace of 1 sequences .*: send shorter ones"):
             client.trace(x(1, 3), model="m")
         # SimpleRNN(3) of sequences.
         assert client.predict(x(1, 16), model="l").output.shape == (1, 16, 3)
