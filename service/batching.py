@@ -66,7 +66,6 @@ class Batcher:
         """`most`: elements that a batch may compute, as `Limits.computed` has it for a call."""
         self._engine = engine
         self._most = most
-        self._names = [spec.name for spec in engine.network.inputs]
         self._raw = engine.raw
         self._lock = threading.Lock()  # guards the next two
         self._coming = False  # whether a batch is to be computed, or is being
@@ -74,7 +73,7 @@ class Batcher:
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Choice.forward`, alone or with others."""
-        shapes = tuple([inputs[name].shape[1:] for name in self._names])
+        shapes = self._engine.network.shapes(inputs)
         request = _Request(shapes, len(next(iter(inputs.values()))))
         request.inputs = inputs
         if initial_state:

@@ -172,13 +172,12 @@ def short_bytes(network: Network, limits: Limits) -> int:
     if not RawSequence(network.inputs, network.outputs).possible:
         return 0
     _, timesteps, features = network.inputs[0].shape
-    most = min(limits.timesteps, limits.elements) // (features or 1)
-    while most:
-        count = timesteps or most
+    assert features is not None
+    most = min(limits.timesteps, limits.elements) // features
+    for count in [timesteps] if timesteps else [most >> halved for halved in range(most.bit_length())]:
         with suppress(InvalidArgumentError):  # a layer wants more timesteps, or fewer
-            if network.demand(((count, features or 1),)) <= limits.quick:
-                return 4 * min(most, count) * (features or 1)
-        most = 0 if timesteps else most // 2
+            if network.demand(((count, features),)) <= limits.quick:
+                return 4 * min(most, count) * features
     return 0
 
 

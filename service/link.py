@@ -23,10 +23,9 @@ class Link:
         self._connection = connection
         self._sending = threading.Lock()  # guards writes to the connection, so that frames do not mix
         self._receiving = threading.Lock()  # held while a frame is read
-        self._open = True
         self._calls: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
         self._next_call = 0
-        self._calling = threading.Lock()  # guards _calls, _next_call and _open, and closing
+        self._calling = threading.Lock()  # guards _calls and _next_call, and closing
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, body: bytes = b"") -> None:
         """Sends a frame. Raises OSError when the other end is gone."""
@@ -89,8 +88,7 @@ class Link:
     def close(self) -> None:
         """Closes this end, and fails the calls that wait. From any thread, any number of times."""
         with self._calling:
-            if self._open:
-                self._open = False
+            if not self._connection.closed:
                 # Who sends or receives is woken first: a descriptor that is closed under them may already be another's.
                 with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
                     end.shutdown(socket.SHUT_RDWR)

@@ -27,9 +27,8 @@ class Room:
         Raises LimitExceededError for a call that makes more than there is room for at all; InvalidArgumentError for
         inputs whose shapes a layer cannot take.
         """
-        arrays = [inputs[spec.name] for spec in network.inputs]
-        batch = len(arrays[0])
-        elements = batch * network.demand(tuple([array.shape[1:] for array in arrays]), traced=traced)
+        batch = len(next(iter(inputs.values())))
+        elements = batch * network.demand(network.shapes(inputs), traced=traced)
         if elements <= self._quick:
             yield
             return

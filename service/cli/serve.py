@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.common import DEFAULT_ADDRESS, Address, RootCertificates, Token, console
+from service.config import DEFAULT_LIMITS
 
 SECURITY, LIMITS, REGISTRY = "Security", "Limits", "Registry"
 
@@ -66,9 +67,9 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds that calls in progress have after SIGTERM.", rich_help_panel=LIMITS)
     ] = 30.0,
-    max_message: Annotated[int, typer.Option(min=1024, help="Largest message in bytes.", rich_help_panel=LIMITS)] = 64
-    * 1024
-    * 1024,
+    max_message: Annotated[
+        int, typer.Option(min=1024, help="Largest message in bytes.", rich_help_panel=LIMITS)
+    ] = DEFAULT_LIMITS.message_bytes,
     max_computed: Annotated[
         int,
         typer.Option(
@@ -76,13 +77,13 @@ def serve(
             help="Most numbers that one call makes in all layers together, 4 bytes each in float32.",
             rich_help_panel=LIMITS,
         ),
-    ] = 32 * 1024 * 1024,
+    ] = DEFAULT_LIMITS.computed,
     max_streams: Annotated[
         int, typer.Option(min=1, help="Most open streams in a worker.", rich_help_panel=LIMITS)
-    ] = 256,
+    ] = DEFAULT_LIMITS.streams,
     stream_idle: Annotated[
         float, typer.Option(min=0.1, help="Seconds a stream may be silent.", rich_help_panel=LIMITS)
-    ] = 300.0,
+    ] = DEFAULT_LIMITS.stream_idle_seconds,
     webhook: Annotated[
         str,
         typer.Option(

@@ -61,7 +61,7 @@ def _timed(network: Network) -> Report:
     timesteps = max((array.shape[1] for array in sequences if array.ndim > 1), default=0)
     elements = 0
     with suppress(InvalidArgumentError):  # it takes no inputs of chance
-        elements = network.demand(tuple(inputs[spec.name].shape[1:] for spec in network.inputs))
+        elements = network.demand(network.shapes(inputs))
     return Report((), network, choice.single.name, timesteps, elements, taken)
 
 

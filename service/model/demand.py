@@ -19,8 +19,8 @@ def elements(graph: Graph, shapes: Mapping[str, tuple[int, ...]], *, traced: boo
     total = 0
     for node in graph.nodes:
         layer = graph.layers[node.layer].layer
-        total += sum(values[i].elements for i in node.outputs)
-        total += layer.workspace([values[i] for i in node.inputs], traced=traced)
+        inputs, outputs = ([values[i] for i in places] for places in (node.inputs, node.outputs))
+        total += sum(y.elements for y in outputs) + layer.workspace(inputs, outputs, traced=traced)
     return total
 
 

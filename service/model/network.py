@@ -226,10 +226,14 @@ class Network:
                     )
                 _check(array, state, f"initial_state[{name}]", batch)
 
+    def shapes(self, inputs: Mapping[str, Array]) -> tuple[tuple[int, ...], ...]:
+        """The shapes of inputs, in their order, without the batch."""
+        return tuple([inputs[spec.name].shape[1:] for spec in self.inputs])
+
     def demand(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
         """Elements of all tensors that a forward pass (or a trace) makes of one sequence, known before it begins.
 
-        shapes: of the inputs, in their order, without the batch; a batch makes so many times as many elements.
+        shapes: as `shapes` gives them; a batch makes so many times as many elements.
 
         Raises InvalidArgumentError for shapes that a layer cannot take.
         """

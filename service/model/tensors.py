@@ -29,8 +29,9 @@ class RawSequence:
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         self.name, self.output = inputs[0].name, outputs[0].name
         alone = len(inputs) == len(outputs) == 1 and {inputs[0].dtype, outputs[0].dtype} == {np.dtype("<f4")}
-        self.possible = alone and len(inputs[0].shape) == 3  # whether it takes and gives such bytes at all
         self._wanted = inputs[0].shape
+        self.possible = alone and len(self._wanted) == 3 and self._wanted[2] is not None
+        """Whether it takes and gives such bytes at all."""
 
     def fits(self, raw: bytes, shape: tuple[int, ...]) -> bool:
         """Whether the network is such a one, and these are the bytes of a sequence for it, (1, timesteps, features)."""

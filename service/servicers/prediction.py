@@ -10,7 +10,7 @@ from service.datatypes import DATA_TYPES
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.host import Host, LoadedVersion
 from service.methods import Call, Method, Pool, Row, methods_of
-from service.model.network import Array, Network
+from service.model.network import Array, Network, Result
 from service.pb import unroll_pb2 as pb
 
 SHORT_WAY_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
@@ -69,8 +69,7 @@ class PredictionServicer:
         network = self._what_if(version.network, request.what_if, "what_if")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        with self._host.room.take(network, inputs):
-            result = (version if network is version.network else network).forward(inputs, state)
+        result = self._forward(version, network, inputs, state)
         response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
@@ -116,8 +115,7 @@ class PredictionServicer:
                 )  # fmt: skip
             batch, timesteps = len(first_input), timesteps + first_input.shape[1]
             encoding = encoding or encoding_of(options.encoding, request.inputs)
-            with self._host.room.take(network, inputs):
-                result = (version if network is version.network else network).forward(inputs, state)
+            result = self._forward(version, network, inputs, state)
             state = result.final_state
             response = pb.PredictStreamResponse(
                 model=version.model,
@@ -149,6 +147,13 @@ class PredictionServicer:
             add_all(shown.tensors, layer.tensors, encoding)
         add_all(response.outputs, trace.outputs, encoding)
         return response
+
+    def _forward(
+        self, version: LoadedVersion, network: Network, inputs: Mapping[str, Array], state: Mapping[str, Array]
+    ) -> Result:
+        """By the engine of the version, or by the network where weights of it are changed."""
+        with self._host.room.take(network, inputs):
+            return (version if network is version.network else network).forward(inputs, state)
 
     def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:
         return apply(network, decode_changes(changes, network, field, self._limits)) if changes else network

@@ -187,7 +187,7 @@ def check_demand(network: Network, inputs: dict[str, Array], traced: Trace) -> N
         if known[1:] != shape[1:]:
             raise BrokenError(f"{node.name} gives {shape}, where {known} was to come")
     kept = sum(array[0].size for layer in traced.layers for array in layer.tensors.values())
-    if kept > network.demand(tuple(shapes[spec.name] for spec in network.inputs), traced=True):
+    if kept > network.demand(network.shapes(inputs), traced=True):
         raise BrokenError("a trace keeps more than it was to keep")
 
 

@@ -26,9 +26,7 @@ MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
 TIMESTEPS = (20, 100, 1_000)  # tried where neither file nor proof says how many: a convolution may want many
 MOST_TIMESTEPS = 100  # of what is timed; what is longer is cut where it can be
-MOST_ELEMENTS = (
-    1 << 25
-)  # that a call makes which is timed; of a network that makes more, fewer sequences stand for many
+MOST_ELEMENTS = 1 << 25  # that a call makes which is timed; where MANY sequences make more, fewer stand for them
 MOST_IDS = 2_048  # different ones among inputs of chance: half precision, too, counts so far
 PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
@@ -282,8 +280,7 @@ def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array
         found = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
     found = _cut(found, network, MOST_TIMESTEPS)
     with suppress(InvalidArgumentError):  # it takes no inputs of chance
-        made = network.demand(tuple(found[spec.name].shape[1:] for spec in network.inputs))
-        few = max(2, MOST_ELEMENTS // max(1, made))
+        few = max(2, MOST_ELEMENTS // max(1, network.demand(network.shapes(found))))
         return {name: array[:few] for name, array in found.items()}
     return found
 

@@ -90,8 +90,8 @@ class Layer:
         """Whether the output has a mask though no input has one."""
         return False
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
-        """Elements beside its outputs that it lays out for each sequence, or that a trace keeps; extents are known."""
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
+        """Elements that it lays out for each sequence beside its outputs, or that a trace keeps; extents are known."""
         return 0
 
     def unsupported(self, message: str) -> UnsupportedModelError:

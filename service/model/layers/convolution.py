@@ -92,11 +92,10 @@ class Conv1D(Windows):
             weights.append(self.weight("bias", (o["filters"],), "vars/1"))
         return Built((self.output(self.shape(new, o["filters"]), time),), tuple(weights))
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """All windows, each written out; a trace keeps `pre_activation`."""
-        (y,) = self.build(inputs).outputs
-        (width,) = self.options["kernel_size"]
-        return self.laid_out(inputs[0], y, width) + (y.elements if traced else 0)
+        (x,), (y,), (width,) = inputs, outputs, self.options["kernel_size"]
+        return self.laid_out(x, y, width) + (y.elements if traced else 0)
 
     def prepare(self, weights: Weights) -> Any:
         """Kernels of the groups as matrices (k · n, filters), bias, activation."""
@@ -149,10 +148,10 @@ class Pooling(Windows):
             raise self.unsupported(f"{steps} timesteps are fewer than one window")
         return Built((self.output(self.shape(new, channels), x.time if x.time is Time.LATEST else Time.WHOLE),))
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """All windows, each written out."""
-        (y,) = self.build(inputs).outputs
-        return self.laid_out(inputs[0], y, self.window()[0])
+        (x,), (y,), (width, _) = inputs, outputs, self.window()
+        return self.laid_out(x, y, width)
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output; padding takes no part."""

@@ -37,7 +37,7 @@ class Dense(Layer):
             wide = units // 2
         return Built((self.output((*x.shape[:-1], wide), x.time),), tuple(weights))
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """A trace keeps `pre_activation`."""
         (x,) = inputs
         return x.elements // self.width(x) * self.options["units"] if traced else 0

@@ -157,7 +157,7 @@ class CellLayer(Recurrent):
             tuple(StateSpec(name, width, dtype) for name, width, dtype in states),
         )
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """A trace keeps states and gates after each timestep, fewer than SHOWN tensors of the size of the states."""
         (x,) = inputs
         return (x.shape[1] or 0) * SHOWN * sum(units for _, units, _ in self.cell.states()) if traced else 0

@@ -40,7 +40,7 @@ class TimeDistributed(Layer):
         (x,) = inputs
         if x.rank < 3:
             raise self.unsupported(f"expected an input of at least 3 axes, got {x.rank}")
-        at = [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
+        at = self._at(x)
         self.inner.check_types(at)
         built = self.inner.build(at)
         (y,) = built.outputs
@@ -49,11 +49,12 @@ class TimeDistributed(Layer):
             tuple(WeightSpec(w.name, w.shape, w.dtype, f"layer/{w.path}") for w in built.weights),
         )
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """That of the inner layer at one timestep after the other; a trace keeps all."""
         (x,) = inputs
-        at = [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
-        return self.inner.workspace(at, traced=traced) * ((x.shape[1] or 1) if traced else 1)
+        at = self._at(x)
+        once = self.inner.workspace(at, self.inner.build(at).outputs, traced=traced)
+        return once * ((x.shape[1] or 1) if traced else 1)
 
     def prepare(self, weights: Weights) -> Any:
         """As the inner layer."""
@@ -74,6 +75,10 @@ class TimeDistributed(Layer):
             for name in kept[0]:
                 record[name] = np.stack([seen[name] for seen in kept], axis=1)
         return np.stack(steps, axis=1)
+
+    def _at(self, x: Tensor) -> list[Tensor]:
+        """The input of the inner layer: one timestep."""
+        return [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
 
 
 class Bidirectional(Recurrent):
@@ -137,11 +142,12 @@ class Bidirectional(Recurrent):
             ),
         )
 
-    def workspace(self, inputs: Sequence[Tensor], *, traced: bool) -> int:
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """Of each layer, and what each gives out before the two are merged."""
+        given = [part.build(inputs).outputs for part in self.parts]
         return sum(
-            part.workspace(inputs, traced=traced) + sum(y.elements for y in part.build(inputs).outputs)
-            for part in self.parts
+            part.workspace(inputs, made, traced=traced) + sum(y.elements for y in made)
+            for part, made in zip(self.parts, given, strict=True)
         )
 
     def prepare(self, weights: Weights) -> Any:

@@ -29,9 +29,7 @@ def test_cost_of_a_prediction(tmp_path):
 
 def test_a_prediction_that_servers_refuse(tmp_path):
     """Where a single prediction makes more than a server computes unless told to, that is said, with the number."""
-    first = build.layer("InputLayer", "x", batch_shape=[None, 200], dtype="float32")
-    more = [build.layer("Activation", name, activation="relu") for name in "ab"]
-    config = build.changed("config", "layers", to=[first, build.layer("RepeatVector", "r", n=65536), *more])
+    config = build.multiplying(200)
     build.write(tmp_path / "m.keras", config, targets.fitting_weights(config))
     text, status = checked(tmp_path / "m.keras")
     assert status == 0
