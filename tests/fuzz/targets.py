@@ -10,12 +10,14 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
 from service.model import demand, keras_file
 from service.model import graph as graphs
@@ -151,6 +153,9 @@ def _read_model(path: Path) -> None:
         ).astype(spec.dtype)
         for spec in network.inputs
     }
+    with suppress(InvalidArgumentError):  # whether that is right, `check_demand` says
+        if 2 * network.demand(network.shapes(inputs), traced=True) > DEFAULT_LIMITS.computed:  # a server refuses it
+            return
     with np.errstate(all="ignore"):  # weights of chance overflow
         try:
             network.check(inputs)
