@@ -22,7 +22,8 @@ if hasattr(os, "sched_setaffinity"):
 import numpy as np
 
 from benchmarks.common import Figure, console, machine, middle, show
-from service.model import engines, keras_file
+from service.model import keras_file
+from service.model.engines import choice as engines
 from service.model.engines import onnx_runtime
 from service.model.network import Network
 from service.model.proof import MEASURED, difference

@@ -15,10 +15,10 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.datatypes import DATA_TYPES, DTYPES
+from service.edge.status import from_rpc_error
 from service.errors import InvalidArgumentError
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
-from service.status import from_rpc_error
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, npt.ArrayLike]

@@ -16,7 +16,7 @@ ServiceError
     ├── UnsupportedModelError a file that asks for what the reader does not support
     └── ProofError            a network that does not reproduce its proof
 
-service.status maps each to a gRPC status; a test holds the two together.
+service.edge.status maps each to a gRPC status; a test holds the two together.
 """
 
 import re

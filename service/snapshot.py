@@ -20,7 +20,7 @@ class VersionEntry:
     reason: str = ""
     created: float = 0.0  # seconds since the epoch
     engines: tuple[str, str] | None = None  # for a batch of one, and for larger ones; None: not chosen yet
-    basis: str = ""  # of that choice; see `service.trial.basis`
+    basis: str = ""  # of that choice; see `service.supervisor.trial.basis`
     on_demand: bool = False  # loaded because a client named it, not because a reference means it
 
 

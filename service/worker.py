@@ -12,21 +12,21 @@ from typing import Any
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from service import logs
+from service.api.models import ModelServicer
+from service.api.prediction import PredictionServicer
+from service.api.weights import WeightServicer
 from service.config import ServerConfig
+from service.edge.methods import Method
+from service.edge.reflection import reflection_methods
+from service.edge.server import Gate, bind, build_server
 from service.errors import LimitExceededError, ServiceError, UnavailableError
-from service.host import Host, LoadedVersion
 from service.link import HELLO, Link, error_to_dict
-from service.methods import Method
+from service.oip.inference import inference_methods
+from service.oip.repository import held_versions
 from service.oip.statistics import Statistics
-from service.reflection import reflection_methods
-from service.server import Gate, bind, build_server
-from service.servicers.inference import inference_methods
-from service.servicers.models import ModelServicer
-from service.servicers.prediction import PredictionServicer
-from service.servicers.repository import held_versions
-from service.servicers.weights import WeightServicer
+from service.serving.host import Host, LoadedVersion
+from service.serving.threads import result_of
 from service.snapshot import Snapshot
-from service.threads import result_of
 
 REFUSING_SECONDS = 0.25  # in which late calls are refused before gRPC is stopped
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone

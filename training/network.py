@@ -15,8 +15,8 @@ with quiet():  # TensorFlow reports on hardware that nobody asked about
     import keras
     import tensorflow as tf
 
-from service import keras_network
 from service.errors import InvalidArgumentError, LimitExceededError
+from service.model.engines import keras as keras_network
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
 from training.checkpoints import Checkpoints, Progress, State

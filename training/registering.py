@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from registry import artifact
 from registry.store import Store
-from service import keras_network
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
-from service.model.engines import TENSORFLOW, chance
+from service.model.engines import keras as keras_network
+from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
 from training.job import temporary_folder
 

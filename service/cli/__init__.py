@@ -4,12 +4,8 @@ import sys
 
 import typer
 
-from service.cli import check, demo, models, predict, serve, trace, weights
+from service.cli import check, demo, models, predict, register, score, serve, sweep, trace, train, weights
 from service.errors import ServiceError
-from training.cli import train
-from training.cli_register import register
-from training.cli_score import score
-from training.cli_sweep import sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,10 +13,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
 )
-app.command()(train)
-app.command()(register)
-app.command()(sweep)
-app.command()(score)
+app.command()(train.train)
+app.command()(register.register)
+app.command()(sweep.sweep)
+app.command()(score.score)
 app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(trace.trace)

@@ -100,7 +100,7 @@ def serve(
     """
     from service import logs
     from service.config import Limits, ServerConfig, Tls
-    from service.supervisor import Supervisor
+    from service.supervisor.supervisor import Supervisor
 
     if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
         raise typer.BadParameter("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")

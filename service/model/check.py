@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import InvalidArgumentError, ServiceError, UnsupportedModelError
-from service.model import engines, keras_file
+from service.model import keras_file
 from service.model.container import open_model, read_config
+from service.model.engines import choice as engines
 from service.model.graph import MODELS, check_class, input_layer
 from service.model.layers import LAYERS, make_layer
 from service.model.layers.config import COMMON, unwrap

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from service.model import demand
+from service.model import cost as demand
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
 from service.model.layers.embedding import Embedding

@@ -8,8 +8,8 @@ import numpy as np
 
 from service.config import Limits
 from service.errors import InvalidArgumentError, LimitExceededError
-from service.host import LoadedVersion
 from service.model.tensors import Array
+from service.serving.host import LoadedVersion
 
 SEQUENCES = 1_024  # in one stream
 Key = tuple[str, int | str]  # model as requests name it, sequence_id

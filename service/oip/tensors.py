@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from service.codec import LITTLE, check_extents, checked_shape, from_raw, from_values
+from service.api.codec import LITTLE, check_extents, checked_shape, from_raw, from_values
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.network import Array, Network, Result, TensorSpec

@@ -17,9 +17,9 @@ from tritonclient.grpc import service_pb2
 
 from benchmarks.load import Shape, has_h2load, load
 from service.client import Client, WeightChange, to_tensor
+from service.edge.status import DETAILS_KEY
 from service.errors import PermissionDeniedError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
-from service.status import DETAILS_KEY
 from tests.deploy.support import ROOT, SEQUENCES, Load, channel
 from tests.service.support import eventually, stopped
 

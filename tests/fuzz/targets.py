@@ -19,8 +19,9 @@ import numpy as np
 
 from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
-from service.model import demand, keras_file
+from service.model import cost as demand
 from service.model import graph as graphs
+from service.model import keras_file
 from service.model import proof as proofs
 from service.model.activations import ACTIVATIONS
 from service.model.layers import LAYERS

@@ -17,15 +17,15 @@ import psutil
 
 from registry import artifact
 from registry.store import Store
+from service.api.models import ModelServicer
+from service.api.prediction import PredictionServicer
+from service.api.weights import WeightServicer
 from service.client import Client
 from service.config import Limits, ServerConfig
-from service.host import MODEL_FILE, PROOF_FILE, Host
+from service.edge.server import bind, build_server
 from service.model import keras_file, proof
-from service.server import bind, build_server
-from service.servicers.inference import inference_methods
-from service.servicers.models import ModelServicer
-from service.servicers.prediction import PredictionServicer
-from service.servicers.weights import WeightServicer
+from service.oip.inference import inference_methods
+from service.serving.host import MODEL_FILE, PROOF_FILE, Host
 from service.snapshot import ModelEntry, Snapshot
 
 R3_INPUTS = np.array([[[1, 2], [2, 3], [3, 4]], [[5, 6], [6, 7], [7, 8]], [[9, 10], [10, 11], [11, 12]]], np.float32)

@@ -1,4 +1,4 @@
-"""service.errors and service.status: every error has a place in the drawing and a row in the table."""
+"""service.errors and service.edge.status: every error has a place in the drawing and a row in the table."""
 
 import inspect
 import re
@@ -8,7 +8,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from service import errors
-from service.status import CODES, to_status
+from service.edge.status import CODES, to_status
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ServiceError)]
 

@@ -8,11 +8,12 @@ from tritonclient.utils import np_to_triton_dtype
 
 from service.client import to_array
 from service.errors import InvalidArgumentError, LimitExceededError, NotReadyError, ServiceError
-from service.host import MODEL_FILE, PROOF_FILE
-from service.model import engines, keras_file
+from service.model import keras_file
+from service.model.engines import choice as engines
 from service.model.proof import Proof, allowed, difference
 from service.pb import unroll_pb2 as pb
 from service.pb.unroll_pb2_grpc import PredictionServiceStub
+from service.serving.host import MODEL_FILE, PROOF_FILE
 from service.snapshot import VersionEntry
 from tests.data.hostile import build
 from tests.fuzz import targets

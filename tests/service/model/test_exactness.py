@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from service.errors import UnsupportedModelError
-from service.model import engines, keras_file
+from service.model import keras_file
+from service.model.engines import choice as engines
 from service.model.network import Network
 from service.model.proof import Proof, allowed, difference, replay
 from tests.strategies import NetworkCase, networks

@@ -1,0 +1,1 @@
+"""Our own protocol, unroll.v1: decode, call, encode."""

@@ -1,0 +1,210 @@
+"""ModelService: what is served, where it came from, and which alias means what."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from service.api.codec import encode_specs
+from service.edge.methods import Call, Method, Pool, Role, Row, methods_of
+from service.errors import ConflictError, InvalidArgumentError
+from service.pb import unroll_pb2 as pb
+from service.serving.host import Host, LoadedModel, LoadedVersion
+from service.snapshot import VersionEntry
+
+PAGE_SIZE = 100
+WATCH_SECONDS = 1.0  # how often a quiet watcher looks whether its client is still there
+ORIGINS = {
+    "trained": pb.VERSION_ORIGIN_TRAINED,
+    "override": pb.VERSION_ORIGIN_OVERRIDE,
+    "registered": pb.VERSION_ORIGIN_REGISTERED,
+}
+PROOFS = {"": pb.PROOF_NONE, "keras": pb.PROOF_KERAS, "unroll": pb.PROOF_DERIVED}
+CHANGES = {"trained": pb.MODEL_CHANGE_TRAINED, "override": pb.MODEL_CHANGE_OVERRIDDEN}
+
+
+class Aliases(Protocol):
+    """What moves aliases: the supervisor, at the other end of the link."""
+
+    def move_alias(
+        self, model: str, alias: str, number: str, expected: str, *, actor: str, reason: str, timeout: float | None
+    ) -> None:
+        """Moves an alias in the registry, and waits until all workers serve accordingly."""
+
+
+class ModelServicer:
+    """Answers from the snapshot of a host; moves go to the supervisor."""
+
+    def __init__(self, host: Host, aliases: Aliases) -> None:
+        self._host = host
+        self._aliases = aliases
+
+    def methods(self) -> list[Method]:
+        """The table of this service."""
+        return methods_of(
+            pb.DESCRIPTOR.services_by_name["ModelService"],
+            {
+                "ListModels": Row(self.list_models),
+                "GetModel": Row(self.get_model),
+                "MoveAlias": Row(self.move_alias, Role.OPERATOR, Pool.WAITING),
+                "WatchModel": Row(self.watch_model, pool=Pool.STREAM),
+            },
+        )
+
+    def list_models(self, request: pb.ListModelsRequest, _call: Call) -> pb.ListModelsResponse:
+        """ListModels: a page of models by name; the token is the last name of the page before."""
+        if request.page_size < 0:
+            raise InvalidArgumentError(f"page_size: expected 0 or more, got {request.page_size}", field="page_size")
+        models = self._host.snapshot().models
+        if request.page_token and request.page_token not in models:
+            raise InvalidArgumentError("page_token: not one that this server gave out", field="page_token")
+        names = sorted(name for name in models if name > request.page_token)
+        page = names[: min(request.page_size or PAGE_SIZE, PAGE_SIZE)]
+        return pb.ListModelsResponse(
+            models=[self._encode(models[name]) for name in page],
+            next_page_token=page[-1] if len(page) < len(names) else "",
+        )
+
+    def get_model(self, request: pb.GetModelRequest, _call: Call) -> pb.GetModelResponse:
+        """GetModel: one model with all that is known of it."""
+        return pb.GetModelResponse(model=self._encode(self._host.snapshot().model(request.model)))
+
+    def move_alias(self, request: pb.MoveAliasRequest, call: Call) -> pb.MoveAliasResponse:
+        """MoveAlias: in the registry first, then here, then the answer."""
+        for field in ("version", "expected_version"):
+            value = getattr(request, field)
+            if not (value.isascii() and value.isdigit()):
+                raise InvalidArgumentError(f"{field}: expected a version number, got {value!r}", field=field)
+        model = self._host.snapshot().model(request.model).entry
+        alias = request.alias.removeprefix("@") or model.default_alias
+        if not alias:
+            raise InvalidArgumentError(f"alias: {model.name} has no default alias, name one", field="alias")
+        self._aliases.move_alias(
+            model.name,
+            alias,
+            request.version,
+            request.expected_version,
+            actor=who(request.actor, call),
+            reason=request.reason,
+            timeout=call.remaining(),
+        )
+        return pb.MoveAliasResponse(
+            model=model.name, alias=alias, version=request.version, previous_version=request.expected_version
+        )
+
+    def watch_model(self, request: pb.WatchModelRequest, call: Call) -> Iterator[pb.WatchModelResponse]:
+        """WatchModel: the model as it is, then at each change; changes that a reader was too slow for are merged."""
+        snapshot = self._host.snapshot()
+        before = snapshot.model(request.model)
+        yield pb.WatchModelResponse(change=pb.MODEL_CHANGE_INITIAL, model=self._encode(before))
+        while call.active():
+            snapshot = self._host.wait_beyond(snapshot.generation, WATCH_SECONDS)
+            now = snapshot.model(before.entry.name)
+            if now.entry == before.entry:
+                continue
+            yield self._changed(before, now)
+            before = now
+
+    def _changed(self, before: LoadedModel, now: LoadedModel) -> pb.WatchModelResponse:
+        response = pb.WatchModelResponse(change=_change(before, now), model=self._encode(now))
+        if before.entry.default_version != now.entry.default_version:
+            made = now.versions.get(now.entry.default_version)
+            response.previous_version = before.entry.default_version
+            response.actor = now.entry.moved_by or (made.entry.actor if made else "")
+            response.reason = now.entry.moved_because or (made.entry.reason if made else "")
+        return response
+
+    def _encode(self, model: LoadedModel) -> pb.Model:
+        return encode_model(model, self._host.confirmed.get(model.entry.name, 0.0))
+
+
+def who(actor: str, call: Call) -> str:
+    """The actor to keep with a version: as the request says, else what the server knows of the caller."""
+    return actor or call.caller().name
+
+
+def check_expected(entry: VersionEntry, what: str, version: str, digest: str) -> None:
+    """Raises ConflictError unless `entry` is what the caller looked at; InvalidArgumentError if it does not say."""
+    if not version and not digest:
+        raise InvalidArgumentError(
+            "expected_version: say which version (or digest) you looked at, so that nobody's change is lost",
+            field="expected_version",
+        )
+    if version and version != entry.number:
+        raise ConflictError(
+            f"{what} points at version {entry.number}, not at {version} as expected",
+            field="expected_version",
+            expected=version,
+            actual=entry.number,
+        )
+    if digest and digest != entry.digest:
+        raise ConflictError(
+            f"{what} points at digest {entry.digest}, not at {digest} as expected",
+            field="expected_digest",
+            expected=digest,
+            actual=entry.digest,
+        )
+
+
+def encode_model(model: LoadedModel, confirmed: float) -> pb.Model:
+    """A model as a message; `confirmed` is when the registry last agreed, if it was heard of since the snapshot."""
+    entry = model.entry
+    return pb.Model(
+        name=entry.name,
+        references=entry.references,
+        default_version=entry.default_version,
+        default_alias=entry.default_alias,
+        aliases=dict(entry.aliases),
+        versions=[_version(v) for _, v in sorted(model.versions.items(), key=lambda item: -int(item[0]))],
+        stale_reason=entry.stale_reason,
+        confirmed_time=_timestamp(max(confirmed, entry.confirmed)),
+    )
+
+
+def _version(version: LoadedVersion) -> pb.ModelVersion:
+    entry, network = version.entry, version.network
+    return pb.ModelVersion(
+        version=entry.number,
+        digest=entry.digest,
+        proof=PROOFS[version.proof_made_by],
+        proof_error=version.proof_error,
+        origin=ORIGINS.get(entry.origin, pb.VERSION_ORIGIN_OTHER),
+        base_version=entry.base_version,
+        changed_weights=entry.changed_weights,
+        actor=entry.actor,
+        reason=entry.reason,
+        created_time=_timestamp(entry.created),
+        inputs=encode_specs(network.inputs),
+        outputs=encode_specs(network.outputs),
+        states=encode_specs(network.states),
+        layers=[
+            pb.Layer(
+                name=layer.name,
+                class_name=layer.class_name,
+                output_shape=[-1 if extent is None else extent for extent in layer.output_shape],
+                parameter_count=layer.parameter_count,
+            )
+            for layer in network.layers
+        ],
+        parameter_count=network.parameter_count,
+        engine=version.engine.name,
+        streamable=network.streamable,
+        notes=network.notes,
+    )
+
+
+def _change(before: LoadedModel, now: LoadedModel) -> "pb.ModelChange":
+    old, new = before.entry.default_version, now.entry.default_version
+    if old == new or new not in now.versions:
+        return pb.MODEL_CHANGE_OTHER
+    if old and int(new) < int(old):
+        return pb.MODEL_CHANGE_MOVED_BACK
+    return CHANGES.get(now.versions[new].entry.origin, pb.MODEL_CHANGE_TRAINED)
+
+
+def _timestamp(seconds: float) -> Timestamp | None:
+    if not seconds:
+        return None
+    stamp = Timestamp()
+    stamp.FromMilliseconds(round(seconds * 1000))
+    return stamp

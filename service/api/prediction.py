@@ -1,0 +1,187 @@
+"""PredictionService: predictions, streams of them, and what happens inside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from service.api.codec import add_all, decode_changes, decode_inputs, encoding_of
+from service.config import Limits
+from service.datatypes import DATA_TYPES
+from service.edge.methods import Call, Method, Pool, Row, methods_of
+from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
+from service.model.changes import apply
+from service.model.network import Array, Network, Result
+from service.pb import unroll_pb2 as pb
+from service.serving.host import Host, LoadedVersion
+
+SHORT_WAY_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
+
+
+class PredictionServicer:
+    """Answers from the snapshot of a host."""
+
+    def __init__(self, host: Host, limits: Limits) -> None:
+        self._host = host
+        self._limits = limits
+
+    def methods(self) -> list[Method]:
+        """The table of this service."""
+        return methods_of(
+            pb.DESCRIPTOR.services_by_name["PredictionService"],
+            {
+                "Predict": Row(self.predict),
+                "PredictStream": Row(self.predict_stream, pool=Pool.STREAM),
+                "Trace": Row(self.trace),
+            },
+        )
+
+    def predict(self, request: pb.PredictRequest, _call: Call) -> pb.PredictResponse:
+        """Predict: one batch through one network."""
+        version = self._host.resolve(request.model, request.version)
+        return self._short_way(request, version) or self._long_way(request, version)
+
+    def _short_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse | None:
+        """The answer to the plainest request, one sequence in `raw`; None if this is another, or a wrong one.
+
+        The messages' general form costs three times what a tiny network takes to compute.
+        """
+        if request.initial_state or request.what_if or request.return_state or len(request.inputs) != 1:
+            return None
+        tensor, (spec, *others) = request.inputs[0], version.network.inputs
+        shape, raw = tuple(tensor.shape), tensor.raw
+        if (
+            others
+            or request.encoding not in SHORT_WAY_ENCODINGS
+            or tensor.name not in ("", spec.name)
+            or tensor.data_type not in (0, DATA_TYPES[spec.dtype])
+            or tensor.values
+            or len(raw) > version.short_bytes
+        ):
+            return None
+        found = version.forward_raw(raw, shape)
+        if found is None:
+            return None
+        response = pb.PredictResponse()
+        response.CopyFrom(_answer(version.model, version.entry.number, version.network.outputs[0].name, found.shape))
+        response.outputs[0].raw = found.raw
+        return response
+
+    def _long_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse:
+        network = self._what_if(version.network, request.what_if, "what_if")
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+        encoding = encoding_of(request.encoding, request.inputs)
+        result = self._forward(version, network, inputs, state)
+        response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        add_all(response.outputs, result.outputs, encoding)
+        if request.return_state:
+            add_all(response.final_state, result.final_state, encoding)
+        return response
+
+    def predict_stream(
+        self, requests: Iterator[pb.PredictStreamRequest], _call: Call
+    ) -> Iterator[pb.PredictStreamResponse]:
+        """PredictStream: the same, piece by piece; version and state are locals of this call."""
+        first = next(requests, None)
+        if first is None:
+            return
+        options = first.options
+        version = self._host.resolve(options.model, options.version)
+        if options.follow and options.what_if:
+            raise InvalidArgumentError("options.follow: not together with what_if", field="options.follow")
+        network = self._streamable(version, options.what_if)
+        state: Mapping[str, Array] = {}
+        initial_state: Sequence[pb.Tensor] = options.initial_state
+        batch = timesteps = encoding = 0
+        if not first.inputs:
+            yield pb.PredictStreamResponse(
+                model=version.model, version=version.entry.number, what_if=bool(options.what_if)
+            )
+        for number, request in enumerate(_chain(first, requests)):
+            if number and request.HasField("options"):
+                raise InvalidArgumentError("options: only the first message may carry them", field="options")
+            if not request.inputs and not number:
+                continue
+            now = self._host.resolve(version.model, options.version) if options.follow else version
+            changed = now.entry.number != version.entry.number
+            if changed:
+                network = self._followed(network, now)
+                version = now
+            inputs, given = decode_inputs(request.inputs, initial_state, network, self._limits)
+            state, initial_state = given or state, ()
+            first_input = next(iter(inputs.values()))
+            if batch and len(first_input) != batch:
+                raise InvalidArgumentError(
+                    f"inputs: the stream began with {batch} sequences, this message has {len(first_input)}",
+                    field="inputs", expected=batch, actual=len(first_input),
+                )  # fmt: skip
+            batch, timesteps = len(first_input), timesteps + first_input.shape[1]
+            encoding = encoding or encoding_of(options.encoding, request.inputs)
+            result = self._forward(version, network, inputs, state)
+            state = result.final_state
+            response = pb.PredictStreamResponse(
+                model=version.model,
+                version=version.entry.number,
+                what_if=bool(options.what_if),
+                timesteps=timesteps,
+                version_changed=changed,
+            )
+            add_all(response.outputs, result.outputs, encoding)
+            if options.return_state:
+                add_all(response.final_state, state, encoding)
+            yield response
+
+    def trace(self, request: pb.TraceRequest, _call: Call) -> pb.TraceResponse:
+        """Trace: one batch through one network, with everything seen on the way."""
+        version = self._host.resolve(request.model, request.version)
+        network = self._what_if(version.network, request.what_if, "what_if")
+        known = [layer.name for layer in network.layers]
+        for i, name in enumerate(request.layers):
+            if name not in known:
+                raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
+        inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+        encoding = encoding_of(request.encoding, request.inputs)
+        with self._host.room.take(network, inputs, traced=True):
+            trace = network.trace(inputs, state, layers=set(request.layers) or None)
+        response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        for layer in trace.layers:
+            shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
+            add_all(shown.tensors, layer.tensors, encoding)
+        add_all(response.outputs, trace.outputs, encoding)
+        return response
+
+    def _forward(
+        self, version: LoadedVersion, network: Network, inputs: Mapping[str, Array], state: Mapping[str, Array]
+    ) -> Result:
+        """By the engine of the version, or by the network where weights of it are changed."""
+        with self._host.room.take(network, inputs):
+            return (version if network is version.network else network).forward(inputs, state)
+
+    def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:
+        return apply(network, decode_changes(changes, network, field, self._limits)) if changes else network
+
+    def _streamable(self, version: LoadedVersion, changes: Sequence[pb.WeightChange] = ()) -> Network:
+        """The network of a stream. Raises NotReadyError where it cannot be fed piecewise."""
+        version.check_streamable()
+        return self._what_if(version.network, changes, "options.what_if")
+
+    def _followed(self, before: Network, now: LoadedVersion) -> Network:
+        """The network that a stream goes on with. Raises NotReadyError where the state cannot go along."""
+        network = self._streamable(now)
+        if network.states != before.states or network.inputs != before.inputs:
+            raise NotReadyError(
+                f"the reference moved to version {now.entry.number}, whose inputs or states have other shapes"
+            )
+        return network
+
+
+@lru_cache(1024)
+def _answer(model: str, version: str, output: str, shape: tuple[int, ...]) -> pb.PredictResponse:
+    """An answer that lacks nothing but its numbers. To copy it takes a quarter of the time of making it."""
+    tensor = pb.Tensor(name=output, data_type=pb.DATA_TYPE_FLOAT32, shape=shape)
+    return pb.PredictResponse(model=model, version=version, outputs=[tensor])
+
+
+def _chain(
+    first: pb.PredictStreamRequest, rest: Iterator[pb.PredictStreamRequest]
+) -> Iterator[pb.PredictStreamRequest]:
+    yield first
+    yield from rest

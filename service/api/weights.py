@@ -1,0 +1,156 @@
+"""WeightService: see weights, compare them, override them."""
+
+import io
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from service.api.codec import decode_changes, encode, encoding_of
+from service.api.models import check_expected, who
+from service.config import Limits
+from service.datatypes import DATA_TYPES
+from service.edge.methods import Call, Method, Pool, Role, Row, methods_of
+from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
+from service.model.changes import changed_weights
+from service.model.statistics import compare, describe
+from service.pb import unroll_pb2 as pb
+from service.serving.host import Host, LoadedVersion
+
+
+class Overrides(Protocol):
+    """What puts an override into force: the supervisor, at the other end of the link."""
+
+    def override(
+        self, version: LoadedVersion, alias: str, weights: bytes, *, actor: str, reason: str, timeout: float | None
+    ) -> tuple[str, str]:
+        """Registers `version` with other weights (npz bytes) and moves the alias, unless that is empty.
+
+        Returns number and digest of the new version when all workers serve accordingly.
+        """
+
+
+class WeightServicer:
+    """Answers from the snapshot of a host; overrides go to the supervisor."""
+
+    def __init__(self, host: Host, limits: Limits, overrides: Overrides) -> None:
+        self._host = host
+        self._limits = limits
+        self._overrides = overrides
+
+    def methods(self) -> list[Method]:
+        """The table of this service."""
+        return methods_of(
+            pb.DESCRIPTOR.services_by_name["WeightService"],
+            {
+                "GetWeights": Row(self.get_weights),
+                "CompareWeights": Row(self.compare_weights),
+                "OverrideWeights": Row(self.override_weights, Role.OPERATOR, Pool.WAITING),
+            },
+        )
+
+    def get_weights(self, request: pb.GetWeightsRequest, _call: Call) -> pb.GetWeightsResponse:
+        """GetWeights: names, shapes, statistics, and values on request."""
+        version = self._host.resolve(request.model, request.version)
+        full, encoding = _full(request.view), encoding_of(request.encoding)
+        weights = version.network.weights
+        return pb.GetWeightsResponse(
+            model=version.model,
+            version=version.entry.number,
+            digest=version.entry.digest,
+            weights=[
+                pb.Weight(
+                    name=name,
+                    data_type=DATA_TYPES[weights[name].dtype],
+                    shape=weights[name].shape,
+                    statistics=pb.WeightStatistics(**vars(describe(name, weights[name]))),
+                    value=encode(weights[name], name, encoding) if full else None,
+                )
+                for name in _chosen(request.weights, list(weights))
+            ],
+        )
+
+    def compare_weights(self, request: pb.CompareWeightsRequest, _call: Call) -> pb.CompareWeightsResponse:
+        """CompareWeights: what differs between two versions."""
+        base = self._host.resolve(request.model, request.base_version)
+        other = self._host.resolve(base.model, request.version)
+        full, encoding = _full(request.view), encoding_of(request.encoding)
+        old, new = base.network.weights, other.network.weights
+        chosen = _chosen(request.weights, list(dict.fromkeys([*old, *new])))
+        both = [n for n in chosen if n in old and n in new and old[n].shape == new[n].shape]
+        if not both:
+            raise NotReadyError(
+                f"versions {base.entry.number} and {other.entry.number} of {base.model} have no such weight in common"
+            )
+        differences = []
+        for name in both:
+            difference = compare(old[name], new[name])
+            differences.append(
+                pb.WeightDifference(
+                    name=name,
+                    max_change=difference.max_change,
+                    mean_change=difference.mean_change,
+                    relative_norm=difference.relative_norm,
+                    cosine=difference.cosine,
+                    changed=difference.changed,
+                    difference=encode(difference.difference, name, encoding) if full else None,
+                )
+            )
+        return pb.CompareWeightsResponse(
+            model=base.model,
+            base_version=base.entry.number,
+            version=other.entry.number,
+            differences=differences,
+            only_in_base=[n for n in chosen if n in old and n not in both],
+            only_in_version=[n for n in chosen if n in new and n not in both],
+        )
+
+    def override_weights(self, request: pb.OverrideWeightsRequest, call: Call) -> pb.OverrideWeightsResponse:
+        """OverrideWeights: a new version with other weights, in service when this returns."""
+        if not request.reason.strip():
+            raise InvalidArgumentError("reason: say why, in a sentence; it is kept with the version", field="reason")
+        if not request.changes:
+            raise InvalidArgumentError("changes: at least one is needed", field="changes")
+        model = self._host.snapshot().model(request.model).entry
+        alias = request.alias.removeprefix("@") or model.default_alias
+        if not alias and not request.keep_alias:
+            raise NotReadyError(
+                f"{model.name} is served by number, so there is no alias to move: name one, or set keep_alias"
+            )
+        version = self._host.resolve(model.name, f"@{alias}" if alias else "")
+        check_expected(version.entry, f"alias {alias}", request.expected_version, request.expected_digest)
+        changes = decode_changes(request.changes, version.network, "changes", self._limits)
+        new = changed_weights(version.network.weights, changes)
+        version.network.with_weights(new)  # refuses now what would be refused after it was registered
+        packed = io.BytesIO()
+        np.savez(packed, allow_pickle=False, **new)
+        number, digest = self._overrides.override(
+            version,
+            "" if request.keep_alias else alias,
+            packed.getvalue(),
+            actor=who(request.actor, call),
+            reason=request.reason,
+            timeout=call.remaining(),
+        )
+        return pb.OverrideWeightsResponse(
+            model=version.model,
+            version=number,
+            base_version=version.entry.number,
+            digest=digest,
+            alias="" if request.keep_alias else alias,
+            changed_weights=list(new),
+        )
+
+
+def _full(view: int) -> bool:
+    if view not in pb.WeightView.values():
+        raise InvalidArgumentError(f"view: unknown view {view}", field="view")
+    return view == pb.WEIGHT_VIEW_FULL
+
+
+def _chosen(names: Sequence[str], known: list[str]) -> list[str]:
+    """The names asked for, in Keras's order; all where none are. Raises NotFoundError."""
+    for i, name in enumerate(names):
+        if name not in known:
+            raise NotFoundError(f"no weight {name!r}; there are: {', '.join(known)}", field=f"weights[{i}]")
+    return [name for name in known if name in names] if names else known

@@ -1,0 +1,71 @@
+"""`unroll sweep`: many trials of what a file leaves open, and the best through the gate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from service.cli.train import console, report
+
+if TYPE_CHECKING:
+    from training.sweep import Trial
+
+SHOWN = 10  # trials, at most
+
+
+def sweep(
+    config: Annotated[
+        Path, typer.Option(help="YAML file of train's options, with what to try under `sweep`.", metavar="FILE")
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="How many jobs are tried.")] = 20,
+    jobs: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1,
+    cluster: Annotated[
+        str, typer.Option(help="Address of a Ray cluster to run them on; default: processes here.", metavar="ADDRESS")
+    ] = "",
+) -> None:
+    """Try many networks side by side, judged on the validation part, and put the best through train's gate.
+
+    Under `sweep` stand the options that are open: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
+    0.001, high: 0.1, log: true}`.
+    """
+    from training import config as configs
+    from training import sweep as sweeps
+    from training.interrupts import interruptible
+    from training.progress import Shown, bar
+
+    document = configs.load(config)
+    listener = Shown(console)
+    with bar(console) as shown:
+        task = shown.add_task("trials", total=trials, told="")
+
+        def told(trial: "Trial | str", count: int) -> None:
+            listener.check()
+            shown.update(task, completed=count)
+            text = trial if isinstance(trial, str) else f"{_values(trial)}: {trial.error:.5g}"
+            console.print(f"trial {count} of {trials}: {text}", highlight=False, markup=False)
+            if count == trials:
+                shown.stop()
+
+        try:
+            with interruptible() as listener.check:
+                outcome = sweeps.run(document, trials, jobs, cluster, listener, told)
+        except KeyboardInterrupt:
+            shown.stop()
+            listener.close()
+            console.print("interrupted: nothing was registered, the sweep is marked KILLED")
+            raise typer.Exit(130) from None
+        finally:
+            listener.close()
+    table = Table(title="Error on the validation part", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("options")
+    table.add_column("error", justify="right")
+    for trial in outcome.trials[:SHOWN]:
+        table.add_row(_values(trial), f"{trial.error:.5g}")
+    console.print(table)
+    report(outcome.best)
+
+
+def _values(trial: "Trial") -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.values.items())

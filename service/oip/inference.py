@@ -1,0 +1,207 @@
+"""The Open Inference Protocol: predictions and streams of them, for clients that know nothing of us."""
+
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from service.config import Limits
+from service.edge.methods import Call, Method, Pool, Row, methods_of
+from service.edge.status import to_status
+from service.errors import InvalidArgumentError
+from service.model.network import Result, Shared
+from service.oip import tensors
+from service.oip.messages import SERVICE, pb
+from service.oip.repository import LocalModels, Models, RepositoryServicer
+from service.oip.sequences import Sequence, Sequences
+from service.oip.statistics import Statistics
+from service.serving.host import Host, LoadedVersion
+
+WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status
+IS_FINAL = "triton_final_response"
+
+
+class InferenceServicer:
+    """Answers from the snapshot of a host. Each step of a request is timed and counted."""
+
+    def __init__(self, host: Host, limits: Limits, statistics: Statistics) -> None:
+        self._host = host
+        self._limits = limits
+        self._statistics = statistics
+
+    def rows(self) -> dict[str, Row]:
+        """What stands here of the protocol's service."""
+        return {
+            "ModelInfer": Row(self.model_infer),
+            "ModelStreamInfer": Row(self.model_stream_infer, pool=Pool.STREAM),
+        }
+
+    def model_infer(self, request: pb.ModelInferRequest, _call: Call) -> pb.ModelInferResponse:
+        """ModelInfer: one batch through one network."""
+        if request.parameters and _sequence_id(request):
+            raise InvalidArgumentError(
+                "parameters[sequence_id]: a sequence keeps its states within one ModelStreamInfer; here they go in "
+                "and out as tensors, such as LAYER/initial_state and LAYER/final_state",
+                field="parameters[sequence_id]",
+            )
+        return self._infer(request)
+
+    def _infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        begin = time.perf_counter_ns()
+        version = self._host.resolve(request.model_name, request.model_version)
+        try:
+            return self._short_way(request, version, begin) or self._long_way(request, version, begin)[0]
+        except Exception:
+            self._failed(version, begin)
+            raise
+
+    def model_stream_infer(
+        self, requests: Iterator[pb.ModelInferRequest], call: Call
+    ) -> Iterator[pb.ModelStreamInferResponse]:
+        """ModelStreamInfer: each request answered in order; sequences are locals of this call."""
+        strict = call.metadata(WANTS_STATUS).lower() == "true"
+        sequences = Sequences(self._limits)
+        for request in requests:
+            try:
+                response = self._step(request, sequences)
+            except Exception as error:
+                if strict:
+                    raise
+                _, message, _ = to_status(error)
+                failed = pb.ModelInferResponse(id=request.id)
+                yield pb.ModelStreamInferResponse(error_message=message, infer_response=failed)
+                continue
+            response.parameters[IS_FINAL].bool_param = True  # each request has one answer
+            yield pb.ModelStreamInferResponse(infer_response=response)
+
+    def _step(self, request: pb.ModelInferRequest, sequences: Sequences) -> pb.ModelInferResponse:
+        """One request of a stream; where it fails, its sequence stays as it was."""
+        begin = time.perf_counter_ns()
+        identity = _sequence_id(request)
+        if not identity:
+            return self._infer(request)
+        key = (request.model_name, identity)
+        if _flag(request, "sequence_start"):
+            sequences.check_room(key)
+            sequence = Sequence(self._streamable(request), {}, 0, 0.0)
+        else:
+            sequence = sequences.find(key)
+        version = sequence.version
+        try:
+            response, result, batch = self._long_way(request, version, begin, sequence)
+        except Exception:
+            self._failed(version, begin)
+            raise
+        if _flag(request, "sequence_end"):
+            sequences.drop(key)
+        else:
+            sequences.keep(key, version, result.final_state, batch)
+        return response
+
+    def _streamable(self, request: pb.ModelInferRequest) -> LoadedVersion:
+        """The version that a sequence begins with. Raises NotReadyError where it cannot be fed piecewise."""
+        version = self._host.resolve(request.model_name, request.model_version)
+        version.check_streamable()
+        return version
+
+    def _short_way(
+        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int
+    ) -> pb.ModelInferResponse | None:
+        """The answer to the plainest request, one sequence; None if this is another, or a wrong one."""
+        network = version.network
+        if len(request.inputs) != 1 or len(request.raw_input_contents) != 1 or len(network.inputs) != 1:
+            return None
+        tensor, (raw,), spec, output = (
+            request.inputs[0],
+            request.raw_input_contents,
+            *network.inputs,
+            network.outputs[0],
+        )
+        if (
+            tensor.name != spec.name
+            or tensor.datatype != tensors.DATATYPES[spec.dtype]
+            or tensor.parameters
+            or tensor.HasField("contents")
+            or len(raw) > version.short_bytes
+            or (request.outputs and [(o.name, len(o.parameters)) for o in request.outputs] != [(output.name, 0)])
+        ):
+            return None
+        shape = tuple(tensor.shape)
+        decoded = time.perf_counter_ns()
+        found = version.forward_raw(raw, shape)
+        if found is None:
+            return None
+        computed = time.perf_counter_ns()
+        response = pb.ModelInferResponse()
+        response.CopyFrom(_answer(version.model, version.entry.number, output.name, found.shape))
+        if request.id:
+            response.id = request.id
+        response.raw_output_contents.append(found.raw)
+        self._answered(version, 1, (begin, decoded, computed), found.shared)
+        return response
+
+    def _long_way(
+        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int, sequence: Sequence | None = None
+    ) -> tuple[pb.ModelInferResponse, Result, int]:
+        """The answer to any request, with all that was computed, and the batch size."""
+        network = version.network
+        wanted = tensors.chosen(request, network)
+        inputs, state = tensors.decode(request, network, self._limits)
+        batch = len(next(iter(inputs.values())))
+        if sequence is not None and sequence.state:
+            if batch != sequence.batch:
+                raise InvalidArgumentError(
+                    f"inputs: the sequence began with a batch of {sequence.batch}, this request has {batch}",
+                    field="inputs", expected=sequence.batch, actual=batch,
+                )  # fmt: skip
+            state = {**sequence.state, **state}
+        decoded = time.perf_counter_ns()
+        with self._host.room.take(network, inputs):
+            result = version.forward(inputs, state)
+        computed = time.perf_counter_ns()
+        response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
+        tensors.encode(response, wanted, result)
+        self._answered(version, batch, (begin, decoded, computed), result.shared)
+        return response, result, batch
+
+    def _answered(self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None) -> None:
+        key = version.model, version.entry.number
+        self._statistics.answered(key, batch, (*times, time.perf_counter_ns()), shared)
+
+    def _failed(self, version: LoadedVersion, begin: int) -> None:
+        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin)
+
+
+def inference_methods(
+    host: Host, limits: Limits, models: Models | None = None, statistics: Statistics | None = None
+) -> list[Method]:
+    """The table of the whole service. Without `models`, it is that of a server which is one process."""
+    statistics = statistics or Statistics()
+    models = models or LocalModels(host, statistics)
+    rows = InferenceServicer(host, limits, statistics).rows() | RepositoryServicer(host, limits, models).rows()
+    return methods_of(SERVICE, rows)
+
+
+@lru_cache(1024)
+def _answer(model: str, version: str, output: str, shape: tuple[int, ...]) -> pb.ModelInferResponse:
+    """An answer that lacks nothing but id and numbers. To copy it takes a quarter of the time of making it."""
+    response = pb.ModelInferResponse(model_name=model, model_version=version)
+    response.outputs.add(name=output, datatype="FP32", shape=shape)
+    return response
+
+
+def _sequence_id(request: pb.ModelInferRequest) -> int | str:
+    """The sequence a request belongs to; 0 or empty: none. Raises InvalidArgumentError for another type."""
+    if "sequence_id" not in request.parameters:
+        return 0
+    value: Any = request.parameters["sequence_id"]
+    kind = value.WhichOneof("parameter_choice")
+    if kind not in ("int64_param", "uint64_param", "string_param"):
+        raise InvalidArgumentError(
+            f"parameters[sequence_id]: expected an integer or a string, got {kind}", field="parameters[sequence_id]"
+        )
+    return getattr(value, kind)  # type: ignore[no-any-return]  # an int or a str, as just seen
+
+
+def _flag(request: pb.ModelInferRequest, name: str) -> bool:
+    return name in request.parameters and request.parameters[name].bool_param

@@ -1,0 +1,1 @@
+"""What a worker holds and computes: loaded versions, batching, admission."""

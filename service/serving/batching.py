@@ -1,0 +1,189 @@
+"""Batching for heavy networks: what arrives while a network computes is the next batch. No timer, nothing to tune.
+
+Only for networks whose engine gives each sequence the same bits whatever it is batched with, so nobody can tell.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.model.engines.choice import MANY, Choice
+from service.model.network import RawResult, Result, Shared
+from service.model.tensors import Array
+from service.serving.threads import Pause, pool_here
+
+NO_STATE: Mapping[str, Array] = {}
+
+
+class _Batch:
+    """What was computed for several requests."""
+
+    def __init__(self, result: Result, output: str) -> None:
+        self.result = result
+        self._output = result.outputs[output]
+        self._raw: bytes | None = None
+
+    def raw(self, row: int) -> tuple[tuple[int, ...], bytes]:
+        """Shape and bytes of one sequence's output; all are made into bytes once."""
+        if self._raw is None:
+            self._raw = self._output.tobytes()
+        size = len(self._raw) // len(self._output)
+        return (1, *self._output.shape[1:]), self._raw[row * size : (row + 1) * size]
+
+
+class _Request:
+    """One caller's part of a batch: arrays, or one sequence as it came."""
+
+    def __init__(self, shapes: tuple[tuple[int, ...], ...], rows: int) -> None:
+        self.inputs: Mapping[str, Array] = {}
+        self.state = NO_STATE
+        self.raw: bytes | None = None
+        self.rows = rows
+        self.shapes = shapes  # of the inputs, in their order, without the batch
+        self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
+        self.arrived = time.perf_counter_ns()
+        self.pause = Pause()
+        self.first = 0  # of its rows in the batch
+        self.batch: _Batch | None = None  # None after the wait: nothing was computed, its numbers are not finite
+        self.shared: Shared | None = None
+        self.error: Exception | None = None
+
+    def of(self, array: Array) -> Array:
+        """Its rows of an array of the batch."""
+        return array if len(array) == self.rows else array[self.first : self.first + self.rows]
+
+
+class Batcher:
+    """Computes one batch at a time. Those who come before it begins are in it, as far as they fit together.
+
+    A batch is a task like the calls themselves. It begins when the calls that were there before have come so far: on
+    one core, where nobody arrives while it computes, that is what makes batches.
+    """
+
+    def __init__(self, engine: Choice, most: int) -> None:
+        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call."""
+        self._engine = engine
+        self._most = most
+        self._raw = engine.raw
+        self._lock = threading.Lock()  # guards the next two
+        self._coming = False  # whether a batch is to be computed, or is being
+        self._waiting: list[_Request] = []
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As `Choice.forward`, alone or with others."""
+        shapes = self._engine.network.shapes(inputs)
+        request = _Request(shapes, len(next(iter(inputs.values()))))
+        request.inputs = inputs
+        if initial_state:
+            request.state = initial_state
+            request.kind = (*shapes, *sorted(initial_state))  # as well as which states are given
+        self._wait(request)
+        assert request.batch is not None
+        result = request.batch.result
+        return Result(
+            {name: request.of(array) for name, array in result.outputs.items()},
+            {name: request.of(array) for name, array in result.final_state.items()},
+            request.shared,
+        )
+
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        """As `Choice.forward_raw`, alone or with others."""
+        if not self._raw.fits(raw, shape):
+            return None
+        request = _Request((shape[1:],), 1)
+        request.raw = raw
+        self._wait(request)
+        return None if request.batch is None else RawResult(*request.batch.raw(request.first), request.shared)
+
+    def _wait(self, request: _Request) -> None:
+        """Returns when the batch that a request is in was computed. Raises what computing it raised."""
+        with self._lock:
+            self._waiting.append(request)
+            first, self._coming = not self._coming, True
+        if first:
+            pool_here().submit(self._next)
+        request.pause.wait()
+        if request.error is not None:
+            raise request.error
+
+    def _next(self) -> None:
+        """Computes the next batch, and sees to the one after it."""
+        try:
+            self._compute(self._gather())
+        finally:
+            with self._lock:
+                self._coming = bool(self._waiting)
+                more = self._coming
+            if more:
+                pool_here().submit(self._next)
+
+    def _gather(self) -> list[_Request]:
+        """The first who waits, and all that go with it, in their order."""
+        with self._lock:
+            first, rows, others = self._waiting[0], 0, []
+            most = min(MANY, self._most // (self._engine.network.demand(first.shapes) or 1))
+            batch: list[_Request] = []
+            for request in self._waiting:
+                if request.kind == first.kind and (rows + request.rows <= most or not rows):
+                    rows += request.rows
+                    batch.append(request)
+                else:
+                    others.append(request)
+            self._waiting = others
+        return batch
+
+    def _compute(self, batch: Sequence[_Request]) -> None:
+        """Gives each request of a batch its result, and wakes it."""
+        began = time.perf_counter_ns()
+        try:
+            if not self._together(batch, began):
+                self._together([request for request in batch if self._inputs([request])], began)
+        except Exception:
+            for request in batch:  # one of them is at fault, and the others are not
+                self._alone(request, began)
+        finally:
+            for request in batch:
+                request.pause.end()
+
+    def _together(self, batch: Sequence[_Request], began: int) -> bool:
+        """Computes them as one; False, with nothing computed, where a number of theirs is not finite."""
+        inputs = self._inputs(batch) if batch else None
+        if inputs is None:
+            return False
+        state = _joined([request.state for request in batch])
+        done, rows = _Batch(self._engine.forward(inputs, state), self._raw.output), 0
+        for request in batch:
+            request.first = rows
+            rows += request.rows
+        for request in batch:
+            request.batch = done
+            request.shared = Shared(rows, request is batch[0], began - request.arrived)
+        return True
+
+    def _alone(self, request: _Request, began: int) -> None:
+        try:
+            self._together([request], began)
+        except Exception as error:
+            request.error = error
+
+    def _inputs(self, batch: Sequence[_Request]) -> Mapping[str, Array] | None:
+        """The inputs of several as one; None where numbers that came as bytes are not finite.
+
+        What NumPy does for bytes, it does once for all of them: a call of it costs more than the numbers in it.
+        """
+        raw = [request.raw for request in batch if request.raw is not None]
+        if not raw:
+            return _joined([request.inputs for request in batch])
+        numbers, name = self._raw.numbers(b"".join(raw), batch[0].shapes[0]), self._raw.name
+        if numbers is not None and len(raw) < len(batch):
+            rows = iter(numbers)
+            numbers = np.concatenate([r.inputs[name] if r.raw is None else next(rows)[None] for r in batch])
+        return None if numbers is None else {name: numbers}
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    if len(parts) == 1 or not parts[0]:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

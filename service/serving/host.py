@@ -1,0 +1,230 @@
+"""What a worker serves: the declared snapshot with its networks loaded. Read without a lock, replaced whole."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from service.api.codec import short_bytes
+from service.config import DEFAULT_LIMITS, Limits
+from service.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    NotReadyError,
+    ProofError,
+    ServiceError,
+    UnavailableError,
+)
+from service.model import proof as proofs
+from service.model.engines import keras as keras_network
+from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
+from service.model.network import Array, Network, RawResult, Result
+from service.serving.admission import Room
+from service.serving.batching import Batcher
+from service.snapshot import ModelEntry, Snapshot, VersionEntry
+
+PROOF_FILE = "proof.npz"
+MODEL_FILE = "model.keras"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version with its network in memory."""
+
+    model: str
+    entry: VersionEntry
+    network: Network
+    proof_made_by: str  # keras, unroll, or empty where there is no proof
+    proof_error: float  # largest error of the replay, as a fraction of what is allowed
+    short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server, and quick
+    engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
+    # By the engine, batched where that gains.
+    forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
+    forward_raw: Callable[[bytes, tuple[int, ...]], RawResult | None]
+
+    def check_streamable(self) -> None:
+        """Raises NotReadyError where the network cannot be fed piecewise."""
+        if not self.network.streamable:
+            raise NotReadyError(
+                f"{self.model} version {self.entry.number} cannot be fed piecewise: "
+                f"{self.network.not_streamable_reason}"
+            )
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its versions in memory."""
+
+    entry: ModelEntry
+    versions: Mapping[str, LoadedVersion]
+
+
+@dataclass(frozen=True)
+class LoadedSnapshot:
+    """A snapshot with its versions in memory."""
+
+    generation: int
+    models: Mapping[str, LoadedModel]
+
+    def model(self, name: str) -> LoadedModel:
+        """The model of that name; the only one, if the name is empty. Raises NotFoundError, InvalidArgumentError."""
+        if name:
+            model = self.models.get(name)
+            if model is None:
+                raise NotFoundError(f"no model {name!r} is served here", field="model")
+            return model
+        if len(self.models) == 1:
+            return next(iter(self.models.values()))
+        if not self.models:
+            raise UnavailableError("nothing is served yet")
+        raise InvalidArgumentError(
+            f"model: several are served, name one of {', '.join(sorted(self.models))}", field="model"
+        )
+
+
+class Host:
+    """Holds the loaded snapshot of a worker. One thread prepares and commits; any thread reads."""
+
+    def __init__(
+        self,
+        *,
+        require_proof: bool = False,
+        load: Callable[[str, str], None] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """`load(model, number)` gets a version that a client named into the snapshot, or raises a ServiceError."""
+        self._snapshot = LoadedSnapshot(0, {})
+        self._prepared: LoadedSnapshot | None = None
+        self._require_proof = require_proof
+        self._load = load
+        self._limits = limits
+        self.room = Room(limits)
+        self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
+        self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
+        self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds
+
+    def snapshot(self) -> LoadedSnapshot:
+        """What is served now: one attribute read."""
+        return self._snapshot
+
+    def resolve(self, model: str, version: str) -> LoadedVersion:
+        """The version a request means.
+
+        `version` is empty for the default reference, digits for a version, other text or `@NAME` for an alias.
+
+        Raises NotFoundError for an unknown model, version or alias; UnavailableError while nothing is loaded.
+        """
+        loaded = self._snapshot.model(model)
+        number = _number(loaded.entry, version)
+        found = loaded.versions.get(number)
+        if found is None:
+            found = self._on_demand(loaded.entry.name, number)
+        if found.entry.on_demand:
+            self.last_used[found.model, number] = time.monotonic()
+        return found
+
+    def held(self, model: str, version: str) -> LoadedVersion | None:
+        """The version a request means, if it is in memory. Raises as `resolve` does, but loads nothing."""
+        loaded = self._snapshot.model(model)
+        return loaded.versions.get(_number(loaded.entry, version))
+
+    def ready(self) -> bool:
+        """Whether every model that was asked for answers, and there is one."""
+        models = self._snapshot.models.values()
+        return bool(models) and all(model.entry.default_version in model.versions for model in models)
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Loads what a snapshot adds, beside what is served. Raises ServiceError; then nothing has changed."""
+        loaded = {
+            (version.model, version.entry.digest): version
+            for model in self._snapshot.models.values()
+            for version in model.versions.values()
+        }
+        models = {}
+        for name, model in snapshot.models.items():
+            versions = {}
+            for number, entry in model.versions.items():
+                known = loaded.get((name, entry.digest))
+                if known is None:
+                    known = load_version(name, entry, require_proof=self._require_proof, limits=self._limits)
+                    loaded[name, entry.digest] = known
+                versions[number] = replace(known, entry=entry)
+            models[name] = LoadedModel(model, versions)
+        self._prepared = LoadedSnapshot(snapshot.generation, models)
+
+    def commit(self, generation: int) -> None:
+        """Puts the prepared snapshot into service."""
+        prepared = self._prepared
+        if prepared is None or prepared.generation != generation:
+            raise RuntimeError(f"generation {generation} was not prepared")
+        with self._changed:
+            self._snapshot, self._prepared = prepared, None
+            self._changed.notify_all()
+        on_demand = {(v.model, n) for m in prepared.models.values() for n, v in m.versions.items() if v.entry.on_demand}
+        for key in self.last_used.keys() - on_demand:
+            self.last_used.pop(key, None)
+
+    def abort(self) -> None:
+        """Forgets what was prepared."""
+        self._prepared = None
+
+    def wait_beyond(self, generation: int, seconds: float) -> LoadedSnapshot:
+        """The snapshot, as soon as it is newer than `generation`, or after so many seconds whatever it is."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._snapshot.generation > generation, seconds)
+            return self._snapshot
+
+    def _on_demand(self, model: str, number: str) -> LoadedVersion:
+        if self._load is None:
+            raise NotFoundError(f"version {number} of {model} is not loaded", field="version")
+        self._load(model, number)
+        found = self._snapshot.model(model).versions.get(number)
+        if found is None:  # loaded, and already displaced by others
+            raise UnavailableError(f"version {number} of {model} was displaced by other versions; try again")
+        return found
+
+
+def load_version(
+    model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "", limits: Limits = DEFAULT_LIMITS
+) -> LoadedVersion:
+    """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
+
+    Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is. The engine
+    tensorflow is for files that our reader does not support, and is never taken unless it is fixed.
+
+    Raises ModelError (one of its kinds) where the file cannot be read, is not supported, or fails its proof;
+    ProofError also where a proof is required and there is none; InvalidArgumentError for an engine that does not fit.
+    """
+    directory = Path(entry.directory)
+    try:
+        network = keras_network.read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
+        proof, error = None, 0.0
+        if (directory / PROOF_FILE).exists():
+            proof = proofs.load(directory / PROOF_FILE)
+            error = proofs.replay(network, proof)
+        elif require_proof:
+            raise ProofError("it has no proof, and this server requires one")
+        engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
+        by = Batcher(engine, limits.computed) if engine.batches else engine
+        made_by, short = proof.made_by if proof else "", short_bytes(network, limits)
+        return LoadedVersion(model, entry, network, made_by, error, short, engine, by.forward, by.forward_raw)
+    except ServiceError as error_of_version:
+        message = f"version {entry.number} of {model}: {error_of_version.message}"
+        raise type(error_of_version)(message, **error_of_version.details) from error_of_version
+
+
+def _number(model: ModelEntry, version: str) -> str:
+    """The version number that a request's `version` means."""
+    if not version:
+        if not model.default_version:
+            raise UnavailableError(f"nothing of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
+        return model.default_version
+    if version.isascii() and version.isdigit():
+        return version
+    alias = version.removeprefix("@")
+    number = model.aliases.get(alias)
+    if number is None:
+        known = ", ".join(sorted(model.aliases)) or "none"
+        raise NotFoundError(f"no alias {alias!r} of {model.name}; there are: {known}", field="version")
+    return number

@@ -1,0 +1,101 @@
+"""service.serving.admission: large calls together compute no more than one may."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+import pytest
+
+from service.config import Limits
+from service.errors import LimitExceededError
+from service.serving.admission import Room
+from tests.service.model.engines.test_choice import layer, network, recurrent
+from tests.service.support import entry, eventually, serving
+
+LIMITS = Limits(computed=50)
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """A network that makes five numbers of a sequence."""
+    return network(tmp_path_factory.mktemp("five"), recurrent("SimpleRNN", "a", 4), layer("Dense", "d", units=1))
+
+
+def batch(net, sequences):
+    """Inputs."""
+    (spec,) = net.inputs
+    return {spec.name: np.ones((sequences, 3, spec.shape[2]), np.float32)}
+
+
+def test_no_more_at_once_than_the_bound(five):
+    """Whatever sizes come from whatever threads, those in progress are within the bound, and all have their turn."""
+    room, lock = Room(LIMITS), threading.Lock()
+    now, most = 0, 0
+
+    def call(sequences):
+        nonlocal now, most
+        with room.take(five, batch(five, sequences)):
+            with lock:
+                now += 5 * sequences
+                most = max(most, now)
+            threading.Event().wait(0.001)
+            with lock:
+                now -= 5 * sequences
+
+    sizes = np.random.default_rng(0).integers(1, 11, 300).tolist()
+    with ThreadPoolExecutor(16) as pool:
+        for future in [pool.submit(call, size) for size in sizes]:
+            future.result(60)
+    assert 25 < most <= 50
+
+
+def test_in_order(five):
+    """A large call that waits is not passed by smaller ones that came later."""
+    room, entered = Room(LIMITS), []
+
+    def call(sequences):
+        with room.take(five, batch(five, sequences)):
+            entered.append(sequences)
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.take(five, batch(five, 5)):
+            large = pool.submit(call, 10)
+            eventually(lambda: len(room._waiting) == 1)
+            small = pool.submit(call, 1)  # which would fit
+            eventually(lambda: len(room._waiting) == 2)
+            assert entered == []
+        wait([large, small], 20)
+    assert entered == [10, 1]
+
+
+def test_refused_and_failed_calls_take_no_room(five):
+    """What is too large for any room is refused at once, and what fails leaves its room to others."""
+    room = Room(LIMITS)
+    with pytest.raises(LimitExceededError, match="11 sequences"), room.take(five, batch(five, 11)):
+        pass
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), room.take(five, batch(five, 10)):
+            raise ZeroDivisionError
+    with room.take(five, batch(five, 10)):
+        pass
+
+
+def test_a_call_that_waits_holds_no_thread(versions):
+    """While large calls of all kinds wait for room, the one thread of a worker answers small ones; then those."""
+    limits = Limits(computed=5 * 256)  # one sequence is quick
+    reference = entry("reference", "champion", v1=versions["r3-1"])
+    one, many = (np.ones((sequences, 3, 2), np.float32) for sequences in (1, 100))
+    with serving(reference, limits=limits, unary_threads=1) as (host, client), ThreadPoolExecutor(4) as pool:
+        net = host.resolve("reference", "").network
+        with host.room.take(net, batch(net, 256)):
+            waiting = [
+                pool.submit(client.predict, many),
+                pool.submit(client.trace, np.ones((10, 3, 2), np.float32)),
+                pool.submit(lambda: next(client.stream([many]))),
+            ]
+            eventually(lambda: len(host.room._waiting) == 3)
+            assert client.predict(one).output.shape == (1, 1)
+            assert not any(future.done() for future in waiting)
+        predicted, traced, streamed = (future.result(20) for future in waiting)
+    assert np.array_equal(predicted.output, streamed.output)
+    assert traced.outputs["output"].shape == (10, 1)
