@@ -23,7 +23,7 @@ from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.link import HELLO, Link, error_to_dict
 from service.oip.inference import inference_methods
 from service.oip.repository import held_versions
-from service.oip.statistics import Statistics
+from service.oip.statistics import InferenceStatistics
 from service.serving.host import Host, LoadedVersion
 from service.serving.threads import result_of
 from service.snapshot import Snapshot
@@ -37,7 +37,7 @@ LOADING_THREADS = 16  # calls that wait for such a version; more of them queue b
 logger = logging.getLogger(__name__)
 
 
-class Supervisor:
+class SupervisorClient:
     """The supervisor, as its workers see it: calls over the link. Overrides, Aliases and Models of the servicers."""
 
     def __init__(self, link: Link) -> None:
@@ -99,8 +99,8 @@ class Worker:
     def __init__(self, link: Link, config: ServerConfig) -> None:
         self._link = link
         self._config = config
-        supervisor = Supervisor(link)
-        self._statistics = Statistics()
+        supervisor = SupervisorClient(link)
+        self._statistics = InferenceStatistics()
         self._host = Host(require_proof=config.require_proof, load=supervisor.load, limits=config.limits)
         methods: list[Method] = [
             *PredictionServicer(self._host, config.limits).methods(),

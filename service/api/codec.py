@@ -12,7 +12,7 @@ import numpy as np
 from service.config import Limits
 from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
-from service.model.changes import Change, Operation
+from service.model.changes import Change, ChangeKind
 from service.model.network import Array, Network, TensorSpec
 from service.model.tensors import DType, RawSequence
 from service.pb import unroll_pb2 as pb
@@ -22,10 +22,10 @@ SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
 AT_ONCE = 65_536  # elements that are Python's numbers at a time
 LITTLE = sys.byteorder == "little"
 OPERATIONS = {
-    pb.WEIGHT_OPERATION_UNSPECIFIED: Operation.SET,
-    pb.WEIGHT_OPERATION_SET: Operation.SET,
-    pb.WEIGHT_OPERATION_ADD: Operation.ADD,
-    pb.WEIGHT_OPERATION_SCALE: Operation.SCALE,
+    pb.WEIGHT_OPERATION_UNSPECIFIED: ChangeKind.SET,
+    pb.WEIGHT_OPERATION_SET: ChangeKind.SET,
+    pb.WEIGHT_OPERATION_ADD: ChangeKind.ADD,
+    pb.WEIGHT_OPERATION_SCALE: ChangeKind.SCALE,
 }
 
 
@@ -176,7 +176,7 @@ def short_bytes(network: Network, limits: Limits) -> int:
     most = min(limits.timesteps, limits.elements) // features
     for count in [timesteps] if timesteps else [most >> halved for halved in range(most.bit_length())]:
         with suppress(InvalidArgumentError):  # a layer wants more timesteps, or fewer
-            if network.demand(((count, features),)) <= limits.quick:
+            if network.cost(((count, features),)) <= limits.quick:
                 return 4 * min(most, count) * features
     return 0
 

@@ -139,7 +139,7 @@ class PredictionServicer:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        with self._host.room.take(network, inputs, traced=True):
+        with self._host.admission.take(network, inputs, traced=True):
             trace = network.trace(inputs, state, layers=set(request.layers) or None)
         response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         for layer in trace.layers:
@@ -152,7 +152,7 @@ class PredictionServicer:
         self, version: LoadedVersion, network: Network, inputs: Mapping[str, Array], state: Mapping[str, Array]
     ) -> Result:
         """By the engine of the version, or by the network where weights of it are changed."""
-        with self._host.room.take(network, inputs):
+        with self._host.admission.take(network, inputs):
             return (version if network is version.network else network).forward(inputs, state)
 
     def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:

@@ -10,7 +10,7 @@ from service.errors import InvalidArgumentError
 from service.model.network import Array, Network
 
 
-class Operation(Enum):
+class ChangeKind(Enum):
     """What a change does with its value."""
 
     SET = "set"
@@ -23,7 +23,7 @@ class Change:
     """One change, as a request gave it."""
 
     weight: str
-    operation: Operation
+    operation: ChangeKind
     ranges: tuple[tuple[int, int], ...]  # one (start, stop) for each axis; () is everything; (0, 0) a whole axis
     value: Array  # of the shape that the ranges select, or of shape ()
     field: str = "changes"  # path in the request, for errors
@@ -46,9 +46,9 @@ def changed_weights(weights: Mapping[str, Array], changes: Iterable[Change]) -> 
                 field=f"{change.field}.value.shape",
             )
         with np.errstate(over="ignore"):  # overflow is found below, by name
-            if change.operation is Operation.SET:
+            if change.operation is ChangeKind.SET:
                 selected[...] = change.value
-            elif change.operation is Operation.ADD:
+            elif change.operation is ChangeKind.ADD:
                 selected += change.value
             else:
                 selected *= change.value

@@ -62,7 +62,7 @@ def _timed(network: Network) -> Report:
     timesteps = max((array.shape[1] for array in sequences if array.ndim > 1), default=0)
     elements = 0
     with suppress(InvalidArgumentError):  # it takes no inputs of chance
-        elements = network.demand(network.shapes(inputs))
+        elements = network.cost(network.shapes(inputs))
     return Report((), network, choice.single.name, timesteps, elements, taken)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from service.model import cost as demand
+from service.model import cost
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
 from service.model.layers.embedding import Embedding
@@ -93,7 +93,7 @@ class _Step:
     recurrent: bool
 
 
-DEMANDS = 1_024  # shapes of which a network remembers what they ask of it
+COSTS = 1_024  # shapes of which a network remembers what they ask of it
 _NO_STATE: Mapping[str, Array] = MappingProxyType({})
 
 
@@ -141,7 +141,7 @@ class Network:
             if not node.initial
             for state in node.states
         )
-        self._demands: dict[tuple[Any, ...], int] = {} if base is None else base._demands
+        self._costs: dict[tuple[Any, ...], int] = {} if base is None else base._costs
         self._inputs = {spec.name: spec for spec in self.inputs}
         self._states = {spec.name: spec for spec in self.states}
         self._prepared: dict[str, Any] = {info.name: self._prepare(info, base) for info in self.layers}
@@ -230,7 +230,7 @@ class Network:
         """The shapes of inputs, in their order, without the batch."""
         return tuple([inputs[spec.name].shape[1:] for spec in self.inputs])
 
-    def demand(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
+    def cost(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
         """Elements of all tensors that a forward pass (or a trace) makes of one sequence, known before it begins.
 
         shapes: as `shapes` gives them; a batch makes so many times as many elements.
@@ -238,13 +238,13 @@ class Network:
         Raises InvalidArgumentError for shapes that a layer cannot take.
         """
         key = (traced, *shapes)
-        found = self._demands.get(key)
+        found = self._costs.get(key)
         if found is None:
             named = {spec.name: shape for spec, shape in zip(self.inputs, shapes, strict=True)}
-            found = demand.elements(self.graph, named, traced=traced)
-            if len(self._demands) >= DEMANDS:
-                self._demands.clear()
-            self._demands[key] = found
+            found = cost.elements(self.graph, named, traced=traced)
+            if len(self._costs) >= COSTS:
+                self._costs.clear()
+            self._costs[key] = found
         return found
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:

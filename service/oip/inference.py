@@ -14,7 +14,7 @@ from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer
 from service.oip.sequences import Sequence, Sequences
-from service.oip.statistics import Statistics
+from service.oip.statistics import InferenceStatistics
 from service.serving.host import Host, LoadedVersion
 
 WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status
@@ -24,7 +24,7 @@ IS_FINAL = "triton_final_response"
 class InferenceServicer:
     """Answers from the snapshot of a host. Each step of a request is timed and counted."""
 
-    def __init__(self, host: Host, limits: Limits, statistics: Statistics) -> None:
+    def __init__(self, host: Host, limits: Limits, statistics: InferenceStatistics) -> None:
         self._host = host
         self._limits = limits
         self._statistics = statistics
@@ -156,7 +156,7 @@ class InferenceServicer:
                 )  # fmt: skip
             state = {**sequence.state, **state}
         decoded = time.perf_counter_ns()
-        with self._host.room.take(network, inputs):
+        with self._host.admission.take(network, inputs):
             result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
@@ -173,10 +173,10 @@ class InferenceServicer:
 
 
 def inference_methods(
-    host: Host, limits: Limits, models: Models | None = None, statistics: Statistics | None = None
+    host: Host, limits: Limits, models: Models | None = None, statistics: InferenceStatistics | None = None
 ) -> list[Method]:
     """The table of the whole service. Without `models`, it is that of a server which is one process."""
-    statistics = statistics or Statistics()
+    statistics = statistics or InferenceStatistics()
     models = models or LocalModels(host, statistics)
     rows = InferenceServicer(host, limits, statistics).rows() | RepositoryServicer(host, limits, models).rows()
     return methods_of(SERVICE, rows)

@@ -10,7 +10,7 @@ from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.network import TensorSpec
 from service.oip import tensors
 from service.oip.messages import pb
-from service.oip.statistics import Count, Key, Statistics, total
+from service.oip.statistics import Count, InferenceStatistics, VersionKey, total
 from service.serving.host import Host, LoadedModel, LoadedVersion
 
 PLATFORM = "unroll_keras"
@@ -31,7 +31,7 @@ class Models(Protocol):
     """What knows the other workers and the registry: the supervisor, at the other end of the link."""
 
     def statistics(self) -> list[list[list[Any]]]:
-        """What each worker counted: `Statistics.to_json` of all of them, this one included."""
+        """What each worker counted: `InferenceStatistics.to_json` of all of them, this one included."""
 
     def serve(self, model: str, *, alias: str, number: str, timeout: float | None) -> None:
         """Has a registered model served, by an alias or a version, and waits for all workers."""
@@ -196,7 +196,7 @@ class RepositoryServicer:
 class LocalModels:
     """Models of a server without a supervisor: one process, which serves what it was given."""
 
-    def __init__(self, host: Host, statistics: Statistics) -> None:
+    def __init__(self, host: Host, statistics: InferenceStatistics) -> None:
         self._host = host
         self._statistics = statistics
 
@@ -213,7 +213,7 @@ class LocalModels:
         raise NotSupportedError("this server serves what it was started with")
 
 
-def held_versions(host: Host) -> set[Key]:
+def held_versions(host: Host) -> set[VersionKey]:
     """Model and number of every version in memory."""
     return {(name, number) for name, model in host.snapshot().models.items() for number in model.versions}
 

@@ -12,7 +12,7 @@ from service.model.tensors import Array
 from service.serving.host import LoadedVersion
 
 SEQUENCES = 1_024  # in one stream
-Key = tuple[str, int | str]  # model as requests name it, sequence_id
+SequenceKey = tuple[str, int | str]  # model as requests name it, sequence_id
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Sequences:
     def __init__(self, limits: Limits) -> None:
         self._idle = limits.stream_idle_seconds
         self._limit = limits.elements
-        self._open: dict[Key, Sequence] = {}  # the one that was not used for longest first
+        self._open: dict[SequenceKey, Sequence] = {}  # the one that was not used for longest first
         self._elements = 0
 
-    def find(self, key: Key) -> Sequence:
+    def find(self, key: SequenceKey) -> Sequence:
         """A sequence that goes on. Raises InvalidArgumentError where there is none."""
         self._expire()
         found = self._open.get(key)
@@ -51,7 +51,7 @@ class Sequences:
             )
         return found
 
-    def check_room(self, key: Key) -> None:
+    def check_room(self, key: SequenceKey) -> None:
         """Raises LimitExceededError where one more cannot begin; one that begins again can."""
         self._expire()
         if key not in self._open and len(self._open) >= SEQUENCES:
@@ -61,7 +61,7 @@ class Sequences:
                 actual=len(self._open) + 1,
             )
 
-    def keep(self, key: Key, version: LoadedVersion, state: Mapping[str, Array], batch: int) -> None:
+    def keep(self, key: SequenceKey, version: LoadedVersion, state: Mapping[str, Array], batch: int) -> None:
         """Keeps a sequence for its next request.
 
         Raises LimitExceededError where the states of all sequences are too much; then the sequence stays as it was.
@@ -80,7 +80,7 @@ class Sequences:
         self._open[key] = sequence
         self._elements = elements
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: SequenceKey) -> None:
         """Forgets a sequence, if there is one."""
         sequence = self._open.pop(key, None)
         if sequence is not None:

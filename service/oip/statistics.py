@@ -10,7 +10,7 @@ from service.model.network import Shared
 from service.oip.messages import pb
 
 BATCH_SIZES = 256  # batch sizes told apart for a version; others count in the totals only
-Key = tuple[str, str]  # model, version number
+VersionKey = tuple[str, str]  # model, version number
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Count:
         for size, numbers in other.batches.items():
             self.batches[size] = [a + b for a, b in zip(self.batches.get(size, [0] * 4), numbers, strict=True)]
 
-    def message(self, key: Key) -> pb.ModelStatistics:
+    def message(self, key: VersionKey) -> pb.ModelStatistics:
         """As the protocol writes it."""
         duration, n = pb.StatisticDuration, self.successes
         success_ns = self.queue_ns + self.input_ns + self.infer_ns + self.output_ns
@@ -69,14 +69,16 @@ class Count:
         )
 
 
-class Statistics:
+class InferenceStatistics:
     """The counts of one process."""
 
     def __init__(self) -> None:
-        self._counts: dict[Key, Count] = {}
+        self._counts: dict[VersionKey, Count] = {}
         self._counting = threading.Lock()  # guards the counts: several threads answer
 
-    def answered(self, key: Key, batch: int, times: tuple[int, int, int, int], shared: Shared | None = None) -> None:
+    def answered(
+        self, key: VersionKey, batch: int, times: tuple[int, int, int, int], shared: Shared | None = None
+    ) -> None:
         """Counts an answer; `times` are those of its begin, of the end of decoding, of computing, and of encoding.
 
         `shared` is what is known of the forward pass where others may have been in it. A pass is counted by the
@@ -106,14 +108,14 @@ class Statistics:
                 numbers[2] += infer
                 numbers[3] += end - computed
 
-    def failed(self, key: Key, nanoseconds: int) -> None:
+    def failed(self, key: VersionKey, nanoseconds: int) -> None:
         """Counts a request that was not answered."""
         with self._counting:
             count = self._counts.setdefault(key, Count())
             count.failures += 1
             count.failure_ns += nanoseconds
 
-    def to_json(self, held: Collection[Key]) -> list[list[Any]]:
+    def to_json(self, held: Collection[VersionKey]) -> list[list[Any]]:
         """The counts of the versions held, for `total`; those of others are forgotten."""
         with self._counting:
             for key in self._counts.keys() - held:
@@ -121,9 +123,9 @@ class Statistics:
             return [[*key, asdict(count)] for key, count in self._counts.items()]
 
 
-def total(processes: Iterable[list[list[Any]]]) -> dict[Key, Count]:
-    """The counts of several processes, each as `Statistics.to_json` gave them, put together."""
-    counts: dict[Key, Count] = {}
+def total(processes: Iterable[list[list[Any]]]) -> dict[VersionKey, Count]:
+    """The counts of several processes, each as `InferenceStatistics.to_json` gave them, put together."""
+    counts: dict[VersionKey, Count] = {}
     for process in processes:
         for model, version, numbers in process:
             batches = {int(size): row for size, row in numbers["batches"].items()}  # JSON's keys are text

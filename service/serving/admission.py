@@ -11,7 +11,7 @@ from service.model.network import Array, Network
 from service.serving.threads import Pause
 
 
-class Room:
+class Admission:
     """Holds the calls of a worker together within the bound that each of them has; quick ones need not ask."""
 
     def __init__(self, limits: Limits) -> None:
@@ -22,13 +22,13 @@ class Room:
 
     @contextmanager
     def take(self, network: Network, inputs: Mapping[str, Array], *, traced: bool = False) -> Iterator[None]:
-        """Room for a network to compute such inputs in the block; waits for it.
+        """Admits a network to compute such inputs in the block; waits for it.
 
         Raises LimitExceededError for a call that makes more than there is room for at all; InvalidArgumentError for
         inputs whose shapes a layer cannot take.
         """
         batch = len(next(iter(inputs.values())))
-        elements = batch * network.demand(network.shapes(inputs), traced=traced)
+        elements = batch * network.cost(network.shapes(inputs), traced=traced)
         if elements <= self._quick:
             yield
             return

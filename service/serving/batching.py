@@ -123,7 +123,7 @@ class Batcher:
         """The first who waits, and all that go with it, in their order."""
         with self._lock:
             first, rows, others = self._waiting[0], 0, []
-            most = min(MANY, self._most // (self._engine.network.demand(first.shapes) or 1))
+            most = min(MANY, self._most // (self._engine.network.cost(first.shapes) or 1))
             batch: list[_Request] = []
             for request in self._waiting:
                 if request.kind == first.kind and (rows + request.rows <= most or not rows):

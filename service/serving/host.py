@@ -20,7 +20,7 @@ from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
 from service.model.network import Array, Network, RawResult, Result
-from service.serving.admission import Room
+from service.serving.admission import Admission
 from service.serving.batching import Batcher
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
@@ -99,7 +99,7 @@ class Host:
         self._require_proof = require_proof
         self._load = load
         self._limits = limits
-        self.room = Room(limits)
+        self.admission = Admission(limits)
         self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
         self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds

@@ -24,12 +24,12 @@ STATISTICS_SECONDS = 3.0  # for a worker to say what it counted
 QUICK_CRASH_SECONDS = 10.0  # a worker that lived shorter than this waits before it is started again
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.25, 30.0
 
-Operation = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
+Handler = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 
 logger = logging.getLogger(__name__)
 
 
-class _Worker:
+class WorkerProcess:
     """A worker process, from the supervisor's side."""
 
     def __init__(self, name: str, core: int | None, config: ServerConfig) -> None:
@@ -74,16 +74,14 @@ class _Worker:
 class Fleet:
     """The workers. They serve one snapshot, all the same: a new one is prepared by all before any commits to it."""
 
-    def __init__(
-        self, config: ServerConfig, operations: Mapping[str, Operation], on_refused: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: ServerConfig, operations: Mapping[str, Handler], on_refused: Callable[[], None]) -> None:
         """`operations` answer what workers ask for; `on_refused` hears that a new worker cannot load the snapshot."""
         self._config = config
         self._operations = operations
         self._on_refused = on_refused
         self._snapshot = Snapshot()
         self._changing = threading.Lock()  # held while workers move to a snapshot, or one joins; guards the next two
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._stopping = threading.Event()
         self._calls = ThreadPoolExecutor(32, "calls")
         self._slots: list[threading.Thread] = []
@@ -183,7 +181,7 @@ class Fleet:
         """Keeps one worker alive: starts it, waits for its end, starts it again; later and later if it dies young."""
         backoff = 0.0
         while not self._stopping.wait(backoff):
-            worker = _Worker(name, core, self._config)
+            worker = WorkerProcess(name, core, self._config)
             reader = threading.Thread(target=self._read, args=(worker,), name=f"{name}-link", daemon=True)
             reader.start()
             joined = worker.answer(HELLO) is not None and self._join(worker)
@@ -203,7 +201,7 @@ class Fleet:
                 backoff = min(max(backoff * 2, FIRST_BACKOFF_SECONDS), LONGEST_BACKOFF_SECONDS)
             logger.error("%s ended (status %d) after %.1f s; starting it again in %.2g s", name, status, lived, backoff)
 
-    def _join(self, worker: _Worker) -> bool:
+    def _join(self, worker: WorkerProcess) -> bool:
         """Brings a new worker to the present snapshot and counts it in; else ends it."""
         with self._changing:
             worker.send("prepare", body=self._snapshot.to_json().encode())
@@ -221,7 +219,7 @@ class Fleet:
         worker.process.kill()
         return False
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: WorkerProcess) -> None:
         """Reads a worker's frames until it is gone."""
         try:
             while True:
@@ -239,7 +237,7 @@ class Fleet:
             worker.answers.put(None)
             worker.link.close()
 
-    def _serve(self, worker: _Worker, fields: dict[str, Any], body: bytes) -> None:
+    def _serve(self, worker: WorkerProcess, fields: dict[str, Any], body: bytes) -> None:
         """Answers what a worker asks for."""
         result: dict[str, Any] | ServiceError
         answer = b""

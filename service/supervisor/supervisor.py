@@ -42,7 +42,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
-from service.supervisor.fleet import Fleet, Operation
+from service.supervisor.fleet import Fleet, Handler
 
 if TYPE_CHECKING:
     from registry.store import Store
@@ -70,7 +70,7 @@ class Supervisor:
         self._config = replace(config, address=self._port.address)
         self._cache = Cache(config.cache)
         self._last_good_file = config.cache / f"snapshot-{_short_digest(config.references)}.json"
-        operations: dict[str, Operation] = {
+        operations: dict[str, Handler] = {
             "load": self._load,
             "override": self._override,
             "move_alias": self._move_alias,

@@ -19,9 +19,8 @@ import numpy as np
 
 from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
-from service.model import cost as demand
+from service.model import cost, keras_file
 from service.model import graph as graphs
-from service.model import keras_file
 from service.model import proof as proofs
 from service.model.activations import ACTIVATIONS
 from service.model.layers import LAYERS
@@ -155,7 +154,7 @@ def _read_model(path: Path) -> None:
         for spec in network.inputs
     }
     with suppress(InvalidArgumentError):  # whether that is right, `check_demand` says
-        if 2 * network.demand(network.shapes(inputs), traced=True) > DEFAULT_LIMITS.computed:  # a server refuses it
+        if 2 * network.cost(network.shapes(inputs), traced=True) > DEFAULT_LIMITS.computed:  # a server refuses it
             return
     with np.errstate(all="ignore"):  # weights of chance overflow
         try:
@@ -185,7 +184,7 @@ def check_demand(network: Network, inputs: dict[str, Array], traced: Trace) -> N
     """Whether what a call computes was known before it. Raises BrokenError."""
     shapes = {name: array.shape[1:] for name, array in inputs.items()}
     try:
-        values = demand.known(network.graph, shapes)
+        values = cost.known(network.graph, shapes)
     except InvalidArgumentError as error:
         raise BrokenError(f"it would refuse what it computes: {error.message}") from error
     for node, layer in zip(network.graph.nodes, traced.layers, strict=True):
@@ -193,7 +192,7 @@ def check_demand(network: Network, inputs: dict[str, Array], traced: Trace) -> N
         if known[1:] != shape[1:]:
             raise BrokenError(f"{node.name} gives {shape}, where {known} was to come")
     kept = sum(array[0].size for layer in traced.layers for array in layer.tensors.values())
-    if kept > network.demand(network.shapes(inputs), traced=True):
+    if kept > network.cost(network.shapes(inputs), traced=True):
         raise BrokenError("a trace keeps more than it was to keep")
 
 

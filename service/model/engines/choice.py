@@ -280,7 +280,7 @@ def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array
         found = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
     found = _cut(found, network, MOST_TIMESTEPS)
     with suppress(InvalidArgumentError):  # it takes no inputs of chance
-        few = max(2, MOST_ELEMENTS // max(1, network.demand(network.shapes(found))))
+        few = max(2, MOST_ELEMENTS // max(1, network.cost(network.shapes(found))))
         return {name: array[:few] for name, array in found.items()}
     return found
 

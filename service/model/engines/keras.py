@@ -95,7 +95,7 @@ class KerasNetwork(Network):
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
 
-    def demand(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
+    def cost(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
         """Nothing: Keras does not say beforehand."""
         return 0
 

@@ -5,14 +5,14 @@ import json
 import numpy as np
 
 from service.model.network import Shared
-from service.oip.statistics import Statistics, total
+from service.oip.statistics import InferenceStatistics, total
 
 KEY = "m", "1"
 
 
 def test_a_shared_pass_is_counted_once():
     """Three requests in one pass are three answers and one execution, and waiting is no computing."""
-    statistics = Statistics()
+    statistics = InferenceStatistics()
     for leads, rows in ((True, 1), (False, 2), (False, 1)):
         shared = Shared(sequences=4, leads=leads, waited_ns=0 if leads else 30)
         statistics.answered(KEY, rows, (0, 10, 110, 120), shared)
@@ -34,7 +34,7 @@ def test_processes_are_added_up():
     """What several processes counted is one sum by version, through JSON; versions that are gone are left out."""
     rows = []
     for size in (1, 3):
-        statistics = Statistics()
+        statistics = InferenceStatistics()
         for key in (KEY, ("m", "2"), ("gone", "1")):
             statistics.answered(key, size, (0, 1, 2, 3))
         rows.append(json.loads(json.dumps(statistics.to_json([KEY, ("m", "2")]))))
@@ -46,7 +46,7 @@ def test_processes_are_added_up():
 
 def test_batch_sizes_are_bounded():
     """Counting keeps no more than a line for each batch size, up to a bound; the totals stay right beyond it."""
-    statistics = Statistics()
+    statistics = InferenceStatistics()
     for size in range(1, 400):
         statistics.answered(KEY, size, (0, 1, 2, 3))
     message = total([statistics.to_json([KEY])])[KEY].message(KEY)

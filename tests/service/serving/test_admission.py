@@ -8,7 +8,7 @@ import pytest
 
 from service.config import Limits
 from service.errors import LimitExceededError
-from service.serving.admission import Room
+from service.serving.admission import Admission
 from tests.service.model.engines.test_choice import layer, network, recurrent
 from tests.service.support import entry, eventually, serving
 
@@ -29,12 +29,12 @@ def batch(net, sequences):
 
 def test_no_more_at_once_than_the_bound(five):
     """Whatever sizes come from whatever threads, those in progress are within the bound, and all have their turn."""
-    room, lock = Room(LIMITS), threading.Lock()
+    admission, lock = Admission(LIMITS), threading.Lock()
     now, most = 0, 0
 
     def call(sequences):
         nonlocal now, most
-        with room.take(five, batch(five, sequences)):
+        with admission.take(five, batch(five, sequences)):
             with lock:
                 now += 5 * sequences
                 most = max(most, now)
@@ -51,18 +51,18 @@ def test_no_more_at_once_than_the_bound(five):
 
 def test_in_order(five):
     """A large call that waits is not passed by smaller ones that came later."""
-    room, entered = Room(LIMITS), []
+    admission, entered = Admission(LIMITS), []
 
     def call(sequences):
-        with room.take(five, batch(five, sequences)):
+        with admission.take(five, batch(five, sequences)):
             entered.append(sequences)
 
     with ThreadPoolExecutor(2) as pool:
-        with room.take(five, batch(five, 5)):
+        with admission.take(five, batch(five, 5)):
             large = pool.submit(call, 10)
-            eventually(lambda: len(room._waiting) == 1)
+            eventually(lambda: len(admission._waiting) == 1)
             small = pool.submit(call, 1)  # which would fit
-            eventually(lambda: len(room._waiting) == 2)
+            eventually(lambda: len(admission._waiting) == 2)
             assert entered == []
         wait([large, small], 20)
     assert entered == [10, 1]
@@ -70,13 +70,13 @@ def test_in_order(five):
 
 def test_refused_and_failed_calls_take_no_room(five):
     """What is too large for any room is refused at once, and what fails leaves its room to others."""
-    room = Room(LIMITS)
-    with pytest.raises(LimitExceededError, match="11 sequences"), room.take(five, batch(five, 11)):
+    admission = Admission(LIMITS)
+    with pytest.raises(LimitExceededError, match="11 sequences"), admission.take(five, batch(five, 11)):
         pass
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), room.take(five, batch(five, 10)):
+        with pytest.raises(ZeroDivisionError), admission.take(five, batch(five, 10)):
             raise ZeroDivisionError
-    with room.take(five, batch(five, 10)):
+    with admission.take(five, batch(five, 10)):
         pass
 
 
@@ -87,13 +87,13 @@ def test_a_call_that_waits_holds_no_thread(versions):
     one, many = (np.ones((sequences, 3, 2), np.float32) for sequences in (1, 100))
     with serving(reference, limits=limits, unary_threads=1) as (host, client), ThreadPoolExecutor(4) as pool:
         net = host.resolve("reference", "").network
-        with host.room.take(net, batch(net, 256)):
+        with host.admission.take(net, batch(net, 256)):
             waiting = [
                 pool.submit(client.predict, many),
                 pool.submit(client.trace, np.ones((10, 3, 2), np.float32)),
                 pool.submit(lambda: next(client.stream([many]))),
             ]
-            eventually(lambda: len(host.room._waiting) == 3)
+            eventually(lambda: len(host.admission._waiting) == 3)
             assert client.predict(one).output.shape == (1, 1)
             assert not any(future.done() for future in waiting)
         predicted, traced, streamed = (future.result(20) for future in waiting)

@@ -117,7 +117,7 @@ def test_only_what_agrees_goes_together(heavy):
 def test_a_batch_computes_no_more_than_a_call_may(heavy):
     """Where sequences are so long that few make as much as the server allows, so few go together."""
     net, choice = heavy
-    one, batcher = held(net, choice, most=3 * net.demand(((8, 3),)) + 1)
+    one, batcher = held(net, choice, most=3 * net.cost(((8, 3),)) + 1)
     x = np.ones((1, 8, 3), np.float32)
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(batcher.forward, {"input": x})]
