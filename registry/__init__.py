@@ -1,1 +1,4 @@
-"""The MLflow model registry: references, artifacts on disk, and the store (the only file that imports MLflow)."""
+"""The MLflow model registry: references, version folders, and the store.
+
+MLflow itself is imported in `store`, `run`, `mlmodel` and `mlflow_errors`, and there only inside functions.
+"""

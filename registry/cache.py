@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import artifact
+from registry import artifact, tag
 from registry.errors import ArtifactCorruptError, CacheError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Cache:
         Raises ArtifactCorruptError where the registry holds other bytes than were registered, ArtifactRefusedError
         for what is never read, CacheError where the disk is full, RegistryError from the store.
         """
-        expected = version.tags.get(artifact.DIGEST, "")
+        expected = version.tags.get(tag.DIGEST, "")
         try:
             if expected and self.holds(expected):
                 return self.path(expected), expected

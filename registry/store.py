@@ -1,44 +1,33 @@
-"""The registry itself: MLflow's tracking server and model registry. The only file that imports MLflow.
+"""The client of the registry: MLflow's tracking server and model registry, as far as Unroll needs them.
 
 MLflow is used to resolve, to register and to move files. Its model loaders execute what they load; they are not used.
 """
 
-import json
 import logging
 import os
-import platform
-import re
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
-import yaml
-
-from registry import artifact
+from registry import artifact, mlmodel, tag
 from registry.errors import (
     ArtifactRefusedError,
     CacheError,
     RegistryConflictError,
-    RegistryDeniedError,
     RegistryError,
     RegistryNotFoundError,
-    RegistryUnavailableError,
 )
+from registry.mlflow_errors import mlflow_errors
 from registry.references import Reference
+from registry.run import Run
 
 DEFAULT_URI = "sqlite:///mlflow.db"  # what MLflow itself takes as default
-BATCH = 1000  # most metrics that a tracking server takes at once
-DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
 LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own default is two minutes, seven times over
@@ -47,23 +36,6 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-T = TypeVar("T")
-
-
-class Spec(Protocol):
-    """Name, type and shape of an input or output; the shape has a leading batch axis, and None where it is open."""
-
-    @property
-    def name(self) -> str:
-        """As the network calls it."""
-
-    @property
-    def dtype(self) -> Any:
-        """NumPy's type."""
-
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        """Extents."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +82,7 @@ class Store:
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._tracking_uri, self._registry_uri = uris()
-        with _errors():
+        with mlflow_errors():
             from mlflow import MlflowClient
 
             for name in ("mlflow", "alembic"):  # after MLflow was imported, which sets them itself
@@ -123,13 +95,13 @@ class Store:
 
     def describe(self, name: str) -> RegisteredModel:
         """A model and its aliases, in one call. Raises RegistryNotFoundError."""
-        with _errors(f"no model {name} in the registry"):
+        with mlflow_errors(f"no model {name} in the registry"):
             found = self._client.get_registered_model(name)
         return RegisteredModel(name, {alias: str(number) for alias, number in found.aliases.items()})
 
     def version(self, name: str, number: str) -> VersionInfo:
         """A version. Raises RegistryNotFoundError."""
-        with _errors(f"no version {number} of {name} in the registry"):
+        with mlflow_errors(f"no version {number} of {name} in the registry"):
             return _info(self._client.get_model_version(name, number))
 
     def resolve(self, reference: Reference) -> VersionInfo:
@@ -141,12 +113,12 @@ class Store:
 
     def run_file(self, run_id: str, path: str, into: Path) -> Path:
         """A file that a run logged; gives where it lies in `into`. Raises RegistryNotFoundError."""
-        with _errors(f"no run {run_id} with a file {path} in the registry"):
+        with mlflow_errors(f"no run {run_id} with a file {path} in the registry"):
             return Path(self._client.download_artifacts(run_id, path, str(into)))
 
     def run_status(self, run_id: str) -> str:
         """How a run stands, as MLflow says it: RUNNING, FINISHED, FAILED, KILLED. Raises RegistryNotFoundError."""
-        with _errors(f"no run {run_id} in the registry"):
+        with mlflow_errors(f"no run {run_id} in the registry"):
             return str(self._client.get_run(run_id).info.status)
 
     def download(self, name: str, number: str, into: Path) -> Path:
@@ -154,7 +126,7 @@ class Store:
 
         Raises ArtifactRefusedError, before anything is downloaded, for kinds that are never read and for too much.
         """
-        with _errors(f"version {number} of {name} has no files in the registry"):
+        with mlflow_errors(f"version {number} of {name} has no files in the registry"):
             from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
             repository = ModelsArtifactRepository(f"models:/{name}/{number}", self._tracking_uri, self._registry_uri)
@@ -165,20 +137,20 @@ class Store:
         into.mkdir(parents=True)
         if sum(files.values()) > shutil.disk_usage(into).free:
             raise CacheError(f"the disk is full: {sum(files.values())} bytes are needed")
-        with _errors(f"files of version {number} of {name} are missing in the registry"):
+        with mlflow_errors(f"files of version {number} of {name} are missing in the registry"):
             repository.download_artifacts("", str(into))  # type: ignore[no-untyped-call]  # MLflow's types are partial
         return into
 
     # Changing.
 
     @contextmanager
-    def run(self, experiment: str, name: str, tags: Mapping[str, str], *, parent: str = "") -> Iterator["Run"]:
+    def run(self, experiment: str, name: str, tags: Mapping[str, str], *, parent: str = "") -> Iterator[Run]:
         """A run of an experiment, within another run if `parent` is the id of one.
 
         FINISHED when the block ends, FAILED when it raises, KILLED on Ctrl-C.
         """
         tags = {**tags, "mlflow.parentRunId": parent} if parent else dict(tags)
-        with _errors():
+        with mlflow_errors():
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
             run_id = self._client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
@@ -186,16 +158,16 @@ class Store:
             yield run
 
     @contextmanager
-    def resumed(self, run_id: str) -> Iterator["Run"]:
+    def resumed(self, run_id: str) -> Iterator[Run]:
         """A run that was ended early, or whose process died, goes on. Raises RegistryNotFoundError."""
-        with _errors(f"no run {run_id} in the registry"):
+        with mlflow_errors(f"no run {run_id} in the registry"):
             experiment_id = self._client.get_run(run_id).info.experiment_id
             self._client.update_run(run_id, status="RUNNING")
         with self._ended(Run(self, self._client, run_id, experiment_id)) as run:
             yield run
 
     @contextmanager
-    def _ended(self, run: "Run") -> Iterator["Run"]:
+    def _ended(self, run: Run) -> Iterator[Run]:
         status = "FAILED"
         try:
             yield run
@@ -204,7 +176,7 @@ class Store:
             status = "KILLED"
             raise
         finally:
-            with _errors():
+            with mlflow_errors():
                 self._client.set_terminated(run.run_id, status)
 
     def register(
@@ -220,8 +192,8 @@ class Store:
         from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException
 
-        tags = {**tags, artifact.DIGEST: artifact.digest(directory / artifact.KERAS_FILE)}
-        with _errors():
+        tags = {**tags, tag.DIGEST: artifact.digest(directory / artifact.KERAS_FILE)}
+        with mlflow_errors():
             try:
                 self._client.create_registered_model(name)
             except MlflowException as error:
@@ -231,7 +203,7 @@ class Store:
                 experiment_id, name=name.replace(".", "-"), source_run_id=run_id, model_type="keras"
             )
             try:
-                _sign(directory, model.model_id, model.artifact_location, run_id)
+                mlmodel.sign(directory, model.model_id, model.artifact_location, run_id)
                 self._client.log_model_artifacts(model.model_id, str(directory))
                 self._client.finalize_logged_model(model.model_id, "READY")
                 if run_id is not None:
@@ -267,18 +239,18 @@ class Store:
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
         """Points an alias at a version, wherever it pointed before. Raises RegistryNotFoundError."""
-        with _errors(f"no version {number} of {name} in the registry"):
+        with mlflow_errors(f"no version {number} of {name} in the registry"):
             self._client.set_registered_model_alias(name, alias, number)
 
     def set_tags(self, name: str, number: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a version. Raises RegistryNotFoundError."""
-        with _errors(f"no version {number} of {name} in the registry"):
+        with mlflow_errors(f"no version {number} of {name} in the registry"):
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, number, key, value)
 
     def delete_version(self, name: str, number: str) -> None:
         """Deletes a version and its files' entry. Raises RegistryNotFoundError."""
-        with _errors(f"no version {number} of {name} in the registry"):
+        with mlflow_errors(f"no version {number} of {name} in the registry"):
             model_id = _model_id(self._client.get_model_version(name, number))
             self._client.delete_model_version(name, number)
             if model_id:
@@ -287,173 +259,13 @@ class Store:
     def _experiment_of(self, name: str, number: str) -> str:
         """The experiment that a version belongs to; MLflow's default one where that is not known."""
         try:
-            with _errors("unknown"):
+            with mlflow_errors("unknown"):
                 version = self._client.get_model_version(name, number)
                 if model_id := _model_id(version):
                     return str(self._client.get_logged_model(model_id).experiment_id)
                 return str(self._client.get_run(version.run_id).info.experiment_id) if version.run_id else "0"
         except RegistryNotFoundError:
             return "0"
-
-
-class Run:
-    """A run in progress."""
-
-    def __init__(self, store: Store, client: Any, run_id: str, experiment_id: str) -> None:
-        self._store = store
-        self._client = client
-        self.run_id = run_id
-        self.experiment_id = experiment_id
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Logs parameters, in one call."""
-        from mlflow.entities import Param
-
-        with _errors():
-            self._client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in params.items()])
-
-    def log_metrics(self, name: str, values: Sequence[float]) -> None:
-        """Logs a curve: the step is the index. As few calls as the server allows."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        points = [Metric(name, float(value), now, step) for step, value in enumerate(values)]
-        with _errors():
-            for start in range(0, len(points), BATCH):
-                self._client.log_batch(self.run_id, metrics=points[start : start + BATCH])
-
-    def log_summary(self, metrics: Mapping[str, float]) -> None:
-        """Logs single figures, in one call."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        with _errors():
-            self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
-
-    def log_dataset(self, name: str, file: Path, digest: str, profile: Mapping[str, object]) -> None:
-        """Says which file the run learned from, so that MLflow links its versions with the data.
-
-        `digest` is the SHA-256 of the file, of which MLflow keeps the beginning; `profile` is what it is like.
-        """
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        source = json.dumps({"uri": str(file.resolve())})
-        entry = Dataset(name, digest[:DATASET_DIGEST], "local", source, profile=json.dumps(profile))
-        inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])]
-        try:
-            with _errors():
-                self._client.log_inputs(self.run_id, inputs)
-        except RegistryDeniedError:
-            # MLflow looks for the entry and then adds it. Of runs that begin together, as those of a sweep do, all but
-            # one are refused what is there by now.
-            with _errors():
-                self._client.log_inputs(self.run_id, inputs)
-
-    def log_files(self, directory: Path) -> None:
-        """Logs all files of a folder under their paths in it."""
-        with _errors():
-            self._client.log_artifacts(self.run_id, str(directory))
-
-    def register(
-        self,
-        name: str,
-        keras_file: Path,
-        *,
-        proof_file: Path | None,
-        example: Mapping[str, npt.NDArray[Any]],
-        inputs: Sequence[Spec],
-        outputs: Sequence[Spec],
-        tags: Mapping[str, str],
-    ) -> VersionInfo:
-        """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run."""
-        with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
-            directory = Path(folder) / "model"
-            with _errors():
-                build(directory, keras_file, proof_file, example, inputs, outputs)
-            return self._store.register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)
-
-
-def build(
-    directory: Path,
-    keras_file: Path,
-    proof_file: Path | None,
-    example: Mapping[str, npt.NDArray[Any]],
-    inputs: Sequence[Spec],
-    outputs: Sequence[Spec],
-) -> None:
-    """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
-    from mlflow.models import Model, ModelSignature
-    from mlflow.models.utils import _save_example
-
-    data = directory / "data"
-    data.mkdir(parents=True)
-    shutil.copyfile(keras_file, directory / artifact.KERAS_FILE)
-    (data / "keras_module.txt").write_text("keras")
-    if proof_file is not None:
-        shutil.copyfile(proof_file, directory / artifact.PROOF_FILE)
-    keras_version = artifact.keras_version(keras_file)
-    signature = ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
-    model = Model(signature=signature)
-    arrays = list(example.values())
-    _save_example(model, arrays[0] if len(arrays) == 1 else dict(example), str(directory))
-    model.add_flavor(
-        "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
-    )
-    # What mlflow.pyfunc.add_to_model adds; importing mlflow.pyfunc costs seconds.
-    model.add_flavor(
-        "python_function",
-        loader_module="mlflow.keras",
-        python_version=platform.python_version(),
-        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
-    )
-    model.model_size_bytes = keras_file.stat().st_size
-    model.save(str(directory / artifact.MLMODEL))
-    # Named, not inferred: MLflow infers by loading and running the model, which takes many seconds.
-    requirements = [f"mlflow=={metadata.version('mlflow')}", f"keras=={keras_version}", _requirement("tensorflow")]
-    python = platform.python_version()
-    (directory / "requirements.txt").write_text("\n".join(requirements) + "\n")
-    environment: dict[str, Any] = {
-        "name": "mlflow-env",
-        "channels": ["conda-forge"],
-        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
-    }
-    (directory / "conda.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
-    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
-    (directory / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
-
-
-def _schema(specs: Sequence[Spec]) -> Any:
-    from mlflow.types import Schema, TensorSpec
-
-    single = len(specs) == 1  # then arrays may be passed as they are, without a name
-    return Schema(
-        [
-            TensorSpec(
-                np.dtype(spec.dtype),
-                tuple(-1 if extent is None else extent for extent in spec.shape),
-                None if single else spec.name,
-            )
-            for spec in specs
-        ]
-    )
-
-
-def _requirement(package: str) -> str:
-    try:
-        return f"{package}=={metadata.version(package)}"
-    except metadata.PackageNotFoundError:
-        return package
-
-
-def _sign(directory: Path, model_id: str, location: str, run_id: str | None) -> None:
-    """Writes into MLmodel which logged model this is, as MLflow does when it logs one."""
-    content = artifact.read_mlmodel(directory)
-    content.pop("run_id", None)
-    content.update(model_id=model_id, model_uuid=model_id, artifact_path=location)
-    content["utc_time_created"] = time.strftime("%Y-%m-%d %H:%M:%S.000000", time.gmtime())
-    if run_id is not None:
-        content["run_id"] = run_id
-    (directory / artifact.MLMODEL).write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def _walk(list_artifacts: Callable[[str], Any], folder: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -481,40 +293,3 @@ def _info(version: Any) -> VersionInfo:
         version.run_id or "",
         (version.creation_timestamp or 0) / 1000,
     )
-
-
-_GIVEN_UP = re.compile(r"API request to (?P<url>\S+) failed .*too many (?P<status>\d+) error responses", re.DOTALL)
-_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
-_DENIED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
-
-
-@contextmanager
-def _errors(not_found: str = "") -> Iterator[None]:
-    """Turns what MLflow raises into RegistryError; `not_found` is the sentence for what does not exist."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except RegistryError:
-        raise
-    except MlflowException as error:
-        text = _sentence(error)
-        if error.error_code in _NOT_FOUND:
-            raise RegistryNotFoundError(not_found or text) from error
-        if error.error_code in _DENIED:
-            raise RegistryDeniedError(text) from error
-        raise RegistryUnavailableError(text) from error
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
-        raise RegistryUnavailableError(_sentence(error)) from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] in {"sqlalchemy", "urllib3", "google"}:  # google.protobuf: answers
-            raise RegistryUnavailableError(_sentence(error)) from error
-        raise
-
-
-def _sentence(error: Exception) -> str:
-    """An error's text in one line, without the SQL and the hints that some carry behind it."""
-    if found := _GIVEN_UP.search(str(error)):
-        return f"MLflow answered {found['status']} to {found['url']} again and again; its own log says why"
-    return " ".join(str(error).partition("\n[SQL")[0].split())[:600]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from registry import artifact
+from registry import tag
 from registry.store import Store
 from service.model import keras_file
 from service.model import proof as proofs
@@ -114,7 +114,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
             example={network.INPUT: dataset.inputs},
             inputs=served.inputs,
             outputs=served.outputs,
-            tags={artifact.KIND: "trained"},
+            tags={tag.KIND: "trained"},
         )
         store.set_alias(registration.name, registration.alias, version.number)
     return Outcome(version.number, losses, before, after, dataset.inputs, targets, predictions, parity)

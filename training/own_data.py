@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from registry import artifact
+from registry import tag
 from registry.cache import MODEL_FILE, Cache
 from registry.errors import ArtifactError, RegistryConflictError, RegistryNotFoundError
 from registry.references import Reference
-from registry.store import Run, Store, VersionInfo
+from registry.run import Run
+from registry.store import Store, VersionInfo
 from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs
@@ -140,9 +141,9 @@ def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.
             inputs=fitted.served.inputs,
             outputs=fitted.served.outputs,
             tags={
-                artifact.KIND: "trained",
-                artifact.DATA: layout.dumps(),
-                artifact.DATA_DIGEST: examples.digest,
+                tag.KIND: "trained",
+                tag.DATA: layout.dumps(),
+                tag.DATA_DIGEST: examples.digest,
                 **_decision_tags(decision, measured, champion),
             },
         )
@@ -266,7 +267,7 @@ def _champion(
     try:
         path, _ = Cache(folder).fetch(store, version)
         served = keras_file.read(path / MODEL_FILE)
-        known = data.Layout.loads(text) if (text := version.tags.get(artifact.DATA)) else None
+        known = data.Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
         return measure.compare(network, examples.layout, served, known, version.number, examples.parts.test)
     except (ServiceError, ArtifactError) as error:
         return Champion(version.number, None, None, str(error))
@@ -278,15 +279,15 @@ def _champion_metrics(champion: Champion | None, metric: str) -> dict[str, float
 
 def _decision_tags(decision: Decision, measured: Measured, champion: Champion | None) -> dict[str, str]:
     tags = {
-        artifact.DECISION: "promoted" if decision.promoted else CHALLENGER,
-        artifact.DECISION_REASON: decision.reason,
-        artifact.METRIC: measured.metric,
-        artifact.ERROR: f"{measured.network[measured.metric]:.9g}",
+        tag.DECISION: "promoted" if decision.promoted else CHALLENGER,
+        tag.DECISION_REASON: decision.reason,
+        tag.METRIC: measured.metric,
+        tag.ERROR: f"{measured.network[measured.metric]:.9g}",
     }
     if champion is not None:
-        tags[artifact.CHAMPION_VERSION] = champion.version
+        tags[tag.CHAMPION_VERSION] = champion.version
         if champion.error is not None:
-            tags[artifact.CHAMPION_ERROR] = f"{champion.error:.9g}"
+            tags[tag.CHAMPION_ERROR] = f"{champion.error:.9g}"
     return tags
 
 
@@ -303,7 +304,7 @@ def _move(
             store.set_tags(
                 name,
                 version.number,
-                {artifact.DECISION: CHALLENGER, artifact.DECISION_REASON: decision.reason},
+                {tag.DECISION: CHALLENGER, tag.DECISION_REASON: decision.reason},
             )
         else:
             return alias, decision

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry import artifact
+from registry import tag
 from registry.store import Store
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
@@ -79,7 +79,7 @@ def register(
             example=inputs,
             inputs=network.inputs,
             outputs=network.outputs,
-            tags={artifact.KIND: "registered"},
+            tags={tag.KIND: "registered"},
         )
         if alias:
             store.set_alias(name, alias, version.number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from registry import artifact
+from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.references import parse
 from registry.store import Store
@@ -53,7 +53,7 @@ def load(reference: str, cache: Path) -> Model:
     network = keras_file.read(path / MODEL_FILE)
     if (path / PROOF_FILE).is_file():
         proofs.replay(network, proofs.load(path / PROOF_FILE))
-    text = version.tags.get(artifact.DATA)
+    text = version.tags.get(tag.DATA)
     if not text:
         raise InvalidArgumentError(
             f"model: version {version.number} of {version.name} was not trained with unroll train --data, "

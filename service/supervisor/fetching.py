@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registry import artifact
+from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.store import Store, VersionInfo
 from service.config import ServerConfig
@@ -33,7 +33,7 @@ def fetch(
 
     Raises RegistryError where the registry or the artifact says no, ModelError where the network may not serve.
     """
-    before = tried.get(info.tags.get(artifact.DIGEST, ""))
+    before = tried.get(info.tags.get(tag.DIGEST, ""))
     if before is not None and cache.holds(before.digest):
         entry = _entry(info, cache.path(before.digest), before.digest, on_demand=on_demand)
         return replace(entry, engines=before.engines, basis=before.basis)
@@ -48,11 +48,11 @@ def _entry(info: VersionInfo, directory: Path, digest: str, *, on_demand: bool) 
         number=info.number,
         digest=digest,
         directory=str(directory),
-        origin=tags.get(artifact.KIND, "other"),
-        base_version=tags.get(artifact.BASE_VERSION, ""),
-        changed_weights=tuple(filter(None, tags.get(artifact.CHANGED_WEIGHTS, "").split(","))),
-        actor=tags.get(artifact.ACTOR, ""),
-        reason=tags.get(artifact.REASON, ""),
+        origin=tags.get(tag.KIND, "other"),
+        base_version=tags.get(tag.BASE_VERSION, ""),
+        changed_weights=tuple(filter(None, tags.get(tag.CHANGED_WEIGHTS, "").split(","))),
+        actor=tags.get(tag.ACTOR, ""),
+        reason=tags.get(tag.REASON, ""),
         created=info.created,
         on_demand=on_demand,
     )

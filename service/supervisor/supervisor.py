@@ -10,7 +10,6 @@ import hashlib
 import logging
 import random
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -20,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import artifact
+from registry import tag
 from registry.cache import Cache
 from registry.errors import (
     ArtifactError,
@@ -43,6 +42,7 @@ from service.errors import (
 )
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 from service.supervisor.fleet import Fleet, Handler
+from service.supervisor.port import Port
 
 if TYPE_CHECKING:
     from registry.store import Store
@@ -246,7 +246,7 @@ class Supervisor:
         if refusal and time.monotonic() < refusal.until:
             raise refusal.error
         info = self._store.version(name, number)
-        if known is not None and not self._repair and known.digest == info.tags.get(artifact.DIGEST, known.digest):
+        if known is not None and not self._repair and known.digest == info.tags.get(tag.DIGEST, known.digest):
             return replace(known, on_demand=known.on_demand and on_demand)
         try:
             tried = {} if self._repair else self._tried
@@ -386,7 +386,7 @@ class Supervisor:
             self._switch(entry, alias, version, arguments)
             note = f"from version {arguments['expected']} by {arguments['actor'] or 'somebody'}: {arguments['reason']}"
             try:
-                self._registry.set_tags(name, number, {f"{artifact.MOVED}.{alias}": note})
+                self._registry.set_tags(name, number, {f"{tag.MOVED}.{alias}": note})
             except RegistryError as error:  # it has moved, and who asked must not think otherwise
                 logger.warning(
                     "%s of %s moved to version %s, but the tag that says why is missing: %s", alias, name, number, error
@@ -407,11 +407,11 @@ class Supervisor:
                 self._check_alias(name, alias, base)
             with versions.derived(Path(version.directory), body) as (model, proof, changed):
                 tags = {
-                    artifact.KIND: "override",
-                    artifact.BASE_VERSION: base,
-                    artifact.CHANGED_WEIGHTS: ",".join(changed),
-                    artifact.ACTOR: arguments["actor"],
-                    artifact.REASON: arguments["reason"],
+                    tag.KIND: "override",
+                    tag.BASE_VERSION: base,
+                    tag.CHANGED_WEIGHTS: ",".join(changed),
+                    tag.ACTOR: arguments["actor"],
+                    tag.REASON: arguments["reason"],
                 }
                 info = self._registry.derive(name, base, model, proof, tags)
             try:
@@ -543,29 +543,6 @@ class _Refusal:
     error: Exception
     seconds: float
     until: float
-
-
-class Port:
-    """A port held for the workers: bound and not listening, so that no connection ever ends here."""
-
-    def __init__(self, host: str, number: int) -> None:
-        """Port 0 takes a free one. Raises OSError where the port is taken, also by a server that would share it."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            with socket.socket(family) as probe:  # without SO_REUSEPORT: refuses what another server already has
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, number))
-            self._socket = socket.socket(family)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._socket.bind((host, number))
-        except OSError as error:
-            raise OSError(f"cannot listen on {host}:{number}: {error.strerror or error}") from None
-        bound = self._socket.getsockname()[1]
-        self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-
-    def close(self) -> None:
-        """Lets the port go."""
-        self._socket.close()
 
 
 @contextmanager

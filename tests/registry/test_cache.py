@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import artifact
+from registry import artifact, tag
 from registry.cache import KEPT, MODEL_FILE, PROOF_FILE, Cache
 from registry.errors import ArtifactCorruptError, ArtifactRefusedError, RegistryNotFoundError
 
@@ -108,7 +108,7 @@ def test_other_bytes_than_were_registered_are_not_kept(cache, store, register, t
     outside.mkdir()
     (outside / MODEL_FILE).write_bytes(b"not of the cache")
     version = register(b"network")
-    store.set_tags(version.name, version.number, {artifact.DIGEST: digest})
+    store.set_tags(version.name, version.number, {tag.DIGEST: digest})
     with pytest.raises(ArtifactCorruptError, match=f"version [0-9]+ of .* has SHA-256 {sha256(b'network')[:12]}…, but"):
         cache.fetch(store, store.version(version.name, version.number))
     assert content(cache) == set()

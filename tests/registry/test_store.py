@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from registry import artifact
+from registry import artifact, tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.errors import (
     ArtifactRefusedError,
@@ -22,7 +22,8 @@ from registry.errors import (
     RegistryUnavailableError,
 )
 from registry.references import Reference, parse
-from registry.store import BATCH, LARGEST_VERSION, RegisteredModel, Store, ui_command, uris
+from registry.run import BATCH
+from registry.store import LARGEST_VERSION, RegisteredModel, Store, ui_command, uris
 from service.model import keras_file, proof
 from tests.service.support import R2_INPUTS, R3_INPUTS, keep, r2, r3
 
@@ -89,10 +90,10 @@ def logged_models(experiment):
 def test_a_registered_version_is_found_with_its_tags(place, folder, name):
     """A version is there with the tags it was registered with, the digest of its network, and no alias."""
     store, _ = place
-    version = store.register(name, folder(b"network"), {artifact.KIND: "trained", "note": "a, b = c"})
+    version = store.register(name, folder(b"network"), {tag.KIND: "trained", "note": "a, b = c"})
     assert (version.name, version.number, version.run_id) == (name, "1", "")
     digest = artifact.digest(folder(b"network") / artifact.KERAS_FILE)
-    assert version.tags == {artifact.KIND: "trained", "note": "a, b = c", artifact.DIGEST: digest}
+    assert version.tags == {tag.KIND: "trained", "note": "a, b = c", tag.DIGEST: digest}
     assert store.version(name, "1") == version
     assert store.resolve(Reference(name, version="1")) == version
     assert store.describe(name) == RegisteredModel(name, {})
@@ -129,11 +130,11 @@ def test_names_that_references_allow_can_be_registered(place, folder, name, tmp_
 def test_a_trained_version_belongs_to_its_run(place, networks, name, tmp_path):
     """A version that a run registered names the run, its network is read, and it reproduces its proof."""
     store, _ = place
-    version, run = register(store, name, networks["r3"], {artifact.KIND: "trained"})
+    version, run = register(store, name, networks["r3"], {tag.KIND: "trained"})
     assert version.run_id == run.run_id
     assert version.created > 1_700_000_000
     path, digest = Cache(tmp_path).fetch(store, version)
-    assert digest == version.tags[artifact.DIGEST] == artifact.digest(networks["r3"][2] / MODEL_FILE)
+    assert digest == version.tags[tag.DIGEST] == artifact.digest(networks["r3"][2] / MODEL_FILE)
     assert proof.replay(keras_file.read(path / MODEL_FILE), proof.load(path / PROOF_FILE)) <= 1
 
 
@@ -168,7 +169,7 @@ def test_versions_that_mlflow_logged_are_read(place, networks, name, flavor, tmp
             model, name="model", registered_model_name=name, pip_requirements=[]
         )
     version = store.resolve(Reference(name, version="1"))
-    assert artifact.DIGEST not in version.tags
+    assert tag.DIGEST not in version.tags
     path, _ = Cache(tmp_path).fetch(store, version)
     assert not (path / PROOF_FILE).exists()
     assert proof.replay(keras_file.read(path / MODEL_FILE), proof.load(folder / PROOF_FILE)) <= 1
@@ -182,11 +183,11 @@ def test_a_derived_version_is_like_its_base(place, networks, name, tmp_path):
     store, _ = place
     base, run = register(store, name, networks["r3"])
     other = networks["r2"][2]
-    tags = {artifact.KIND: "override", artifact.BASE_VERSION: base.number}
+    tags = {tag.KIND: "override", tag.BASE_VERSION: base.number}
     derived = store.derive(name, base.number, other / MODEL_FILE, other / PROOF_FILE, tags)
 
     assert derived.number == "2"
-    assert derived.tags == {**tags, artifact.DIGEST: artifact.digest(other / MODEL_FILE)}
+    assert derived.tags == {**tags, tag.DIGEST: artifact.digest(other / MODEL_FILE)}
     assert derived.run_id == ""
     files = store.download(name, derived.number, tmp_path / "derived")
     before = store.download(name, base.number, tmp_path / "base")
@@ -235,10 +236,10 @@ def test_tags_of_a_version_are_set_and_replaced(place, folder, name):
     """Tags are added to those there are, and a tag that is set again has the later value."""
     store, _ = place
     store.register(name, folder(), {"a": "1", "b": "1"})
-    store.set_tags(name, "1", {"b": "2", f"{artifact.MOVED}.champion": "alice: from 3: because = ü"})
+    store.set_tags(name, "1", {"b": "2", f"{tag.MOVED}.champion": "alice: from 3: because = ü"})
     tags = dict(store.version(name, "1").tags)
-    assert tags.pop(artifact.DIGEST)
-    assert tags == {"a": "1", "b": "2", f"{artifact.MOVED}.champion": "alice: from 3: because = ü"}
+    assert tags.pop(tag.DIGEST)
+    assert tags == {"a": "1", "b": "2", f"{tag.MOVED}.champion": "alice: from 3: because = ü"}
 
 
 def test_deleting_a_version_removes_its_aliases(place, folder, name, tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from registry import artifact
+from registry import tag
 from registry.store import Store
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
@@ -260,7 +260,7 @@ class Registry:
                 example=dict(proof.load(folder / PROOF_FILE).inputs),
                 inputs=network.inputs,
                 outputs=network.outputs,
-                tags={artifact.KIND: "trained", **tags},
+                tags={tag.KIND: "trained", **tags},
             )
         if alias:
             self.store.set_alias(name, alias, info.number)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry import artifact
+from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.references import parse
@@ -140,8 +140,8 @@ def test_the_version_is_tagged_and_the_alias_points_at_it(trained):
     outcome, _, run = trained
     version = Store().resolve(parse("models:/reference@champion"))
     assert (version.number, version.run_id) == (outcome.version, run.info.run_id)
-    assert version.tags.keys() == {artifact.KIND, artifact.DIGEST}
-    assert version.tags[artifact.KIND] == "trained"
+    assert version.tags.keys() == {tag.KIND, tag.DIGEST}
+    assert version.tags[tag.KIND] == "trained"
 
 
 def test_the_version_is_what_was_trained(trained, tmp_path):
@@ -149,7 +149,7 @@ def test_the_version_is_what_was_trained(trained, tmp_path):
     outcome, _, _ = trained
     store = Store()
     path, digest = Cache(tmp_path).fetch(store, version := store.resolve(parse("models:/reference@champion")))
-    assert digest == version.tags[artifact.DIGEST]
+    assert digest == version.tags[tag.DIGEST]
     served = keras_file.read(path / MODEL_FILE)
     parity = proofs.replay(served, proofs.load(path / PROOF_FILE))
     assert parity == pytest.approx(outcome.parity)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from registry import artifact
+from registry import artifact, tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.errors import RegistryNotFoundError
 from registry.references import parse
@@ -100,7 +100,7 @@ def test_the_data_is_linked_with_its_digest(first, folder):
     assert json.loads(entry.dataset.profile)["train_windows"] == 272
     assert mlflow.data.get_source(entry).load() == str(folder / "wave.csv")
     version = Store().resolve(parse("models:/wave@champion"))
-    assert version.tags[artifact.DATA_DIGEST] == digest
+    assert version.tags[tag.DATA_DIGEST] == digest
     assert version.run_id == first.run_id
 
 
@@ -125,11 +125,11 @@ def test_a_worse_network_stays_challenger(first, folder):
     assert (outcome.alias, outcome.decision.promoted) == ("challenger", False)
     assert Store().describe("wave").aliases == {"champion": first.version, "challenger": outcome.version}
     tags = Store().version("wave", outcome.version).tags
-    assert tags[artifact.DECISION] == "challenger"
-    assert float(tags[artifact.ERROR]) > float(tags[artifact.CHAMPION_ERROR])
-    assert float(tags[artifact.CHAMPION_ERROR]) == pytest.approx(first.measured.network["rmse"])
-    assert tags[artifact.CHAMPION_VERSION] == first.version
-    assert tags[artifact.DECISION_REASON].startswith("held-out error ")
+    assert tags[tag.DECISION] == "challenger"
+    assert float(tags[tag.ERROR]) > float(tags[tag.CHAMPION_ERROR])
+    assert float(tags[tag.CHAMPION_ERROR]) == pytest.approx(first.measured.network["rmse"])
+    assert tags[tag.CHAMPION_VERSION] == first.version
+    assert tags[tag.DECISION_REASON].startswith("held-out error ")
 
 
 def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
@@ -143,7 +143,7 @@ def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
     assert outcome.alias == "champion"
     assert outcome.champion.version == first.version
     assert Store().describe("wave").aliases["champion"] == outcome.version
-    assert Store().version("wave", outcome.version).tags[artifact.DECISION] == "promoted"
+    assert Store().version("wave", outcome.version).tags[tag.DECISION] == "promoted"
 
 
 def test_what_cannot_be_compared_is_not_promoted_unasked(folder):
@@ -174,7 +174,7 @@ def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
     version = Store().version("kinds", outcome.version)
     path = fetched(version, tmp_path)
     assert 0 <= proofs.replay(keras_file.read(path / MODEL_FILE), proofs.load(path / PROOF_FILE)) <= 1
-    layout = data.Layout.loads(version.tags[artifact.DATA])
+    layout = data.Layout.loads(version.tags[tag.DATA])
     if options.get("target"):
         assert layout.classes == ("down", "up")
         assert set(outcome.measured.network) == {"error_rate", "log_loss"}

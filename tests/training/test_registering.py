@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from registry import artifact
+from registry import artifact, tag
 from registry.references import parse
 from registry.store import Store
 from service.errors import InvalidArgumentError, UnsupportedModelError
@@ -56,7 +56,7 @@ def test_a_file_becomes_a_version(saved, tmp_path):
     file = saved(model)
     made = register(file, "plain", alias="champion")
     assert Store().resolve(parse("models:/plain@champion")).number == made.version
-    assert Store().version("plain", made.version).tags[artifact.KIND] == "registered"
+    assert Store().version("plain", made.version).tags[tag.KIND] == "registered"
     downloaded = files("plain", made.version, tmp_path)
     assert (downloaded / artifact.KERAS_FILE).read_bytes() == file.read_bytes()
     proof = proofs.load(downloaded / artifact.PROOF_FILE)

@@ -4,7 +4,7 @@ import numpy as np
 import psutil
 import pytest
 
-from registry import artifact
+from registry import tag
 from service.client import WeightChange
 from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, ProofError, UnsupportedModelError
 from service.model.proof import BOUNDS, Proof, replay
@@ -96,7 +96,7 @@ def test_a_server_without_a_look_inside(unsupported, registry, tmp_path):
             example={"x": X},
             inputs=[TensorSpec("x", np.dtype("f4"), (None, 4, 6, 2))],
             outputs=[TensorSpec("rnn", np.dtype("f4"), (None, 3))],
-            tags={artifact.KIND: "registered"},
+            tags={tag.KIND: "registered"},
         )
     registry.store.set_alias("pictures", "champion", "1")
     registry.register("reference", "r3-1", "champion")

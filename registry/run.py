@@ -1,0 +1,97 @@
+"""A run of MLflow's tracking server in progress: what a training logs, and the version that it registers."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from registry import mlmodel
+from registry.errors import RegistryDeniedError
+from registry.mlflow_errors import mlflow_errors
+
+if TYPE_CHECKING:
+    from registry.store import Store, VersionInfo
+
+BATCH = 1000  # most metrics that a tracking server takes at once
+DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
+
+
+class Run:
+    """A run in progress."""
+
+    def __init__(self, store: "Store", client: Any, run_id: str, experiment_id: str) -> None:
+        self._store = store
+        self._client = client
+        self.run_id = run_id
+        self.experiment_id = experiment_id
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs parameters, in one call."""
+        from mlflow.entities import Param
+
+        with mlflow_errors():
+            self._client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+
+    def log_metrics(self, name: str, values: Sequence[float]) -> None:
+        """Logs a curve: the step is the index. As few calls as the server allows."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(value), now, step) for step, value in enumerate(values)]
+        with mlflow_errors():
+            for start in range(0, len(points), BATCH):
+                self._client.log_batch(self.run_id, metrics=points[start : start + BATCH])
+
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Logs single figures, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with mlflow_errors():
+            self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
+
+    def log_dataset(self, name: str, file: Path, digest: str, profile: Mapping[str, object]) -> None:
+        """Says which file the run learned from, so that MLflow links its versions with the data.
+
+        `digest` is the SHA-256 of the file, of which MLflow keeps the beginning; `profile` is what it is like.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": str(file.resolve())})
+        entry = Dataset(name, digest[:DATASET_DIGEST], "local", source, profile=json.dumps(profile))
+        inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])]
+        try:
+            with mlflow_errors():
+                self._client.log_inputs(self.run_id, inputs)
+        except RegistryDeniedError:
+            # MLflow looks for the entry and then adds it. Of runs that begin together, as those of a sweep do, all but
+            # one are refused what is there by now.
+            with mlflow_errors():
+                self._client.log_inputs(self.run_id, inputs)
+
+    def log_files(self, directory: Path) -> None:
+        """Logs all files of a folder under their paths in it."""
+        with mlflow_errors():
+            self._client.log_artifacts(self.run_id, str(directory))
+
+    def register(
+        self,
+        name: str,
+        keras_file: Path,
+        *,
+        proof_file: Path | None,
+        example: Mapping[str, npt.NDArray[Any]],
+        inputs: Sequence[mlmodel.Spec],
+        outputs: Sequence[mlmodel.Spec],
+        tags: Mapping[str, str],
+    ) -> "VersionInfo":
+        """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run."""
+        with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
+            directory = Path(folder) / "model"
+            with mlflow_errors():
+                mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs)
+            return self._store.register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)

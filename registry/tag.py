@@ -1,0 +1,17 @@
+"""The names of the tags that Unroll gives registered versions."""
+
+DIGEST = "unroll.sha256"  # of the .keras file
+KIND = "unroll.kind"  # trained, override, registered
+BASE_VERSION = "unroll.base_version"  # of an override
+CHANGED_WEIGHTS = "unroll.changed_weights"  # of an override, with commas between
+ACTOR = "unroll.actor"
+REASON = "unroll.reason"
+DATA = "unroll.data"  # of a version trained on somebody's own data: columns, window, horizon and classes, as JSON
+DATA_DIGEST = "unroll.data_sha256"  # of the file that it was trained on
+DECISION = "unroll.decision"  # whether it was promoted when it was registered
+DECISION_REASON = "unroll.decision_reason"
+METRIC = "unroll.metric"  # by which that was decided
+ERROR = "unroll.error"  # its own on held-out data
+CHAMPION_ERROR = "unroll.champion_error"  # that of the version it was compared with, on the same data
+CHAMPION_VERSION = "unroll.champion_version"
+MOVED = "unroll.moved"  # unroll.moved.ALIAS: who moved that alias here, from where, and why
