@@ -13,8 +13,8 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.changes import Change, ChangeKind
-from service.model.network import Array, Network, TensorSpec
-from service.model.tensors import DType, RawSequence
+from service.model.network import Network
+from service.model.tensors import Array, DType, RawSequence, TensorSpec
 from service.pb import unroll_pb2 as pb
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call

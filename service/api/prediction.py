@@ -9,7 +9,9 @@ from service.datatypes import DATA_TYPES
 from service.edge.methods import Call, Method, Pool, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.model.changes import apply
-from service.model.network import Array, Network, Result
+from service.model.network import Network
+from service.model.results import Result
+from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host, LoadedVersion
 

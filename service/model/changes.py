@@ -7,7 +7,8 @@ from enum import Enum
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from service.model.network import Array, Network
+from service.model.network import Network
+from service.model.tensors import Array
 
 
 class ChangeKind(Enum):

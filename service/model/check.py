@@ -10,7 +10,7 @@ from service.errors import InvalidArgumentError, ServiceError, UnsupportedModelE
 from service.model import keras_file
 from service.model.container import open_model, read_config
 from service.model.engines import choice as engines
-from service.model.graph import MODELS, check_class, input_layer
+from service.model.keras_config import MODELS, check_class, input_layer
 from service.model.layers import LAYERS, make_layer
 from service.model.layers.config import COMMON, unwrap
 from service.model.layers.operations import OPERATIONS

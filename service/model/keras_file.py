@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.errors import InvalidArgumentError
-from service.model import graph as graphs
+from service.model import keras_config
 from service.model.container import WEIGHTS, member, open_model, read_config
 from service.model.graph import Graph
 from service.model.limits import ReadLimits
@@ -64,6 +64,6 @@ def rewrite(
 def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Network, Graph, bytes]:
     """The network, its graph, and the bytes of the H5 file."""
     with open_model(path, limits) as archive:
-        graph = graphs.build(read_config(archive, limits), limits)
+        graph = keras_config.build(read_config(archive, limits), limits)
         data = unpack(archive, graph, limits)
     return Network(graph, read_weights(data, graph)), graph, data

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
 from service.model.layers.embedding import Embedding
 from service.model.layers.recurrent import Recurrent
+from service.model.results import LayerTrace, Result, Trace
 from service.model.tensors import Array, DType, Shape, TensorSpec, Time
-
-__all__ = ["Array", "LayerInfo", "LayerTrace", "Network", "RawResult", "Result", "Shared", "TensorSpec", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -30,54 +29,6 @@ class LayerInfo:
     output_shape: Shape  # of the first output at the first call; None where the extent depends on the call
     parameter_count: int
     weights: tuple[str, ...]  # full names
-
-
-class Shared(NamedTuple):
-    """A forward pass that several requests were in, as one of them sees it."""
-
-    sequences: int  # in the pass
-    leads: bool  # whether this is the first of its requests, so that each pass has one that does
-    waited_ns: int  # before the pass began
-
-
-class Result(NamedTuple):
-    """What a forward pass gives."""
-
-    outputs: dict[str, Array]
-    final_state: dict[str, Array]  # (batch, units) each
-    shared: Shared | None = None  # where others may have been in it
-
-
-class RawResult(NamedTuple):
-    """The output for one sequence, as it goes onto the wire."""
-
-    shape: tuple[int, ...]
-    raw: bytes  # little-endian
-    shared: Shared | None = None
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """What happened in one call of one layer.
-
-    `tensors` holds `output`; for Dense and recurrent layers `pre_activation`; for recurrent layers, each
-    (batch, timesteps, units), the states after each timestep (`hidden_state`, `cell_state`) and the gates
-    (`update_gate`, `reset_gate`, `candidate`; `input_gate`, `forget_gate`, `output_gate`). Timesteps stand in the order
-    of processing, as in Keras's own output; within Bidirectional (`forward/…`, `backward/…`) in that of the input.
-    """
-
-    layer: str
-    class_name: str
-    tensors: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What happened in a network, in the order of computation."""
-
-    layers: tuple[LayerTrace, ...]
-    outputs: dict[str, Array]
-    final_state: dict[str, Array]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from numpy.lib import format as npy
 from service.errors import CorruptModelError, LimitExceededError, NotSupportedError, ProofError, ServiceError
 from service.model.container import check_directory, open_regular
 from service.model.limits import ReadLimits
-from service.model.network import Network, Result
+from service.model.network import Network
+from service.model.results import Result
 from service.model.rounding import sensitivity
 from service.model.tensors import Array
 

@@ -9,7 +9,7 @@ from service.config import Limits
 from service.edge.methods import Call, Method, Pool, Row, methods_of
 from service.edge.status import to_status
 from service.errors import InvalidArgumentError
-from service.model.network import Result, Shared
+from service.model.results import Result, Shared
 from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer

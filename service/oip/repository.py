@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 from service.config import Limits
 from service.edge.methods import Call, Pool, Role, Row
 from service.errors import InvalidArgumentError, NotSupportedError
-from service.model.network import TensorSpec
+from service.model.tensors import TensorSpec
 from service.oip import tensors
 from service.oip.messages import pb
 from service.oip.statistics import Count, InferenceStatistics, VersionKey, total

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from service.model.network import Shared
+from service.model.results import Shared
 from service.oip.messages import pb
 
 BATCH_SIZES = 256  # batch sizes told apart for a version; others count in the totals only

@@ -13,7 +13,9 @@ import numpy as np
 from service.api.codec import LITTLE, check_extents, checked_shape, from_raw, from_values
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
-from service.model.network import Array, Network, Result, TensorSpec
+from service.model.network import Network
+from service.model.results import Result
+from service.model.tensors import Array, TensorSpec
 from service.oip.messages import pb
 
 DATATYPES = {

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from service.config import Limits
 from service.errors import LimitExceededError
-from service.model.network import Array, Network
+from service.model.network import Network
+from service.model.tensors import Array
 from service.serving.threads import Pause
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from service.model.engines.choice import MANY, Choice
-from service.model.network import RawResult, Result, Shared
+from service.model.results import RawResult, Result, Shared
 from service.model.tensors import Array
 from service.serving.threads import Pause, pool_here
 

@@ -19,7 +19,9 @@ from service.errors import (
 from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
-from service.model.network import Array, Network, RawResult, Result
+from service.model.network import Network
+from service.model.results import RawResult, Result
+from service.model.tensors import Array
 from service.serving.admission import Admission
 from service.serving.batching import Batcher
 from service.snapshot import ModelEntry, Snapshot, VersionEntry

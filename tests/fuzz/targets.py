@@ -19,15 +19,15 @@ import numpy as np
 
 from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError, LimitExceededError, ModelError
-from service.model import cost, keras_file
-from service.model import graph as graphs
+from service.model import cost, keras_config, keras_file
 from service.model import proof as proofs
 from service.model.activations import ACTIVATIONS
 from service.model.layers import LAYERS
 from service.model.layers.cells import CELLS
 from service.model.layers.operations import AXIS, LIKE, OPERATIONS, UNARY
 from service.model.limits import ReadLimits
-from service.model.network import Network, Trace
+from service.model.network import Network
+from service.model.results import Trace
 from service.model.tensors import INPUT_DTYPES, POLICIES, Array, TensorSpec
 from service.model.weights_file import places
 from tests.data.hostile import build
@@ -96,7 +96,7 @@ def rich() -> Any:
 
 def fitting_weights(config: Any) -> bytes:
     """An H5 file with the weights that a config asks for. Raises what building it raises."""
-    wanted = places(graphs.build(config, LIMITS))
+    wanted = places(keras_config.build(config, LIMITS))
     if sum(math.prod(spec.shape) for _, spec in wanted.values()) > FITTING:
         return build.h5()
     return _weights(tuple(sorted((path, spec.shape, spec.dtype.str) for path, spec in wanted.values())))
@@ -361,7 +361,7 @@ def one_of_each() -> list[Any]:
 def is_read(config: Any) -> bool:
     """Whether the reader takes a config."""
     try:
-        graphs.build(config, LIMITS)
+        keras_config.build(config, LIMITS)
     except (ModelError, LimitExceededError):
         return False
     return True

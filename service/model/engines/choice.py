@@ -18,8 +18,9 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.engines import onnx_runtime, scalar
-from service.model.network import Network, RawResult, Result
+from service.model.network import Network
 from service.model.proof import Proof, Tolerance, replay
+from service.model.results import RawResult, Result
 from service.model.tensors import Array, RawSequence, TensorSpec
 
 MANY = 32  # the batch that stands for all above 1

@@ -12,7 +12,8 @@ import numpy as np
 from service.errors import InvalidArgumentError, NotSupportedError, UnsupportedModelError
 from service.model import keras_file
 from service.model.engines.choice import TENSORFLOW
-from service.model.network import LayerInfo, Network, Result, Trace
+from service.model.network import LayerInfo, Network
+from service.model.results import Result, Trace
 from service.model.tensors import Array, TensorSpec
 
 ENGINE = "tensorflow"

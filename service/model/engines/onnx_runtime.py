@@ -12,7 +12,8 @@ import numpy as np
 from service.model.engines.onnx_format import TENSOR_TYPES, Model
 from service.model.engines.onnx_layers import Builder, Value, layer_values
 from service.model.layers.embedding import Embedding, check_ids
-from service.model.network import Network, Result
+from service.model.network import Network
+from service.model.results import Result
 from service.model.tensors import Array
 
 FLOAT = np.dtype(np.float32)

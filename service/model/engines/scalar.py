@@ -23,7 +23,8 @@ from service.model.layers.dense import Dense
 from service.model.layers.elementwise import Identity
 from service.model.layers.normalization import Normalization, Rescaling
 from service.model.layers.recurrent import CellLayer
-from service.model.network import Network, RawResult, Result
+from service.model.network import Network
+from service.model.results import RawResult, Result
 from service.model.tensors import Array, RawSequence
 
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine

@@ -20,11 +20,11 @@ def network(tmp_path) -> Network:
 
 def read(directory, config, **more):
     """A network of a config, all weights 1."""
-    from service.model import graph
+    from service.model import keras_config
     from service.model.limits import ReadLimits
     from service.model.weights_file import places
 
-    wanted = places(graph.build(config, ReadLimits())).values()
+    wanted = places(keras_config.build(config, ReadLimits())).values()
     weights = build.h5(weights={path: np.ones(spec.shape, spec.dtype) for path, spec in wanted})
     build.write(directory / "m.keras", config, weights, **more)
     return keras_file.read(directory / "m.keras")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from service.model.network import Shared
+from service.model.results import Shared
 from service.oip.statistics import InferenceStatistics, total
 
 KEY = "m", "1"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidArgumentError
-from service.model import graph, keras_file
+from service.model import keras_config, keras_file
 from service.model.engines import choice as engines
 from service.model.engines import onnx_runtime, scalar
 from service.model.engines.choice import OwnEngine
 from service.model.limits import ReadLimits
-from service.model.network import RawResult, Result
 from service.model.proof import Proof, difference
+from service.model.results import RawResult, Result
 from service.model.weights_file import places
 from tests.data.hostile import build
 from tests.fuzz.targets import called, tensor
@@ -33,7 +33,7 @@ def network(directory, *layers, time=None, features=3):
 def saved(directory, config):
     """The network of a config, its weights random, and variances positive."""
     rng, weights = np.random.default_rng(0), {}
-    for path, spec in places(graph.build(config, ReadLimits())).values():
+    for path, spec in places(keras_config.build(config, ReadLimits())).values():
         value = rng.normal(0, 0.4, spec.shape).astype(spec.dtype)
         weights[path] = np.abs(value) if "variance" in spec.name else value
     build.write(directory / "m.keras", config, build.h5(weights=weights))

@@ -1,0 +1,54 @@
+"""What comes out of a network: a forward pass's result, and a trace."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.model.tensors import Array
+
+
+class Shared(NamedTuple):
+    """A forward pass that several requests were in, as one of them sees it."""
+
+    sequences: int  # in the pass
+    leads: bool  # whether this is the first of its requests, so that each pass has one that does
+    waited_ns: int  # before the pass began
+
+
+class Result(NamedTuple):
+    """What a forward pass gives."""
+
+    outputs: dict[str, Array]
+    final_state: dict[str, Array]  # (batch, units) each
+    shared: Shared | None = None  # where others may have been in it
+
+
+class RawResult(NamedTuple):
+    """The output for one sequence, as it goes onto the wire."""
+
+    shape: tuple[int, ...]
+    raw: bytes  # little-endian
+    shared: Shared | None = None
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What happened in one call of one layer.
+
+    `tensors` holds `output`; for Dense and recurrent layers `pre_activation`; for recurrent layers, each
+    (batch, timesteps, units), the states after each timestep (`hidden_state`, `cell_state`) and the gates
+    (`update_gate`, `reset_gate`, `candidate`; `input_gate`, `forget_gate`, `output_gate`). Timesteps stand in the order
+    of processing, as in Keras's own output; within Bidirectional (`forward/…`, `backward/…`) in that of the input.
+    """
+
+    layer: str
+    class_name: str
+    tensors: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened in a network, in the order of computation."""
+
+    layers: tuple[LayerTrace, ...]
+    outputs: dict[str, Array]
+    final_state: dict[str, Array]

@@ -1,0 +1,140 @@
+"""Models as a config describes them, ready to be written out into a graph any number of times."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import CorruptModelError, UnsupportedModelError
+from service.model.graph import Graph
+from service.model.layers.base import Layer
+from service.model.layers.operations import Operand, Operation
+from service.model.tensors import Shape
+
+
+class Template:
+    """A model inside the model (or the model itself), whose layers are made once and called any number of times."""
+
+    def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
+        """Writes the model out on some values; gives the places of its outputs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A layer of a model, or a model in it, with its folder in the H5 file."""
+
+    part: Layer | Template
+    folder: str
+
+    def call(
+        self, graph: Graph, inputs: Sequence[int], mask: int | None = None, initial: Sequence[int] = ()
+    ) -> Sequence[int]:
+        """The layer, or the model written out, on values."""
+        if isinstance(self.part, Layer):
+            return graph.call(self.part, self.folder, inputs, mask, initial)
+        if initial:
+            raise UnsupportedModelError("a model inside the model is called with states of its own")
+        return self.part.call(graph, inputs)  # an explicit mask is the one that its first input carries
+
+
+@dataclass(frozen=True)
+class Sequential(Template):
+    """Layers in a row."""
+
+    name: str
+    members: tuple[Member, ...]
+
+    def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
+        """Each on the output of the one before."""
+        places = list(inputs)
+        for member in self.members:
+            if len(places) != 1:
+                raise UnsupportedModelError(f"model {self.name}: a layer in a row is given {len(places)} values")
+            places = list(member.call(graph, places))
+        return places
+
+
+Key = tuple[str, int]  # a layer's name and the number of the call
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor by where it comes from."""
+
+    key: Key
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call in a functional model, before it is made: arguments name what they come from."""
+
+    key: Key
+    member: Member | None  # None: an operation
+    kind: str  # of an operation
+    options: Mapping[str, Any]  # of an operation
+    arguments: Sequence[Any]  # with `Source`s where tensors stand
+    mask: Source | None
+    initial: tuple[Source, ...]
+
+    def sources(self) -> list[Source]:
+        """All tensors that the call needs."""
+        return [*sources_in(self.arguments), *([self.mask] if self.mask else []), *self.initial]
+
+
+@dataclass(frozen=True)
+class Functional(Template):
+    """Layers and operations wired by name."""
+
+    name: str
+    prefix: str
+    inputs: Mapping[str, tuple[str, Shape, str]]  # name, shape, type by the name of the InputLayer
+    input_order: tuple[str, ...]
+    order: tuple[Call, ...]  # each after what it needs
+    outputs: tuple[Source, ...]
+
+    def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
+        """All calls, in order."""
+        if len(inputs) != len(self.input_order):
+            raise UnsupportedModelError(
+                f"model {self.name} has {len(self.input_order)} inputs, and is called on {len(inputs)}"
+            )
+        made: dict[Key, Sequence[int]] = {
+            (name, 0): [place] for name, place in zip(self.input_order, inputs, strict=True)
+        }
+
+        def place(source: Source) -> int:
+            if not 0 <= source.tensor < len(made[source.key]):
+                raise CorruptModelError(f"layer {source.key[0]} has no output {source.tensor}")
+            return made[source.key][source.tensor]
+
+        for call in self.order:
+            given = [place(source) for source in sources_in(call.arguments)]
+            if call.member is None:
+                count = iter(range(len(given)))
+                name = f"{self.prefix}{call.key[0]}"
+                made[call.key] = graph.operate(
+                    Operation(name, call.kind, _operands(call.arguments, count), call.options), given
+                )
+            else:
+                mask = None if call.mask is None else place(call.mask)
+                made[call.key] = call.member.call(graph, given, mask, [place(source) for source in call.initial])
+        return [place(source) for source in self.outputs]
+
+
+def sources_in(arguments: Any) -> Iterator[Source]:
+    """The tensors among arguments, in order."""
+    if isinstance(arguments, Source):
+        yield arguments
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            yield from sources_in(part)
+
+
+def _operands(arguments: Any, count: Iterator[int]) -> Any:
+    """Arguments with numbered operands in place of tensors."""
+    if isinstance(arguments, Source):
+        return Operand(next(count))
+    if isinstance(arguments, list | tuple):
+        return [_operands(part, count) for part in arguments]
+    return arguments
