@@ -52,18 +52,18 @@ def plain() -> dict[str, float]:
 
 
 def ours() -> dict[str, float]:
-    """Seconds of `training.network.fit`, tracing included."""
-    from training import network
+    """Seconds of `training.fitting.fit`, tracing included."""
+    from training import fitting
 
     model, inputs, targets = _network()
     begin = time.perf_counter()
-    losses = network.fit(model, inputs, targets, EPOCHS, lambda _epoch, _loss: None)
+    losses = fitting.fit(model, inputs, targets, EPOCHS, lambda _epoch, _loss: None)
     return {"seconds": time.perf_counter() - begin, "epochs": len(losses)}
 
 
 def windows_ours() -> dict[str, float]:
-    """Windows a second of `training.network.fit_windows`, without the first epoch, which traces."""
-    from training import network
+    """Windows a second of `training.fitting.fit_windows`, without the first epoch, which traces."""
+    from training import fitting
     from training.checkpoints import Checkpoints
 
     model, examples, scaling, options = _long(ROWS)
@@ -75,7 +75,7 @@ def windows_ours() -> dict[str, float]:
 
     parts = examples.parts
     checkpoints = Checkpoints("benchmark", examples.digest)
-    network.fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, told)
+    fitting.fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, told)
     checkpoints.remove()
     return {"rate": len(parts.train) * (len(ends) - 1) / (ends[-1] - ends[0])}
 
@@ -84,7 +84,7 @@ def windows_plain() -> dict[str, float]:
     """The same windows, made beforehand and scaled as there, in Keras's own loop."""
     import keras
 
-    from training import network
+    from training import fitting
 
     model, examples, scaling, options = _long(ROWS)
     ends: list[float] = []
@@ -96,7 +96,7 @@ def windows_plain() -> dict[str, float]:
             """After each epoch."""
             ends.append(time.perf_counter())
 
-    learner = network.learner(model)
+    learner = fitting.learner(model)
     train, held = (
         (part.inputs(), (part.expected() - scaling.offset) / scaling.scale)
         for part in (examples.parts.train, examples.parts.validation)
@@ -112,7 +112,7 @@ def memory() -> dict[str, float]:
     """Bytes that a process has at most, above what it has once TensorFlow is there, while it fits a long table."""
     import resource
 
-    from training import network
+    from training import fitting
     from training.checkpoints import Checkpoints
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -125,7 +125,7 @@ def memory() -> dict[str, float]:
 
     checkpoints = Checkpoints("benchmark", examples.digest)
     with suppress(InterruptedError):
-        network.fit_windows(
+        fitting.fit_windows(
             model, examples.parts.train, examples.parts.validation, scaling, options, checkpoints, told
         )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -73,7 +73,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
     with ThreadPoolExecutor(1, "registry") as background:
         # MLflow takes seconds to import and to make a new database; meanwhile TensorFlow is imported.
         opening = background.submit(Store)
-        from training import network
+        from training import fitting, network, proving
 
         model = network.build(options, *dataset.inputs.shape[1:])
         targets = network.targets_for(model, dataset, options.chosen_loss)
@@ -88,13 +88,13 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
         before = network.weights(model)
         listener.built(network.summary(model), before)
         begin = time.monotonic()
-        losses = network.fit(model, dataset.inputs, targets, options.epochs, listener.progress)
+        losses = fitting.fit(model, dataset.inputs, targets, options.epochs, listener.progress)
         listener.fitted(time.monotonic() - begin)
         after = network.weights(model)
         predictions = network.predict(model, dataset.inputs)
 
         network.save(model, folder / "model.keras")
-        proof = network.proof(model, dataset.inputs)
+        proof = proving.proof(model, dataset.inputs)
         proof.save(folder / "proof.npz")
         served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
         parity = proofs.replay(served, proof)
@@ -102,7 +102,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
         if losses:
             run.log_metrics("loss", losses)
             run.log_summary({"final_loss": losses[-1]})
-        over_time = {name: layer.over_time for name, layer in network.states(model, dataset.inputs).items()}
+        over_time = {name: layer.over_time for name, layer in proving.states(model, dataset.inputs).items()}
         (folder / "pictures").mkdir()
         config.Job(options, Source(), registration).dump(folder / "pictures" / config.FILE)
         log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)

@@ -170,7 +170,7 @@ def fit(
     options: Options, examples: data.Examples, checkpoints: Checkpoints, listener: Listener, folder: Path, mlrun: Run
 ) -> Fitted:
     """Fits a network, from a checkpoint if there is one, proves that it can be served, and logs how it went."""
-    from training import network
+    from training import fitting, network, proving
 
     parts, layout = examples.parts, examples.layout
     options = headed(options, examples)
@@ -179,13 +179,13 @@ def fit(
     before = network.weights(model)
     listener.built(network.summary(model), before)
     begin = time.monotonic()
-    progress = network.fit_windows(
+    progress = fitting.fit_windows(
         model, parts.train, parts.validation, scaling, options, checkpoints, listener.learning
     )
     listener.fitted(time.monotonic() - begin)
     network.save(model, folder / "model.keras")
     shown = parts.validation.some(slice(SHOWN)).inputs()
-    proof = network.proof(model, shown)
+    proof = proving.proof(model, shown)
     proof.save(folder / "proof.npz")
     served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
     parity = proofs.replay(served, proof)
@@ -194,7 +194,7 @@ def fit(
         mlrun.log_metrics("val_loss", progress.validation_losses)
         mlrun.log_summary({"best_epoch": progress.best_epoch, "best_val_loss": progress.best_loss})
     drawn = parts.test.some(slice(DRAWN))
-    over_time = {name: layer.over_time for name, layer in network.states(model, shown).items()}
+    over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
     predicted, expected = measure.predict(served, drawn), drawn.expected()
     log_pictures(
         mlrun.log_files, folder / "pictures", progress.losses, before, network.weights(model), predicted, expected,

@@ -66,7 +66,7 @@ def register(
     ):
         parity, proof_file = None, None
         if find_spec("keras") is not None:
-            from training.network import prove  # imports TensorFlow
+            from training.proving import prove  # imports TensorFlow
 
             proof = prove(file, inputs, [spec.name for spec in network.outputs], network.states)
             parity = proofs.replay(network, proof)

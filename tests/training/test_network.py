@@ -34,7 +34,9 @@ def trained(network, epochs, progress=quiet, **options):
     dataset = data.reference()
     model = network.build(options, *dataset.inputs.shape[1:])
     targets = network.targets_for(model, dataset, options.chosen_loss)
-    return model, network.fit(model, dataset.inputs, targets, options.epochs, progress)
+    from training import fitting
+
+    return model, fitting.fit(model, dataset.inputs, targets, options.epochs, progress)
 
 
 @pytest.fixture(scope="session")
@@ -216,9 +218,11 @@ def test_a_network_without_memory_for_it(network):
 
 def test_a_loss_that_takes_other_outputs(network):
     """A loss that Keras knows, and that takes other outputs than the network's, is an error that names it."""
+    from training import fitting
+
     model = network.build(Options(loss="ctc"), 3, 2)
     with pytest.raises(InvalidArgumentError, match="loss: it does not fit the network's output"):
-        network.fit(model, np.ones((3, 3, 2), np.float32), np.ones((3, 1), np.float32), 1, lambda *_: None)
+        fitting.fit(model, np.ones((3, 3, 2), np.float32), np.ones((3, 1), np.float32), 1, lambda *_: None)
 
 
 @pytest.mark.parametrize("option", ["activation", "dense_activation", "optimizer", "loss"])
@@ -254,8 +258,10 @@ def test_our_network_reproduces_the_proof(network, reference, options, tmp_path)
     """A saved network is read by the service and gives Keras's outputs and final states, as its proof says."""
     model = reference[0] if options is None else network.build(Options(**options), 3, 2)
     inputs = data.reference().inputs
+    from training import proving
+
     network.save(model, tmp_path / "model.keras")
-    proof = network.proof(model, inputs)
+    proof = proving.proof(model, inputs)
     assert list(proof.inputs) == ["sequence"]
     proof.save(tmp_path / "proof.npz")
     served = keras_file.read(tmp_path / "model.keras")
@@ -264,11 +270,13 @@ def test_our_network_reproduces_the_proof(network, reference, options, tmp_path)
 
 def test_states_are_those_of_our_network(network, reference, tmp_path):
     """Keras's state after each timestep is the final state that our network has after so many timesteps."""
+    from training import proving
+
     model, _, _ = reference
     inputs = data.reference().inputs
     network.save(model, tmp_path / "model.keras")
     served = keras_file.read(tmp_path / "model.keras")
-    (name, states), *others = network.states(model, inputs).items()
+    (name, states), *others = proving.states(model, inputs).items()
     assert (name, others) == ("simpleRNN", [])
     assert states.over_time.shape == (3, 3, 4)
     for step in range(3):

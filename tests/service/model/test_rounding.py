@@ -11,7 +11,7 @@ from service.errors import ProofError
 from service.model import keras_file
 from service.model.proof import BOUNDS, MOST, Proof, Tolerance, difference, replay
 from service.model.rounding import sensitivity
-from training.network import prove
+from training.proving import prove
 
 ROUNDOFF = 2.0**-24
 TIMESTEPS = 20
