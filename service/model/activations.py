@@ -32,7 +32,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def linear(x: Array) -> Array:
-    """X."""
+    """x."""
     return x
 
 
@@ -52,13 +52,13 @@ def relu(x: Array, negative_slope: float = 0.0, max_value: float | None = None, 
 
 @kernel
 def leaky_relu(x: Array, negative_slope: float = 0.2) -> Array:
-    """X where positive, else slope · x. TensorFlow keeps the slope in single precision, whatever x is."""
+    """x where positive, else slope · x. TensorFlow keeps the slope in single precision, whatever x is."""
     return np.where(x > 0, x, x.dtype.type(np.float32(negative_slope)) * x)
 
 
 @kernel
 def elu(x: Array, alpha: float = 1.0) -> Array:
-    """X where positive, else alpha · (exp(x) - 1)."""
+    """x where positive, else alpha · (exp(x) - 1)."""
     return np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
 
 
@@ -180,7 +180,7 @@ def soft_shrink(x: Array) -> Array:
 
 
 def hard_shrink(x: Array) -> Array:
-    """X where |x| > 0.5, else 0."""
+    """x where |x| > 0.5, else 0."""
     return np.where(np.abs(x) > x.dtype.type(0.5), x, x.dtype.type(0))
 
 

@@ -216,7 +216,7 @@ def _normalized(layer: Normalization, weights: Mapping[str, Array]) -> Point:
 
 
 def _simple(options: Mapping[str, Any], weights: Mapping[str, Array]) -> Step:
-    """H = f(x·W + b + h·U)."""
+    """h = f(x·W + b + h·U)."""
     return _affine(weights.get("bias"), weights["kernel"], weights["recurrent_kernel"], function=options["activation"])
 
 

@@ -61,7 +61,7 @@ class ReLU(Half):
 
 
 class LeakyReLU(Half):
-    """X where positive, else slope · x."""
+    """x where positive, else slope · x."""
 
     CLASS = "LeakyReLU"
     TYPES = "f"
@@ -73,7 +73,7 @@ class LeakyReLU(Half):
 
 
 class ELU(Half):
-    """X where positive, else alpha · (exp(x) - 1)."""
+    """x where positive, else alpha · (exp(x) - 1)."""
 
     CLASS = "ELU"
     TYPES = "f"
@@ -149,7 +149,7 @@ class Identity(ElementwiseLayer):
     KEEPS_INTEGERS = True
 
     def function(self, x: Array) -> Array:
-        """X."""
+        """x."""
         return x
 
 
