@@ -134,7 +134,8 @@ def memory() -> dict[str, float]:
 
 def _long(rows: int) -> tuple[Any, Any, Any, Any]:
     """A network, its examples from a CSV file of so many rows with four features, its scaling and its options."""
-    from training import config, data, network, own_data
+    from training import config, network, own_data
+    from training.data import examples as data
 
     with tempfile.TemporaryDirectory(prefix="unroll-bench-") as folder:
         path = Path(folder) / "long.csv"
@@ -161,10 +162,11 @@ def _write(path: Path, rows: int) -> None:
 
 def _network() -> tuple[Any, Any, Any]:
     """The reference network, its inputs and its targets."""
-    from training import data, network
+    from training import network
+    from training.data.reference import reference
     from training.options import Options
 
-    dataset, options = data.reference(), Options()
+    dataset, options = reference(), Options()
     model = network.build(options, *dataset.inputs.shape[1:])
     return model, dataset.inputs, network.targets_for(model, dataset, options.chosen_loss)
 

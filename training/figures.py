@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.data import Array
+from training.data.windows import Array
 
 DIVERGING, INK, ACCENT = "RdBu_r", "#33415c", "#c44536"
 

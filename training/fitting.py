@@ -9,10 +9,9 @@ import numpy as np
 from service.errors import InvalidArgumentError
 from training.backend import keras, tf
 from training.checkpoints import Checkpoints, Progress, State
-from training.data import Array
+from training.data.windows import Array, Windows
 from training.network import DENSE, OUTPUT, Scaling
 from training.options import Options
-from training.windows import Windows
 
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
 CHECKPOINT_SECONDS = 2.0  # between two checkpoints, at least

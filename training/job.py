@@ -15,8 +15,10 @@ from registry import tag
 from registry.store import Store
 from service.model import keras_file
 from service.model import proof as proofs
-from training import config, data
+from training import config
 from training.checkpoints import Progress
+from training.data.reference import reference
+from training.data.windows import Array
 from training.interrupts import interruptible
 from training.options import Options, Registration, Source
 
@@ -32,9 +34,9 @@ class Outcome:
     losses: list[float]
     before: "Weights"
     after: "Weights"
-    inputs: data.Array
-    targets: data.Array
-    predictions: data.Array
+    inputs: Array
+    targets: Array
+    predictions: Array
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 
@@ -69,7 +71,7 @@ def run(options: Options, registration: Registration, listener: Listener) -> Out
     Raises InvalidArgumentError for options that make no sense, ModelError for a network that the service could not
     serve, RegistryError. An interrupted run is marked KILLED, a failed one FAILED; neither leaves a version.
     """
-    dataset = data.reference()
+    dataset = reference()
     with ThreadPoolExecutor(1, "registry") as background:
         # MLflow takes seconds to import and to make a new database; meanwhile TensorFlow is imported.
         opening = background.submit(Store)
@@ -126,9 +128,9 @@ def log_pictures(
     losses: list[float],
     before: "Weights",
     after: "Weights",
-    predictions: data.Array,
-    targets: data.Array,
-    over_time: Mapping[str, data.Array],
+    predictions: Array,
+    targets: Array,
+    over_time: Mapping[str, Array],
     validation_losses: Sequence[float] = (),
 ) -> None:
     """Draws the figures of a run and logs them, with the weights as arrays."""

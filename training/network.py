@@ -8,7 +8,8 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, LimitExceededError
 from training.backend import keras, tf
-from training.data import Array, Dataset
+from training.data.reference import Dataset
+from training.data.windows import Array
 from training.options import Options
 
 INPUT, DENSE, CHANGE, OUTPUT = "sequence", "dense", "change", "output"

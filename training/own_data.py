@@ -19,12 +19,17 @@ from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs
 from service.model.network import Network
-from training import config, data, measure
+from training import config
 from training.checkpoints import Checkpoints, Progress
 from training.config import Job
+from training.data.examples import Examples, load
+from training.data.layout import Layout
+from training.data.windows import Array
+from training.evaluation.errors import Measured, errors, metric, predict
+from training.evaluation.gate import Champion, Decision, compare, decide
+from training.evaluation.measure import measure
 from training.interrupts import interruptible
 from training.job import Listener, log_pictures, package_tags, temporary_folder
-from training.measure import Champion, Decision, Measured
 from training.options import Options
 
 if TYPE_CHECKING:
@@ -72,10 +77,10 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
         checkpoints = Checkpoints(mlrun.run_id, examples.digest)
         fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
         part, classes = examples.parts.validation, len(examples.classes)
-        errors = measure.errors(measure.predict(fitted.served, part), part.expected(), classes)
-        mlrun.log_summary({f"validation_{name}": error for name, error in errors.items()})
+        found = errors(predict(fitted.served, part), part.expected(), classes)
+        mlrun.log_summary({f"validation_{name}": error for name, error in found.items()})
         checkpoints.remove()
-        return mlrun.run_id, errors[measure.metric(classes)]
+        return mlrun.run_id, found[metric(classes)]
 
 
 def _new_run(store: Store, job: Job, parent: str = "") -> AbstractContextManager[Run]:
@@ -101,12 +106,12 @@ def resume(run_id: str, listener: Listener) -> Outcome:
         return _run(job, listener, store, mlrun, examples)
 
 
-def _prepared(job: Job, listener: Listener, store: Store | None = None) -> tuple[Store, data.Examples]:
+def _prepared(job: Job, listener: Listener, store: Store | None = None) -> tuple[Store, Examples]:
     """The registry and the examples; what is wrong with the data is found before there is a run."""
     with ThreadPoolExecutor(1, "registry") as background:
         # MLflow takes seconds to import; meanwhile the file is read.
         opening = background.submit(Store) if store is None else None
-        examples = data.load(job.source, listener.reading, listener.found)
+        examples = load(job.source, listener.reading, listener.found)
         return (opening.result() if opening else store), examples  # type: ignore[return-value]
 
 
@@ -121,16 +126,16 @@ class Fitted:
     parity: float
 
 
-def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.Examples) -> Outcome:
+def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: Examples) -> Outcome:
     listener.started(mlrun.run_id, job.options.epochs)
     registration, layout, parts = job.registration, examples.layout, examples.parts
     checkpoints = Checkpoints(mlrun.run_id, examples.digest)
     with temporary_folder() as folder, interruptible() as check:
         _log_beginning(job, mlrun, examples, folder / "beginning")
         fitted = fit(job.options, examples, checkpoints, listener, folder, mlrun)
-        measured = measure.measure(fitted.served, examples, job.source)
+        measured = measure(fitted.served, examples, job.source)
         champion = _champion(store, registration.name, registration.alias, fitted.served, examples, folder / "champion")
-        decision = measure.decide(champion, registration)
+        decision = decide(champion, registration)
         mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
         check()
         version = mlrun.register(
@@ -167,7 +172,7 @@ def _run(job: Job, listener: Listener, store: Store, mlrun: Run, examples: data.
 
 
 def fit(
-    options: Options, examples: data.Examples, checkpoints: Checkpoints, listener: Listener, folder: Path, mlrun: Run
+    options: Options, examples: Examples, checkpoints: Checkpoints, listener: Listener, folder: Path, mlrun: Run
 ) -> Fitted:
     """Fits a network, from a checkpoint if there is one, proves that it can be served, and logs how it went."""
     from training import fitting, network, proving
@@ -195,7 +200,7 @@ def fit(
         mlrun.log_summary({"best_epoch": progress.best_epoch, "best_val_loss": progress.best_loss})
     drawn = parts.test.some(slice(DRAWN))
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
-    predicted, expected = measure.predict(served, drawn), drawn.expected()
+    predicted, expected = predict(served, drawn), drawn.expected()
     log_pictures(
         mlrun.log_files, folder / "pictures", progress.losses, before, network.weights(model), predicted, expected,
         over_time, progress.validation_losses,
@@ -203,7 +208,7 @@ def fit(
     return Fitted(folder / "model.keras", folder / "proof.npz", served, progress, parity)
 
 
-def headed(options: Options, examples: data.Examples) -> Options:
+def headed(options: Options, examples: Examples) -> Options:
     """The options with the last layer and the loss that the target wants."""
     classes = len(examples.classes)
     if classes and options.loss not in {"", "sparse_categorical_crossentropy"}:
@@ -214,7 +219,7 @@ def headed(options: Options, examples: data.Examples) -> Options:
     return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
-def scaling_of(options: Options, examples: data.Examples) -> "Scaling":
+def scaling_of(options: Options, examples: Examples) -> "Scaling":
     """What the training part, and nothing else, says of the scales."""
     from training.network import Scaling
 
@@ -239,12 +244,12 @@ def scaling_of(options: Options, examples: data.Examples) -> "Scaling":
     return Scaling(sample, _deviation(targets), float(targets.mean(dtype=np.float64)))
 
 
-def _deviation(values: data.Array) -> float:
+def _deviation(values: Array) -> float:
     """The standard deviation, or 1 where values do not differ."""
     return float(values.std(dtype=np.float64)) or 1.0
 
 
-def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) -> None:
+def _log_beginning(job: Job, mlrun: Run, examples: Examples, folder: Path) -> None:
     """What ran and on what: logged before the fit, so that a run that dies can be resumed."""
     folder.mkdir()
     job.dump(folder / config.FILE)
@@ -257,7 +262,7 @@ def _log_beginning(job: Job, mlrun: Run, examples: data.Examples, folder: Path) 
 
 
 def _champion(
-    store: Store, name: str, alias: str, network: Network, examples: data.Examples, folder: Path
+    store: Store, name: str, alias: str, network: Network, examples: Examples, folder: Path
 ) -> Champion | None:
     """How the version that the alias points at does on the same held-out data; None if there is no such version."""
     try:
@@ -267,8 +272,8 @@ def _champion(
     try:
         path, _ = Cache(folder).fetch(store, version)
         served = keras_file.read(path / MODEL_FILE)
-        known = data.Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
-        return measure.compare(network, examples.layout, served, known, version.number, examples.parts.test)
+        known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
+        return compare(network, examples.layout, served, known, version.number, examples.parts.test)
     except (ServiceError, ArtifactError) as error:
         return Champion(version.number, None, None, str(error))
 

@@ -12,7 +12,7 @@ from service.model.engines import keras as keras_network
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
 from training.backend import keras
-from training.data import Array
+from training.data.windows import Array
 from training.network import INPUT, predict
 
 STATE_NAMES = ("hidden_state", "cell_state")

@@ -16,9 +16,10 @@ from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model import proof as proofs
 from service.model.network import Network
-from training import measure, tables
-from training.data import Array, Layout
-from training.windows import Windows
+from training.data import files
+from training.data.layout import Layout
+from training.data.windows import Array, Windows
+from training.evaluation.errors import predict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +64,7 @@ def load(reference: str, cache: Path) -> Model:
     return Model(network, Layout.loads(text), version.name, version.number)
 
 
-def score(model: Model, data: Path, out: Path, progress: tables.Progress) -> Score:
+def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Score:
     """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
 
     Rows without a whole window behind them have no prediction. `out` appears whole or not at all.
@@ -73,13 +74,13 @@ def score(model: Model, data: Path, out: Path, progress: tables.Progress) -> Sco
     layout = model.layout
     if not data.is_file():
         raise InvalidArgumentError(f"data: there is no file {data}", field="data")
-    schema = tables.schema(data)
-    tables.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
-    columns = tables.Columns(layout.features, "", layout.time, layout.group)
+    schema = files.schema(data)
+    files.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
+    columns = files.Columns(layout.features, "", layout.time, layout.group)
     stream = Stream(model.network, layout)
     rows = predicted = 0
     with _writer(out) as write:
-        for batch in tables.batches(data, schema, columns, progress):
+        for batch in files.batches(data, schema, columns, progress):
             made, count = stream.predict(batch)
             write(made)
             rows, predicted = rows + batch.num_rows, predicted + count
@@ -103,12 +104,12 @@ class Stream:
     network: Network
     layout: Layout
     _series: dict[int, _Series] = field(default_factory=dict)
-    _codes: tables.Codes = field(default_factory=tables.Codes)
+    _codes: files.Codes = field(default_factory=files.Codes)
 
     def predict(self, batch: "pa.RecordBatch") -> tuple["pa.RecordBatch", int]:
         """Predictions for the rows of a batch, and how many there are."""
         layout, count = self.layout, batch.num_rows
-        rows = tables.matrix(batch, layout.features)
+        rows = files.matrix(batch, layout.features)
         codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
         times = batch.column(layout.time).to_numpy(zero_copy_only=False) if layout.time else None
         order = np.argsort(codes, kind="stable")
@@ -133,7 +134,7 @@ class Stream:
         whole[whole] = gone[starts[whole]] == gone[starts[whole] + layout.window]
         found = starts[whole]
         windows = Windows(values, values[:, 0], found, found, layout.window, 1)
-        predicted = measure.predict(self.network, windows) if len(found) else None
+        predicted = predict(self.network, windows) if len(found) else None
         return self._batch(batch, predicted, whole), len(found)
 
     def _check_order(self, times: Any, series: _Series) -> None:

@@ -14,7 +14,8 @@ from registry.store import Store
 from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model import proof as proofs
-from training import config, data, job
+from training import config, job
+from training.data.reference import reference
 from training.options import Options, Source
 
 EPOCHS = 130
@@ -154,7 +155,7 @@ def test_the_version_is_what_was_trained(trained, tmp_path):
     parity = proofs.replay(served, proofs.load(path / PROOF_FILE))
     assert parity == pytest.approx(outcome.parity)
     assert 0 <= parity <= 1
-    assert np.array_equal(outcome.inputs, data.reference().inputs)
+    assert np.array_equal(outcome.inputs, reference().inputs)
     assert outcome.targets.tolist() == [[10], [20], [30]]
     result = served.forward({"sequence": outcome.inputs})
     np.testing.assert_allclose(result.outputs["output"], outcome.predictions, rtol=1e-5)

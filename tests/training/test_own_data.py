@@ -20,7 +20,10 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.check import check
 from tests.service.support import eventually
-from training import checkpoints, config, data, job, measure, own_data
+from training import checkpoints, config, job, own_data
+from training.data.examples import load
+from training.data.layout import Layout
+from training.evaluation.errors import errors, predict
 
 QUICK = {"units": 6, "epochs": 3, "window": 8, "time": "t", "target": "y"}
 
@@ -72,10 +75,10 @@ def test_what_is_served_takes_and_gives_real_units(first, folder, tmp_path):
     assert check(path / MODEL_FILE).supported
     network = keras_file.read(path / MODEL_FILE)
     assert 0 <= proofs.replay(network, proofs.load(path / PROOF_FILE)) <= 1
-    examples = data.load(wanted(folder).source, lambda *_: None, lambda _: None)
-    predicted = measure.predict(network, examples.parts.test)
+    examples = load(wanted(folder).source, lambda *_: None, lambda _: None)
+    predicted = predict(network, examples.parts.test)
     assert np.abs(predicted - examples.parts.test.expected()).mean() < 200
-    assert first.measured.network == measure.errors(predicted, examples.parts.test.expected(), 0)
+    assert first.measured.network == errors(predicted, examples.parts.test.expected(), 0)
 
 
 def test_the_measure_stands_beside_two_baselines(first):
@@ -174,7 +177,7 @@ def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
     version = Store().version("kinds", outcome.version)
     path = fetched(version, tmp_path)
     assert 0 <= proofs.replay(keras_file.read(path / MODEL_FILE), proofs.load(path / PROOF_FILE)) <= 1
-    layout = data.Layout.loads(version.tags[tag.DATA])
+    layout = Layout.loads(version.tags[tag.DATA])
     if options.get("target"):
         assert layout.classes == ("down", "up")
         assert set(outcome.measured.network) == {"error_rate", "log_loss"}

@@ -11,7 +11,9 @@ from pyarrow import csv
 
 from registry.store import Store
 from service.errors import InvalidArgumentError
-from training import config, data, job, own_data, scoring, tables
+from training import config, job, own_data, scoring
+from training.data import files
+from training.data.layout import Layout
 from training.options import Options
 
 ROWS = 150  # of each of two series
@@ -71,7 +73,7 @@ def test_batches_of_any_size_give_the_same(folder, levels, size, monkeypatch):
     source = csv.read_csv(folder / "table.csv")
     mixed = np.arange(2 * ROWS).reshape(2, ROWS).T.ravel()  # a, b, a, b, …
     pq.write_table(source.take(mixed), folder / "mixed.parquet")
-    monkeypatch.setattr(tables, "ROWS", size)
+    monkeypatch.setattr(files, "ROWS", size)
     _, pieces = scored(levels, folder / "mixed.parquet", folder / "pieces.csv")
     assert pieces["place"].to_pylist()[:3] == ["a", "b", "a"]
     for name in ("prediction_1", "prediction_2"):
@@ -139,4 +141,4 @@ def test_the_command_needs_no_tensorflow(folder):
     assert done.stdout.splitlines()[-1] == "set()"
     assert csv.read_csv(folder / "typed.csv").num_rows == 2 * ROWS
     assert Store().describe("scored_levels").aliases == {"champion": "1"}
-    assert data.Layout.loads(Store().version("scored_levels", "1").tags["unroll.data"]).window == 5
+    assert Layout.loads(Store().version("scored_levels", "1").tags["unroll.data"]).window == 5

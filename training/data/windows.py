@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 
 
@@ -18,7 +19,7 @@ Places = npt.NDArray[np.int64]
 class Windows:
     """Windows of equal length with their targets."""
 
-    values: Floats  # (rows, features), shared by all parts
+    values: Array  # (rows, features), shared by all parts
     targets: npt.NDArray[Any]  # (any,): float32 numbers, or int32 places of classes
     starts: Places  # (windows,): first row of each
     target_starts: Places  # (windows,): place of its first target
@@ -43,9 +44,9 @@ class Windows:
         covered: npt.NDArray[np.bool_] = np.cumsum(change[:-1]) > 0
         return covered
 
-    def inputs(self) -> Floats:
+    def inputs(self) -> Array:
         """All inputs, (windows, timesteps, features)."""
-        gathered: Floats = self.values[self.starts[:, None] + np.arange(self.window)]
+        gathered: Array = self.values[self.starts[:, None] + np.arange(self.window)]
         return gathered
 
     def expected(self) -> npt.NDArray[Any]:
@@ -99,7 +100,7 @@ def parts_by_place(segments_of: npt.NDArray[np.int32], validation: float, test: 
 
 
 def slide(
-    values: Floats,
+    values: Array,
     targets: npt.NDArray[Any],
     segments: npt.NDArray[np.int32],
     parts: npt.NDArray[np.int8],

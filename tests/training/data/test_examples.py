@@ -1,4 +1,4 @@
-"""People's own data: what is read from files, how it is cut by time, and the one line that each mistake gets."""
+"""Data from a file: what is read from files, how it is cut by time, and the one line that each mistake gets."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidArgumentError
-from training import data, tables
+from training.data import examples as data
+from training.data import files
+from training.data.windows import parts_by_place, parts_by_time, slide
 from training.options import Source
-from training.windows import parts_by_place, parts_by_time, slide
 
 
 def write(path, **columns):
@@ -256,7 +257,7 @@ def test_a_mistake_is_one_line_that_names_the_column(tmp_path, columns, options,
 
 def test_a_word_far_down_is_found(tmp_path):
     """A column that turns from numbers to words after the beginning of the file is named, with the word."""
-    count = tables.BLOCK // 3
+    count = files.BLOCK // 3
     path = write(tmp_path / "long.csv", y=[*(i % 1000 for i in range(count)), "oops"])
     with pytest.raises(InvalidArgumentError, match=r"^data: column 'y' mixes types: expected numbers, got 'oops'"):
         load(Source(path, target="y", window=3))

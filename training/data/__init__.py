@@ -1,0 +1,1 @@
+"""What networks learn from: files read, cleaned, and cut into windows."""

@@ -1,0 +1,84 @@
+"""Examples: what a network learns from and is measured on, made of a file."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import InvalidArgumentError
+from training.data import files, sequences, tables
+from training.data.layout import Layout
+from training.data.windows import Parts, Windows
+from training.options import Source
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network learns from and is measured on."""
+
+    name: str
+    path: Path
+    digest: str  # SHA-256 of the file
+    layout: Layout
+    parts: Parts
+    findings: tuple[str, ...]  # what a reader of the file should know
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the outputs; none: the targets are numbers."""
+        return self.layout.classes
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps of all series."""
+        return len(self.parts.train.values)
+
+
+def load(source: Source, progress: files.Progress, found: Callable[[str], None]) -> Examples:
+    """The examples that a file holds. `found` hears at once what a reader should know, `progress` how far reading is.
+
+    Raises InvalidArgumentError, in one line that names the column, for what cannot be learned from; OSError.
+    """
+    path = Path(source.data)
+    findings: list[str] = []
+
+    def note(text: str) -> None:
+        findings.append(text)
+        found(text)
+
+    if not path.is_file():
+        raise InvalidArgumentError(f"data: there is no file {source.data}", field="data")
+    if path.suffix.lower() == ".npz":
+        layout, parts = sequences.read(path, source, note)
+    else:
+        layout, parts = tables.read(path, source, progress, note)
+    for name, part in parts.named().items():
+        if not len(part):
+            raise InvalidArgumentError(
+                f"window: no window of {layout.window} timesteps with horizon {layout.horizon} is left for {name}; "
+                f"the file has {len(part.values)} timesteps, and the shares of validation and test are "
+                f"{source.validation:g} and {source.test:g}",
+                field="window",
+            )
+    _check_varied(layout, parts.train)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Examples(path.stem, path, digest, layout, parts, tuple(findings))
+
+
+def _check_varied(layout: Layout, train: Windows) -> None:
+    """Raises InvalidArgumentError for a feature or target that says nothing in the part to train on."""
+    rows = train.rows()
+    for i, name in enumerate(layout.features):
+        column = train.values[rows, i]
+        if (column == column[0]).all():
+            raise InvalidArgumentError(
+                f"features: column {name!r} is constant ({column[0]:g}) in the part to train on; leave it out",
+                field="features",
+            )
+    if not layout.classes:
+        first = train.targets[train.target_starts[0]]
+        if (train.targets[train.target_starts] == first).all():
+            raise InvalidArgumentError(
+                f"target: column {layout.target!r} is constant ({first:g}) in the part to train on", field="target"
+            )

@@ -1,0 +1,61 @@
+"""Windows from sequences that are ready: an `.npz` file with `x` and `y`."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import InvalidArgumentError
+from training.data.layout import Layout
+from training.data.windows import Parts, Windows, parts_by_place
+from training.options import Source
+
+
+def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layout, Parts]:
+    """Windows and their layout. Raises InvalidArgumentError for arrays that are not sequences and targets; OSError."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = {"x", "y"} - set(archive.files)
+            if missing:
+                raise InvalidArgumentError(f"data: {path.name} holds no array {min(missing)!r}", field="data")
+            x, y = archive["x"], archive["y"]
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError(f"data: {path.name} cannot be read: {error}", field="data") from error
+    if x.ndim != 3 or x.dtype.kind not in "fiub" or not x.size:
+        raise InvalidArgumentError(
+            f"data: x is {x.dtype} of shape {list(x.shape)}; expected numbers (sequences, timesteps, features)",
+            field="data",
+        )
+    if y.ndim not in {1, 2} or len(y) != len(x):
+        raise InvalidArgumentError(
+            f"data: y has the shape {list(y.shape)}; expected ({len(x)},) or ({len(x)}, outputs)", field="data"
+        )
+    count, timesteps, width = x.shape
+    finite = np.isfinite(x.astype(np.float32)).all(axis=(1, 2)) if x.dtype.kind == "f" else np.ones(count, bool)
+    classify = source.task == "classification" or (source.task == "auto" and y.dtype.kind in "USb")
+    classes: tuple[str, ...] = ()
+    if classify:
+        if y.ndim != 1:
+            raise InvalidArgumentError(f"data: y has the shape {list(y.shape)}; classes need ({count},)", field="data")
+        kinds, codes = np.unique(y, return_inverse=True)
+        classes, y = tuple(str(kind) for kind in kinds), codes.astype(np.int32)[:, None]
+    elif y.dtype.kind not in "fiub":
+        raise InvalidArgumentError(f"task: y is {y.dtype}, which is no number; it can only be classified", field="task")
+    else:
+        y = y.astype(np.float32).reshape(count, -1)
+        finite &= np.isfinite(y).all(axis=1)
+    if not finite.all():
+        text = f"{np.count_nonzero(~finite)} of {count} sequences have missing values"
+        if source.missing != "drop":
+            raise InvalidArgumentError(f"missing: {text}; for sequences there is --missing drop", field="missing")
+        note(f"{text}: left out")
+    outputs = y.shape[1]
+    places = np.flatnonzero(finite)
+    everything = Windows(
+        np.ascontiguousarray(x, np.float32).reshape(-1, width), np.ascontiguousarray(y).reshape(-1),
+        places * timesteps, places * outputs, timesteps, outputs,
+    )  # fmt: skip
+    part = parts_by_place(np.zeros(len(places), np.int32), source.validation, source.test)
+    layout = Layout(tuple(f"x{i}" for i in range(width)), "y", timesteps, outputs, classes)
+    return layout, Parts(*(everything.some(part == number) for number in range(3)))

@@ -1,0 +1,94 @@
+"""Windows from a table with a row for each timestep, in a CSV or Parquet file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.errors import InvalidArgumentError
+from training.data import cleaning, files
+from training.data.layout import Layout
+from training.data.windows import Ints, Parts, parts_by_place, parts_by_time, slide
+from training.options import Source
+
+
+def read(path: Path, source: Source, progress: files.Progress, note: Callable[[str], None]) -> tuple[Layout, Parts]:
+    """Windows and their layout. Raises InvalidArgumentError, in one line that names the column; OSError."""
+    if not source.target:
+        raise InvalidArgumentError("target: which column is to be predicted?", field="target")
+    if not source.window:
+        raise InvalidArgumentError("window: how many timesteps shall the network see?", field="window")
+    schema = files.schema(path)
+    chosen = _choose(schema, source)
+    if not source.features:
+        left = [name for name in schema.names if name not in chosen.all()]
+        note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
+    table = files.read(path, schema, chosen, progress)
+    cleaning.sort(table, note)
+    segments = np.zeros(len(table.target), np.int32) if table.groups is None else table.groups
+    series = segments
+    segments = cleaning.split_at_gaps(table, segments, source, note)
+    clock = table.times
+    parts = (
+        parts_by_place(series, source.validation, source.test)
+        if clock is None
+        else parts_by_time(clock, source.validation, source.test)
+    )
+    observed, segments, kept = cleaning.fill(table, segments, parts, source, note)
+    if not kept.all():
+        table.features, table.target = table.features[kept], table.target[kept]
+        segments, parts, observed = segments[kept], parts[kept], observed[kept]
+    if not len(segments):
+        raise InvalidArgumentError("missing: every row has a missing value; nothing is left", field="missing")
+    _check_length(segments, source)
+    first = source.horizon
+    outputs = 1
+    if not chosen.labels and source.horizon:
+        first, outputs = 1, source.horizon
+    made = slide(
+        table.features, table.target, segments, parts, observed, window=source.window, first=first, outputs=outputs
+    )
+    if chosen.labels:
+        _check_classes(chosen.target, table.classes, made)
+    layout = Layout(
+        chosen.features, chosen.target, source.window, source.horizon, table.classes, source.time, source.group
+    )
+    return layout, made
+
+
+def _choose(schema: Any, source: Source) -> files.Columns:
+    """Which columns are read, and whether the target names classes."""
+    target = source.target
+    files.check(schema, time=source.time, group=source.group, target=target, features=source.features)
+    text = files.names_classes(schema, target)
+    if text and source.task == "regression":
+        raise InvalidArgumentError(
+            f"task: column {target!r} holds text or truth values; it can only be classified", field="task"
+        )
+    labels = text or source.task == "classification"
+    if target in source.features and (labels or source.horizon == 0):
+        why = "holds the classes to find" if labels else "is the target, and with horizon 0 not known yet"
+        raise InvalidArgumentError(f"features: column {target!r} {why}", field="features")
+    unknown = {target} if labels or source.horizon == 0 else set()
+    features = source.features or files.numeric(schema, {source.time, source.group} | unknown)
+    return files.Columns(features, target, source.time, source.group, labels)
+
+
+def _check_length(segments: Ints, source: Source) -> None:
+    longest = int(np.diff(np.flatnonzero(np.concatenate([[True], segments[1:] != segments[:-1], [True]]))).max())
+    needed = source.window + source.horizon
+    if longest < needed:
+        raise InvalidArgumentError(
+            f"window: {source.window} timesteps and horizon {source.horizon} need {needed} rows in a row; "
+            f"the longest series without a gap has {longest}",
+            field="window",
+        )
+
+
+def _check_classes(target: str, classes: Sequence[str], parts: Parts) -> None:
+    known = np.unique(parts.train.expected()) if len(parts.train) else np.empty(0)
+    if 0 < len(known) < 2:
+        raise InvalidArgumentError(
+            f"target: column {target!r} is always {classes[int(known[0])]!r} in the part to train on", field="target"
+        )

@@ -1,0 +1,66 @@
+"""Errors of a network on windows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from service.model.network import Network
+from training.data.windows import Array, Windows
+
+BATCH = 512  # windows that are computed at once
+TINY = 1e-7  # the least probability, so that logarithms are finite
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Errors on the held-out windows, by whose they are and then by metric; the smaller the better."""
+
+    metric: str  # the one that decides
+    network: Figures
+    baselines: dict[str, Figures] = field(default_factory=dict)
+
+    def as_metrics(self) -> Figures:
+        """Flat, for the record of a run."""
+        own = {f"held_out_{name}": value for name, value in self.network.items()}
+        others = {
+            f"baseline_{who.replace(' ', '_')}_{name}": value
+            for who, figures in self.baselines.items()
+            for name, value in figures.items()
+        }
+        return own | others
+
+
+def predict(network: Network, windows: Windows, told: Callable[[int, int], None] = lambda *_: None) -> Array:
+    """What a network gives for windows, (windows, outputs), computed batch by batch without Keras."""
+    (name,) = (spec.name for spec in network.inputs)
+    (output,) = (spec.name for spec in network.outputs)
+    parts = []
+    for i, batch in enumerate(windows.batches(BATCH)):
+        parts.append(network.forward({name: batch.inputs()}).outputs[output])
+        told(min((i + 1) * BATCH, len(windows)), len(windows))
+    return np.concatenate(parts)
+
+
+def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) -> Figures:
+    """Of numbers the root of the mean squared and the mean absolute error; of classes how many are wrong, and log loss.
+
+    For classes `predicted` holds probabilities.
+    """
+    if not classes:
+        difference = predicted.astype(np.float64) - np.asarray(expected, np.float64)
+        return {"rmse": float(np.sqrt(np.mean(difference**2))), "mae": float(np.mean(np.abs(difference)))}
+    right = np.asarray(expected, np.int64)[:, 0]
+    likelihood = np.clip(predicted[np.arange(len(right)), right].astype(np.float64), TINY, 1)
+    return {
+        "error_rate": float(np.mean(predicted.argmax(axis=1) != right)),
+        "log_loss": float(-np.mean(np.log(likelihood))),
+    }
+
+
+def metric(classes: int) -> str:
+    """The error that decides."""
+    return "error_rate" if classes else "rmse"
