@@ -138,22 +138,22 @@ def softsign(x: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    """X · sigmoid(x)."""
+    """x · sigmoid(x)."""
     return x * sigmoid(x)
 
 
 def hard_silu(x: Array) -> Array:
-    """X · hard_sigmoid(x)."""
+    """x · hard_sigmoid(x)."""
     return x * hard_sigmoid(x)
 
 
 def mish(x: Array) -> Array:
-    """X · tanh(softplus(x))."""
+    """x · tanh(softplus(x))."""
     return x * np.tanh(softplus(x))
 
 
 def gelu(x: Array) -> Array:
-    """X · Φ(x), with the exact distribution function of the normal distribution; √½ in single precision, as above."""
+    """x · Φ(x), with the exact distribution function of the normal distribution; √½ in single precision, as above."""
     kind = x.dtype.type
     return kind(0.5) * x * _erfc(-x * kind(np.float32(math.sqrt(0.5))))
 

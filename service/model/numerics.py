@@ -11,7 +11,7 @@ def prepare(weight: Array) -> Array:
 
 
 def product(x: Array, weight: Array) -> Array:
-    """X · weight over the last axis of x; x (…, n), weight (n, m) from `prepare`, result (…, m) of the type of x.
+    """x · weight over the last axis of x; x (…, n), weight (n, m) from `prepare`, result (…, m) of the type of x.
 
     BLAS chooses its kernel, and with it the order of additions, by the number of rows. A product over (batch, time)
     rows would therefore change its last bits with the number of timesteps. So sequences are multiplied timestep by
@@ -27,5 +27,5 @@ def product(x: Array, weight: Array) -> Array:
 
 
 def time_major(x: Array) -> Array:
-    """X (batch, time, …) as a contiguous (time, batch, …)."""
+    """x (batch, time, …) as a contiguous (time, batch, …)."""
     return np.ascontiguousarray(x.swapaxes(0, 1))

@@ -199,7 +199,7 @@ def _dense(weights: Mapping[str, Array], activation: str) -> Point:
 
 
 def _scaled(scale: Any, offset: Any) -> Point:
-    """X · scale + offset."""
+    """x · scale + offset."""
     if np.ndim(scale) == np.ndim(offset) == 0:
         return lambda row: [x * scale + offset for x in row]
     scales, offsets = np.broadcast_arrays(scale, offset)

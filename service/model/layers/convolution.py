@@ -250,7 +250,7 @@ def windows(steps: int, reach: int, stride: int, fits: bool) -> int:
 
 
 def padded(x: Array, reach: int, stride: int, padding: str, value: float) -> Array:
-    """X (batch, steps, n) with what `same` or `causal` adds before and after; the odd one comes after."""
+    """x (batch, steps, n) with what `same` or `causal` adds before and after; the odd one comes after."""
     if padding == "valid":
         return x
     if padding == "causal":

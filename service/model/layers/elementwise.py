@@ -40,7 +40,7 @@ class Activation(Half):
         return built
 
     def wide(self, x: Array) -> Array:
-        """F(x)."""
+        """f(x)."""
         return activations.ACTIVATIONS[self.options["activation"]](x)
 
 

@@ -40,7 +40,7 @@ def array(default: Any) -> Option:
 
 
 class Rescaling(ElementwiseLayer):
-    """X · scale + offset."""
+    """x · scale + offset."""
 
     CLASS = "Rescaling"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"scale": array(1.0), "offset": array(0.0)}
