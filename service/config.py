@@ -28,10 +28,16 @@ class Limits:
     """Most calls in progress or waiting in one worker, streams included."""
     streams: int = 256
     """Most open streams in one worker."""
+    streams_of_one: int = 128
+    """Most open streams of one caller in one worker: of a client certificate, else of an address."""
     stream_idle_seconds: float = 300.0
     """Longest wait for the next message of a stream."""
     stream_seconds: float = 86_400.0
     """Longest life of a stream."""
+    ping_seconds: float = 5.0
+    """Least pause between two pings of a connection; after three that come sooner it is closed."""
+    silent_seconds: float = 60.0
+    """Pause after which a silent connection is pinged; one that does not answer within a third of it is closed."""
     on_demand_versions: int = 8
     """Most versions held in memory only because clients named them, over all models."""
 

@@ -6,7 +6,8 @@ ServiceError
 ├── ConflictError             the thing changed since the caller looked; look again, then repeat
 ├── NotReadyError             right request, wrong state of the server or of the thing named
 ├── LimitExceededError        a bound of this server, with the number that exceeded it
-├── TimeLimitError            a bound of this server on time
+├── TimeLimitError            a bound on time: the server's, or the deadline of the call
+├── CancelledError            the caller has left before there was an answer
 ├── UnauthenticatedError      no credentials, or wrong ones
 ├── PermissionDeniedError     known caller, not allowed
 ├── UnavailableError          cannot be done now; the same call may succeed later
@@ -60,7 +61,11 @@ class LimitExceededError(ServiceError):
 
 
 class TimeLimitError(ServiceError):
-    """A bound of this server on time was exceeded."""
+    """A bound on time was exceeded: the server's, or the deadline of the call."""
+
+
+class CancelledError(ServiceError):
+    """The caller has left before there was an answer, or the call was cancelled on its way."""
 
 
 class UnauthenticatedError(ServiceError):

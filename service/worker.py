@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
 from service import logs
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
 from service.api.weights import WeightServicer
 from service.config import ServerConfig
+from service.edge.health import SERVICE as HEALTH
+from service.edge.health import Health
 from service.edge.methods import Method
 from service.edge.reflection import reflection_methods
 from service.edge.server import Gate, bind, build_server
@@ -109,11 +109,10 @@ class Worker:
             *inference_methods(self._host, config.limits, supervisor, self._statistics),
         ]
         self._services = sorted({method.path.split("/")[1] for method in methods})
-        methods += reflection_methods([*self._services, health.SERVICE_NAME])
-        self._health = health.HealthServicer()  # its streams hold no thread: it answers them from `set`
+        self._health = Health()
+        methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
         self._gate = Gate()
         self._server = build_server(methods, config, self._gate)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._serving = False
 
     def run(self) -> float:
@@ -134,7 +133,7 @@ class Worker:
         gRPC cancels calls that it has received but not handed over when it is stopped. So late calls are refused by
         us for a moment, with a status that clients retry, and only then is it stopped.
         """
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         self._gate.close(seconds)
         time.sleep(min(REFUSING_SECONDS, seconds))
         self._server.stop(seconds).wait(seconds + 1.0)
@@ -180,10 +179,7 @@ class Worker:
 
     def _say_health(self) -> None:
         """SERVING when every model that was asked for answers, else NOT_SERVING."""
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if self._host.ready() else statuses.NOT_SERVING
-        for service in ("", *self._services):
-            self._health.set(service, status)
+        self._health.set(["", *self._services], self._host.ready())
 
 
 class _Terminated(Exception):  # noqa: N818  # not an error

@@ -6,7 +6,7 @@ from typing import Protocol
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service.api.codec import encode_specs
-from service.edge.methods import Call, Method, Pool, Role, Row, methods_of
+from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import ConflictError, InvalidArgumentError
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host, LoadedModel, LoadedVersion
@@ -44,10 +44,10 @@ class ModelServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["ModelService"],
             {
-                "ListModels": Row(self.list_models),
-                "GetModel": Row(self.get_model),
-                "MoveAlias": Row(self.move_alias, Role.OPERATOR, Pool.WAITING),
-                "WatchModel": Row(self.watch_model, pool=Pool.STREAM),
+                "ListModels": Row(self.list_models, Bound.SERVED),
+                "GetModel": Row(self.get_model, Bound.SERVED),
+                "MoveAlias": Row(self.move_alias, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
+                "WatchModel": Row(self.watch_model, Bound.STREAM, pool=Pool.STREAM),
             },
         )
 
@@ -97,7 +97,8 @@ class ModelServicer:
         snapshot = self._host.snapshot()
         before = snapshot.model(request.model)
         yield pb.WatchModelResponse(change=pb.MODEL_CHANGE_INITIAL, model=self._encode(before))
-        while call.active():
+        while True:
+            call.check()
             snapshot = self._host.wait_beyond(snapshot.generation, WATCH_SECONDS)
             now = snapshot.model(before.entry.name)
             if now.entry == before.entry:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from service.api.codec import add_all, decode_changes, decode_inputs, encoding_of
 from service.config import Limits
 from service.datatypes import DATA_TYPES
-from service.edge.methods import Call, Method, Pool, Row, methods_of
+from service.edge.methods import Bound, Call, Method, Pool, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.model.changes import apply
 from service.model.network import Network
@@ -30,9 +30,9 @@ class PredictionServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["PredictionService"],
             {
-                "Predict": Row(self.predict),
-                "PredictStream": Row(self.predict_stream, pool=Pool.STREAM),
-                "Trace": Row(self.trace),
+                "Predict": Row(self.predict, Bound.COMPUTED),
+                "PredictStream": Row(self.predict_stream, Bound.STREAM, pool=Pool.STREAM),
+                "Trace": Row(self.trace, Bound.COMPUTED),
             },
         )
 

@@ -10,7 +10,7 @@ from service.api.codec import decode_changes, encode, encoding_of
 from service.api.models import check_expected, who
 from service.config import Limits
 from service.datatypes import DATA_TYPES
-from service.edge.methods import Call, Method, Pool, Role, Row, methods_of
+from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.model.changes import changed_weights
 from service.model.statistics import compare, describe
@@ -43,9 +43,9 @@ class WeightServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["WeightService"],
             {
-                "GetWeights": Row(self.get_weights),
-                "CompareWeights": Row(self.compare_weights),
-                "OverrideWeights": Row(self.override_weights, Role.OPERATOR, Pool.WAITING),
+                "GetWeights": Row(self.get_weights, Bound.WEIGHTS),
+                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS),
+                "OverrideWeights": Row(self.override_weights, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
             },
         )
 

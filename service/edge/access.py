@@ -44,7 +44,7 @@ class Access:
         if self.everybody is not None:
             return self.everybody
         if certificate_name:
-            return Caller(certificate_name, Role.OPERATOR)
+            return Caller(certificate_name, Role.OPERATOR, personal=True)
         if not authorization:
             if not self._open:
                 raise UnauthenticatedError("this server wants a token: `authorization: Bearer …`")

@@ -1,5 +1,7 @@
 """A method of the API as a row of a table, and what a handler sees of a call. No transport: an edge puts it on one."""
 
+import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -7,12 +9,16 @@ from typing import Any, Protocol
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+
+from service.edge.texts import LONGEST, check_texts
+from service.errors import CancelledError, InvalidArgumentError, TimeLimitError
 
 
 class Role(Enum):
     """What a caller must be allowed to do."""
 
+    ANYONE = "anyone"  # no credentials are looked at
     READER = "reader"
     OPERATOR = "operator"
 
@@ -21,8 +27,18 @@ class Pool(Enum):
     """Which threads run a handler, so that the slow never keep the quick waiting."""
 
     QUICK = "quick"  # computes and returns
-    WAITING = "waiting"  # waits for the registry or for other processes
+    WAITING = "waiting"  # waits for the registry or for other processes, or reads much
     STREAM = "stream"  # holds its thread as long as the client likes
+
+
+class Bound(Enum):
+    """What bounds the cost of a call before it begins, next to the sizes of its message and of the texts in it."""
+
+    SERVED = "it reads what is known of the models that are served"
+    COMPUTED = "Limits.computed: the elements that it computes, and those that changes of weights touch"
+    WEIGHTS = "Limits.computed: the elements of the weights that it reads; statistics are computed once for a version"
+    REGISTRY = "operators only: what it asks of the registry, and Limits.changes"
+    STREAM = "each message as a call of its own; Limits.streams, in all and of one caller, and stream_seconds"
 
 
 @dataclass(frozen=True)
@@ -31,22 +47,67 @@ class Caller:
 
     name: str
     role: Role
+    personal: bool = False  # whether only one caller can have this name; many may share a token
+
+
+class Lifetime:
+    """How long a stream may live, from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds; negative after the end."""
+        return self._end - time.monotonic()
+
+    def error(self) -> TimeLimitError:
+        """What a stream ends with that has lived so long."""
+        return TimeLimitError(f"the stream reached its lifetime of {self._seconds:g} s", limit=self._seconds)
 
 
 class Call(Protocol):
-    """What a handler may ask of the call it serves."""
+    """What a handler may ask of the call it serves. Edges derive their own from it."""
 
+    lifetime: Lifetime | None = None  # of a stream
+
+    @abstractmethod
     def caller(self) -> Caller:
         """Who calls."""
 
+    @abstractmethod
+    def peer(self) -> str:
+        """The address that the call came from, without the port."""
+
+    @abstractmethod
     def remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: it set none."""
 
+    @abstractmethod
     def active(self) -> bool:
         """Whether anybody still waits for the answer."""
 
+    @abstractmethod
     def metadata(self, key: str) -> str:
         """A header of the call; empty if it was not sent."""
+
+    def identity(self) -> str:
+        """Who is counted where callers have a bound each: a name that a certificate proves, else the address."""
+        caller = self.caller()
+        return caller.name if caller.personal else self.peer()
+
+    def check(self) -> None:
+        """Raises CancelledError where the caller has left, TimeLimitError after its deadline or the stream's lifetime.
+
+        Edges ask before a handler begins; handlers ask between the pieces of a long computation or wait.
+        """
+        if not self.active():
+            raise CancelledError("the caller no longer waits for the answer")
+        remaining = self.remaining()
+        if remaining is not None and remaining <= 0:
+            raise TimeLimitError("the deadline of the call has passed")
+        if self.lifetime is not None and self.lifetime.left() <= 0:
+            raise self.lifetime.error()
 
 
 @dataclass(frozen=True)
@@ -59,8 +120,23 @@ class Method:
     request_streams: bool
     response_streams: bool
     handler: Callable[[Any, Call], Any]
+    bound: Bound
     role: Role = Role.READER
     pool: Pool = Pool.QUICK
+
+    def parse(self, data: bytes) -> Message:
+        """The message that a client sent.
+
+        Raises InvalidArgumentError for bytes that are no such message, and for texts or lists in it that are too long.
+        """
+        try:
+            message = self.request.FromString(data)
+        except DecodeError:
+            name = self.request.DESCRIPTOR.full_name
+            raise InvalidArgumentError(f"the {len(data)} bytes of the request are no {name}") from None
+        if len(data) > LONGEST:
+            check_texts(message)
+        return message
 
 
 @dataclass(frozen=True)
@@ -68,6 +144,7 @@ class Row:
     """What a servicer says of one of its methods; the rest comes from the proto."""
 
     handler: Callable[[Any, Call], Any]
+    bound: Bound
     role: Role = Role.READER
     pool: Pool = Pool.QUICK
 
@@ -85,6 +162,7 @@ def methods_of(service: ServiceDescriptor, rows: Mapping[str, Row]) -> list[Meth
             request_streams=method.client_streaming,
             response_streams=method.server_streaming,
             handler=rows[method.name].handler,
+            bound=rows[method.name].bound,
             role=rows[method.name].role,
             pool=rows[method.name].pool,
         )

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -12,10 +11,11 @@ import grpc
 from google.protobuf.message import Message
 
 from service.config import Limits, ServerConfig, Tls
-from service.edge.access import Access
-from service.edge.methods import Caller, Method, Pool
+from service.edge.access import ANONYMOUS, Access
+from service.edge.methods import Call, Caller, Lifetime, Method, Pool, Role
 from service.edge.status import DETAILS_KEY, to_status
-from service.errors import LimitExceededError, TimeLimitError, UnavailableError
+from service.errors import TimeLimitError, UnavailableError
+from service.serving.quota import Quota
 from service.serving.threads import WorkingThreads
 
 Pools = TypeVar("Pools", bound=Executor)
@@ -25,8 +25,8 @@ STOPPING = "this server is stopping"
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
 
 
-class GrpcCall:
-    """What a handler may ask of a gRPC call; service.edge.methods.Call."""
+class GrpcCall(Call):
+    """What a handler may ask of a call of grpcio."""
 
     def __init__(self, context: grpc.ServicerContext, caller: Caller) -> None:
         self._context = context
@@ -35,6 +35,11 @@ class GrpcCall:
     def caller(self) -> Caller:
         """Who calls."""
         return self._caller
+
+    def peer(self) -> str:
+        """The address that the call came from, without the port: of `ipv4:10.0.0.7:51234` it is `ipv4:10.0.0.7`."""
+        peer: str = self._context.peer()
+        return peer.rpartition(":")[0] if peer.startswith("ip") else peer
 
     def remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: it set none."""
@@ -76,7 +81,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
     """A server, not started and on no port, that answers the methods."""
     access, limits = Access(config), config.limits
     gate = gate or Gate()
-    places = threading.BoundedSemaphore(limits.streams)
+    streams = Quota(limits.streams, limits.streams_of_one, "open streams")
     threads = gate.guard(WorkingThreads(config.unary_threads, "unary"))
     server = grpc.server(
         threads,  # type: ignore[arg-type]  # of an executor it needs `submit` alone
@@ -85,6 +90,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 1),
+            *_pings(limits),
         ],
     )
     pools = {
@@ -96,7 +102,7 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
         _, service, name = method.path.split("/")
         behavior: Callable[..., Any]
         if method.request_streams or method.response_streams:
-            behavior = _stream(method, access, gate, places, limits)
+            behavior = _stream(method, access, gate, streams, limits)
         else:
             behavior = _unary(method, access, gate)
         if method.pool in pools:
@@ -104,12 +110,22 @@ def build_server(methods: Iterable[Method], config: ServerConfig, gate: Gate | N
         make = _MAKERS[method.request_streams, method.response_streams]
         services.setdefault(service, {})[name] = make(
             behavior,
-            request_deserializer=method.request.FromString,
             response_serializer=method.response.SerializeToString,
         )
     for service, handlers in services.items():
         server.add_registered_method_handlers(service, handlers)
     return server
+
+
+def _pings(limits: Limits) -> list[tuple[str, int]]:
+    """Options by which clients may ping as often as is usual, and clients that are gone are found."""
+    silent = round(limits.silent_seconds * 1000)
+    return [
+        ("grpc.http2.min_ping_interval_without_data_ms", round(limits.ping_seconds * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", silent),
+        ("grpc.keepalive_timeout_ms", silent // 3),
+    ]
 
 
 def bind(server: grpc.Server, address: str, tls: Tls | None) -> int:
@@ -133,16 +149,15 @@ _MAKERS = {
 }
 
 
-def _unary(method: Method, access: Access, gate: Gate) -> Callable[[Message, grpc.ServicerContext], Message]:
-    handler, role = method.handler, method.role
+def _unary(method: Method, access: Access, gate: Gate) -> Callable[[bytes, grpc.ServicerContext], Message]:
+    handler, role, parse = method.handler, method.role, method.parse
 
-    def behavior(request: Message, context: grpc.ServicerContext) -> Message:
+    def behavior(data: bytes, context: grpc.ServicerContext) -> Message:
         try:
             if gate.closed:
                 raise UnavailableError(STOPPING)
-            caller = _caller(access, context)
-            access.check(caller, role)
-            return handler(request, GrpcCall(context, caller))  # type: ignore[no-any-return]  # a row's handler gives its response type
+            call = _admitted(access, context, role)
+            return handler(parse(data), call)  # type: ignore[no-any-return]  # a row's handler gives its response type
         except Exception as error:  # whatever it is, the client gets a status for it
             _abort(context, error)
             raise  # unreachable: abort raises
@@ -151,44 +166,48 @@ def _unary(method: Method, access: Access, gate: Gate) -> Callable[[Message, grp
 
 
 def _stream(
-    method: Method, access: Access, gate: Gate, places: threading.BoundedSemaphore, limits: Limits
+    method: Method, access: Access, gate: Gate, streams: Quota, limits: Limits
 ) -> Callable[..., Iterator[Message]]:
     handler, role = method.handler, method.role
 
     def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:
-        placed = places.acquire(blocking=False)
         try:
             if gate.closed:
                 raise UnavailableError(STOPPING)
-            if not placed:
-                raise LimitExceededError(
-                    f"as many streams are open in this worker as may be; the limit is {limits.streams}",
-                    limit=limits.streams,
-                    actual=limits.streams + 1,
-                )
-            caller = _caller(access, context)
-            access.check(caller, role)
-            argument = _arriving(request, limits) if method.request_streams else request
-            yield from handler(argument, GrpcCall(context, caller))
+            call = _admitted(access, context, role)
+            call.lifetime = Lifetime(limits.stream_seconds)
+            with streams.take(call.identity()):
+                argument: Any
+                if method.request_streams:
+                    argument = map(method.parse, _arriving(request, limits, call.lifetime))
+                else:
+                    argument = method.parse(request)
+                yield from handler(argument, call)
         except Exception as error:
             if context.is_active():  # else the client is gone, and so is the reason for a status
                 _abort(context, error)
-        finally:
-            if placed:
-                places.release()
 
     return behavior
 
 
-def _arriving(requests: Iterator[Message], limits: Limits) -> Iterator[Message]:
+def _admitted(access: Access, context: grpc.ServicerContext, role: Role) -> GrpcCall:
+    """The call, of a caller who may make it and still waits for the answer."""
+    caller = ANONYMOUS if role is Role.ANYONE else _caller(access, context)
+    access.check(caller, role)
+    call = GrpcCall(context, caller)
+    call.check()
+    return call
+
+
+def _arriving(requests: Iterator[bytes], limits: Limits, lifetime: Lifetime) -> Iterator[bytes]:
     """The messages of a stream, as they arrive; TimeLimitError when the client is silent or the stream old.
 
     grpcio waits for a message without a limit, so another thread does that waiting, one message ahead.
     """
-    arrived: queue.Queue[Message | None] = queue.Queue(maxsize=1)
+    arrived: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
     ended = threading.Event()
 
-    def put(message: Message | None) -> None:
+    def put(message: bytes | None) -> None:
         while not ended.is_set():
             with suppress(queue.Full):
                 arrived.put(message, timeout=1.0)
@@ -201,31 +220,24 @@ def _arriving(requests: Iterator[Message], limits: Limits) -> Iterator[Message]:
         put(None)
 
     threading.Thread(target=pump, name="stream-requests", daemon=True).start()
-    end = time.monotonic() + limits.stream_seconds
     try:
         while True:
-            left = end - time.monotonic()
+            left = lifetime.left()
             try:
                 message = arrived.get(timeout=min(limits.stream_idle_seconds, max(left, 0.0)))
             except queue.Empty:
                 if left <= limits.stream_idle_seconds:
-                    raise _too_old(limits) from None
+                    raise lifetime.error() from None
                 raise TimeLimitError(
                     f"no message for {limits.stream_idle_seconds:g} s", limit=limits.stream_idle_seconds
                 ) from None
             if message is None:
                 return
             if left <= 0:
-                raise _too_old(limits)
+                raise lifetime.error()
             yield message
     finally:
         ended.set()
-
-
-def _too_old(limits: Limits) -> TimeLimitError:
-    return TimeLimitError(
-        f"the stream reached its lifetime of {limits.stream_seconds:g} s", limit=limits.stream_seconds
-    )
 
 
 def _caller(access: Access, context: grpc.ServicerContext) -> Caller:

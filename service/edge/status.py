@@ -10,11 +10,18 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from service import errors
+from service.logs import RateLimit
 
 DETAILS_KEY = "grpc-status-details-bin"  # where gRPC libraries of every language look for a google.rpc.Status
 DOMAIN = "unroll"  # of google.rpc.ErrorInfo
+# Bytes of texts in a status. Clients refuse trailers above 8 KiB, and see RESOURCE_EXHAUSTED in place of the status; a
+# text travels up to three times, as three bytes each where it is not ASCII.
+LONGEST_MESSAGE = 1_000
+LONGEST_DETAIL = 200
+MOST_DETAILS = 8
 
 logger = logging.getLogger(__name__)
+logger.addFilter(RateLimit())  # clients decide how often something goes wrong
 
 # Exact classes, so that a new error cannot be forgotten: it has a row, or the test that compares fails.
 CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
@@ -24,6 +31,7 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.NotReadyError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LimitExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TimeLimitError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.CancelledError: grpc.StatusCode.CANCELLED,
     errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
@@ -46,9 +54,10 @@ def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
     sentence with an id, and the log gets the trace under the same id.
     """
     if isinstance(error, errors.ServiceError):
-        code, message = CODES[type(error)], error.message
-        info = error_details_pb2.ErrorInfo(reason=type(error).reason(), domain=DOMAIN, metadata=error.details)
-        violation, retry = error.field, isinstance(error, errors.UnavailableError)
+        code, message = CODES[type(error)], shortened(error.message, LONGEST_MESSAGE)
+        details = {key: shortened(value, LONGEST_DETAIL) for key, value in list(error.details.items())[:MOST_DETAILS]}
+        info = error_details_pb2.ErrorInfo(reason=type(error).reason(), domain=DOMAIN, metadata=details)
+        violation, retry = shortened(error.field, LONGEST_DETAIL), isinstance(error, errors.UnavailableError)
     else:
         incident = uuid.uuid4().hex[:12]
         logger.error("internal error %s", incident, exc_info=error)
@@ -66,6 +75,13 @@ def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
         retry_info.retry_delay.FromMilliseconds(200)
         _add(status, retry_info)
     return code, message, status.SerializeToString()
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, within so many bytes of UTF-8."""
+    if len(text) * 4 <= most or len(data := text.encode(errors="replace")) <= most:
+        return text
+    return data[: most - 3].decode(errors="ignore") + "…"
 
 
 def from_rpc_error(error: Any) -> errors.ServiceError:

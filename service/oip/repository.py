@@ -5,7 +5,7 @@ from importlib.metadata import version as version_of
 from typing import Any, NoReturn, Protocol
 
 from service.config import Limits
-from service.edge.methods import Call, Pool, Role, Row
+from service.edge.methods import Bound, Call, Pool, Role, Row
 from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.tensors import TensorSpec
 from service.oip import tensors
@@ -51,19 +51,19 @@ class RepositoryServicer:
     def rows(self) -> dict[str, Row]:
         """What stands here of the protocol's service."""
         return {
-            "ServerLive": Row(self.server_live),
-            "ServerReady": Row(self.server_ready),
-            "ServerMetadata": Row(self.server_metadata),
-            "ModelReady": Row(self.model_ready),
-            "ModelMetadata": Row(self.model_metadata),
-            "ModelConfig": Row(self.model_config),
-            "ModelStatistics": Row(self.model_statistics, pool=Pool.WAITING),
-            "RepositoryIndex": Row(self.repository_index),
-            "RepositoryModelLoad": Row(self.repository_model_load, Role.OPERATOR, Pool.WAITING),
-            "RepositoryModelUnload": Row(self.repository_model_unload, Role.OPERATOR, Pool.WAITING),
-            "TraceSetting": Row(self.trace_setting),
-            "LogSettings": Row(self.log_settings),
-            **{name: Row(self.shared_memory) for name in SHARED_MEMORY},
+            "ServerLive": Row(self.server_live, Bound.SERVED),
+            "ServerReady": Row(self.server_ready, Bound.SERVED),
+            "ServerMetadata": Row(self.server_metadata, Bound.SERVED),
+            "ModelReady": Row(self.model_ready, Bound.SERVED),
+            "ModelMetadata": Row(self.model_metadata, Bound.SERVED),
+            "ModelConfig": Row(self.model_config, Bound.SERVED),
+            "ModelStatistics": Row(self.model_statistics, Bound.SERVED, pool=Pool.WAITING),
+            "RepositoryIndex": Row(self.repository_index, Bound.SERVED),
+            "RepositoryModelLoad": Row(self.repository_model_load, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
+            "RepositoryModelUnload": Row(self.repository_model_unload, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
+            "TraceSetting": Row(self.trace_setting, Bound.SERVED),
+            "LogSettings": Row(self.log_settings, Bound.SERVED),
+            **{name: Row(self.shared_memory, Bound.SERVED) for name in SHARED_MEMORY},
         }
 
     def server_live(self, _request: pb.ServerLiveRequest, _call: Call) -> pb.ServerLiveResponse:

@@ -22,6 +22,8 @@ from service.api.prediction import PredictionServicer
 from service.api.weights import WeightServicer
 from service.client import Client
 from service.config import Limits, ServerConfig
+from service.edge.health import Health
+from service.edge.reflection import reflection_methods
 from service.edge.server import bind, build_server
 from service.model import keras_file, proof
 from service.oip.inference import inference_methods
@@ -87,13 +89,7 @@ def serving(*models, limits=None, load=None, **config):
     config = ServerConfig(tuple(ref for m in models for ref in m.references), limits=limits or Limits(), **config)
     host = Host(load=load, limits=config.limits)
     show(host, *models)
-    methods = [
-        *PredictionServicer(host, config.limits).methods(),
-        *WeightServicer(host, config.limits, None).methods(),  # what needs a supervisor is tested with one
-        *ModelServicer(host, None).methods(),
-        *inference_methods(host, config.limits),
-    ]
-    server = build_server(methods, config)
+    server = build_server(all_methods(host, config.limits), config)
     port = bind(server, "127.0.0.1:0", config.tls)
     server.start()
     try:
@@ -101,6 +97,20 @@ def serving(*models, limits=None, load=None, **config):
             yield host, client
     finally:
         server.stop(0).wait()
+
+
+def all_methods(host, limits):
+    """The table of a worker, without a supervisor: what needs one is tested with one."""
+    health = Health()
+    health.set([""], True)
+    methods = [
+        *PredictionServicer(host, limits).methods(),
+        *WeightServicer(host, limits, None).methods(),
+        *ModelServicer(host, None).methods(),
+        *inference_methods(host, limits),
+        *health.methods(),
+    ]
+    return methods + reflection_methods(sorted({method.path.split("/")[1] for method in methods}))
 
 
 def show(host, *models):
