@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from registry import mlmodel
+from registry import mlmodel, portable
 from registry.errors import RegistryDeniedError
 from registry.mlflow_errors import mlflow_errors
 
@@ -89,7 +89,11 @@ class Run:
         outputs: Sequence[mlmodel.Spec],
         tags: Mapping[str, str],
     ) -> "VersionInfo":
-        """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run."""
+        """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run.
+
+        Raises ArtifactRefusedError for a file that names what Keras does not have.
+        """
+        portable.check(keras_file)
         with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
             directory = Path(folder) / "model"
             with mlflow_errors():

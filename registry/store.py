@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from registry import artifact, mlmodel, tag
+from registry import artifact, mlmodel, portable, tag
 from registry.errors import (
     ArtifactRefusedError,
     CacheError,
@@ -27,6 +28,7 @@ from registry.mlflow_errors import mlflow_errors
 from registry.references import Reference
 from registry.run import Run
 
+DATABASES = {"mssql", "mysql", "postgresql", "sqlite"}  # schemes of URIs that MLflow opens through SQLAlchemy
 DEFAULT_URI = "sqlite:///mlflow.db"  # what MLflow itself takes as default
 LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
 DEFAULTS = {
@@ -78,10 +80,19 @@ class Store:
     """MLflow, as far as Unroll needs it. Every method raises RegistryError, one of its kinds where that is known."""
 
     def __init__(self) -> None:
-        """Imports MLflow, which takes seconds. Contacts nothing yet, but a local database is created or migrated."""
+        """Imports MLflow, which takes seconds. Contacts nothing yet, but a local database is created or migrated.
+
+        Raises RegistryError where the store is a database and SQLAlchemy is not installed.
+        """
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._tracking_uri, self._registry_uri = uris()
+        databases = {urlsplit(uri).scheme.partition("+")[0] for uri in uris()} & DATABASES
+        if databases and not (find_spec("sqlalchemy") and find_spec("alembic")):
+            raise RegistryError(
+                f"a registry in a database ({databases.pop()}) needs all of MLflow, the extra `local`; without it, set "
+                "MLFLOW_TRACKING_URI to an MLflow server"
+            )
         with mlflow_errors():
             from mlflow import MlflowClient
 
@@ -218,9 +229,16 @@ class Store:
         return _info(version)
 
     def derive(self, name: str, base: str, model: Path, proof: Path | None, tags: Mapping[str, str]) -> VersionInfo:
-        """Registers a version like `base`, with another network and proof, in the experiment of the base."""
+        """Registers a version like `base`, with another network and proof, in the experiment of the base.
+
+        What the network was compiled with is left out where that names what Keras does not have. Raises
+        ArtifactRefusedError where anything else does.
+        """
         with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
             downloaded = self.download(name, base, Path(folder) / "base")
+            stripped = Path(folder) / "stripped.keras"
+            model = stripped if portable.strip(model, stripped) else model
+            portable.check(model)
             made = artifact.derive(downloaded, Path(folder) / "made", model, proof)
             return self.register(name, made, tags, experiment_id=self._experiment_of(name, base))
 

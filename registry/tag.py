@@ -1,8 +1,8 @@
 """The names of the tags that Unroll gives registered versions."""
 
 DIGEST = "unroll.sha256"  # of the .keras file
-KIND = "unroll.kind"  # trained, override, registered
-BASE_VERSION = "unroll.base_version"  # of an override
+KIND = "unroll.kind"  # trained, override, registered, repaired
+BASE_VERSION = "unroll.base_version"  # of an override or a repaired version
 CHANGED_WEIGHTS = "unroll.changed_weights"  # of an override, with commas between
 ACTOR = "unroll.actor"
 REASON = "unroll.reason"

@@ -84,6 +84,7 @@ def fit(
                 raise InvalidArgumentError(
                     f"loss: it does not fit the network's output: {text}", field="loss"
                 ) from None
+    model.compile(optimizer=optimizer, loss=loss)  # without the curve, which nobody but us could load
     return losses
 
 

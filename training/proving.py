@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from service.errors import InvalidArgumentError
 from service.model.engines import keras as keras_network
 from service.model.proof import Proof
 from service.model.tensors import TensorSpec
@@ -57,7 +58,7 @@ def prove(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str], state
     `outputs` are their names in the order of the model. Of the states, those of recurrent layers that are called once
     and stand by themselves are proven by themselves, the others through what they lead to.
 
-    Raises UnsupportedModelError where Keras refuses the file.
+    Raises UnsupportedModelError where Keras refuses the file, InvalidArgumentError where it refuses the inputs.
     """
     with warnings.catch_warnings():  # Keras's, of options that are no more, and how a model's inputs are called
         warnings.simplefilter("ignore", UserWarning)
@@ -69,12 +70,16 @@ def _prove(
 ) -> Proof:
     arrays = [inputs[tensor.name] for tensor in model.inputs] if len(inputs) > 1 else list(inputs.values())
     given = arrays if len(arrays) > 1 else arrays[0]
-    found = model(given, training=False)
+    try:
+        found = model(given, training=False)
+    except Exception as error:  # Keras has no one class for numbers that a layer cannot take
+        text = str(error).strip().partition("\n")[0][:300]
+        raise InvalidArgumentError(f"proof-from: Keras refuses these inputs: {text}", field="proof-from") from error
     made = dict(zip(outputs, map(np.asarray, keras.tree.flatten(found)), strict=True))
     wanted = {spec.name for spec in states}
     final: dict[str, Array] = {}
     for layer in model.layers:
-        if isinstance(layer, keras.layers.RNN) and f"{layer.name}/hidden_state" in wanted and not layer.stateful:
+        if isinstance(layer, keras.layers.RNN) and f"{layer.name}/hidden_state" in wanted:
             x, *others = keras.tree.flatten(keras.Model(model.inputs, layer.input)(arrays))
             if all(other.dtype == "bool" for other in others):  # a mask; anything else is a state that the graph gives
                 final.update(_run_alone(layer, x, *others).final)

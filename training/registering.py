@@ -1,4 +1,7 @@
-"""Registering a `.keras` file that exists: read as the service reads it, proven by Keras where Keras is installed."""
+"""Registering a `.keras` file that exists, or mending one that is registered.
+
+A file is read as the service reads it, and proven by Keras where Keras is installed.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry import tag
+from registry import artifact, portable, references, tag
 from registry.store import Store
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
@@ -53,7 +56,7 @@ def register(
             raise
         hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
         raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error
-    inputs = _given(proof_from, network) if proof_from else chance(network, PROOF_BATCH)
+    inputs = _given(proof_from, network) if proof_from else chance(network, _batch(network))
     try:
         network.forward(inputs)
     except InvalidArgumentError as error:
@@ -64,6 +67,9 @@ def register(
         store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,
         temporary_folder() as folder,
     ):
+        stripped = folder / "stripped.keras"
+        left_out = portable.strip(file, stripped)
+        file = stripped if left_out else file
         parity, proof_file = None, None
         if find_spec("keras") is not None:
             from training.proving import prove  # imports TensorFlow
@@ -83,7 +89,57 @@ def register(
         )
         if alias:
             store.set_alias(name, alias, version.number)
-    return Registered(version.number, parity, network.notes)
+    return Registered(version.number, parity, (*network.notes, *_left_out(left_out)))
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What came of a version that only some processes could open."""
+
+    name: str
+    base: str  # the version that was mended
+    version: str  # the new one, with the same weights; empty where there was nothing to mend
+    left_out: tuple[str, ...]
+
+
+def repair(reference: str, *, alias: str = "", engine: str = "") -> Repaired:
+    """Registers a version anew, with the same weights, without what it was compiled with if that is not Keras's own.
+
+    Points an alias at the new version, if one is named. Raises ModelError for a file that the service could not serve,
+    InvalidReferenceError, RegistryError.
+    """
+    store = Store()
+    base = store.resolve(references.parse(reference))
+    with temporary_folder() as folder:
+        downloaded = store.download(base.name, base.number, folder / "base")
+        file = artifact.keras_file(downloaded)
+        keras_network.read(file, engine == TENSORFLOW)  # within the bounds that any file is read with
+        stripped, proof = folder / "stripped.keras", downloaded / artifact.PROOF_FILE
+        left_out = portable.strip(file, stripped)
+        if not left_out:
+            return Repaired(base.name, base.number, "", ())
+        tags = {key: value for key, value in base.tags.items() if not key.startswith(f"{tag.MOVED}.")} | {
+            tag.KIND: "repaired",
+            tag.BASE_VERSION: base.number,
+            tag.REASON: _left_out(left_out)[0],
+        }
+        made = store.derive(base.name, base.number, stripped, proof if proof.exists() else None, tags)
+    if alias:
+        store.set_alias(base.name, alias, made.number)
+    return Repaired(base.name, base.number, made.number, left_out)
+
+
+def _left_out(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence about what was left out of a file, if anything was."""
+    if not names:
+        return ()
+    listed = ", ".join(name[:80] for name in names[:10])
+    return (f"what the network was compiled with is left out, since it names {listed}, which Keras does not have",)
+
+
+def _batch(network: Network) -> int:
+    """How many sequences a proof has: as many as the file takes at a time, where it says so."""
+    return next((spec.shape[0] for spec in network.declared if spec.shape[0]), PROOF_BATCH)
 
 
 def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:

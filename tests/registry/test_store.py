@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -208,10 +209,11 @@ def test_a_derived_version_may_have_no_proof(place, folder, name, tmp_path):
     store, _ = place
     store.register(name, folder(), {})
     other = tmp_path / "other"
-    other.write_bytes(b"other")
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("config.json", "{}")
     store.derive(name, "1", other, None, {})
     files = store.download(name, "2", tmp_path / "into")
-    assert (files / artifact.KERAS_FILE).read_bytes() == b"other"
+    assert (files / artifact.KERAS_FILE).read_bytes() == other.read_bytes()
     assert not (files / PROOF_FILE).exists()
 
 

@@ -1,5 +1,6 @@
 """Registering files that exist: what Keras saved becomes a version that is proven, or nothing is registered."""
 
+import re
 import subprocess
 import sys
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from registry import artifact, tag
+from registry import artifact, mlmodel, tag
 from registry.references import parse
 from registry.store import Store
 from service.errors import InvalidArgumentError, UnsupportedModelError
+from service.model import keras_file
 from service.model import proof as proofs
-from training.registering import register
+from training.proving import prove
+from training.registering import register, repair
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -116,6 +119,78 @@ def test_ids_of_chance_are_ids(saved, tmp_path):
     assert ids.dtype == np.float32
     assert np.array_equal(ids, np.clip(ids.astype(int), 0, 49))
     assert len(np.unique(ids)) > 10
+
+
+class Mine(keras.metrics.Metric):
+    """A metric that only this file has."""
+
+    def update_state(self, *_, **__):
+        pass
+
+    def result(self):
+        return 0.0
+
+
+def compiled():
+    """A model compiled with that metric."""
+    model = plain()
+    model.compile("adam", "mse", metrics=[Mine(name="mine")])
+    model.fit(np.zeros((1, 4, 2)), np.zeros((1, 3)), verbose=0)
+    return model
+
+
+def same_weights(a, b):
+    """Whether Keras, who knows nothing of this file's classes, finds the same weights in two files."""
+    first, second = keras.saving.load_model(a), keras.saving.load_model(b, compile=False)
+    return all(np.array_equal(x, y) for x, y in zip(first.get_weights(), second.get_weights(), strict=True))
+
+
+def test_a_metric_of_one_s_own_is_left_out(saved, tmp_path):
+    """What only the maker of a file has is left out when the file is registered, and said; the weights stay."""
+    file = saved(compiled())
+    with pytest.raises(TypeError, match="Mine"):
+        keras.saving.load_model(file)
+    made = register(file, "mine")
+    assert any("Mine" in note for note in made.notes)
+    version = files("mine", made.version, tmp_path)
+    assert same_weights(version / artifact.KERAS_FILE, file)
+
+
+def test_a_version_that_is_registered_can_be_mended(saved, tmp_path, home):
+    """`--repair` makes a version with the same weights, proof and tags; a second time there is nothing to mend."""
+    file, network = saved(compiled()), keras_file.read(saved(compiled()))
+    proof = tmp_path / "proof.npz"
+    prove(file, {"x": np.zeros((1, 4, 2), np.float32)}, ["rnn"], network.states).save(proof)
+    directory = tmp_path / "made"
+    mlmodel.build(directory, file, proof, {"x": np.zeros((1, 4, 2), np.float32)}, network.inputs, network.outputs)
+    store = Store()
+    base = store.register("broken", directory, {tag.KIND: "trained", "mine": "kept", f"{tag.MOVED}.champion": "x"})
+    store.set_alias("broken", "champion", base.number)
+    command = [sys.executable, "-m", "service.cli", "register", "--repair"]
+    done = subprocess.run(
+        [*command, "models:/broken/1", "--alias", "new"], capture_output=True, text=True, check=True, cwd=home
+    )
+    assert re.search(r"broken version 2 registered: the weights of version 1, without \S*Mine\n", done.stdout)
+    assert store.describe("broken").aliases == {"champion": "1", "new": "2"}
+    tags = dict(store.version("broken", "2").tags)
+    assert tags.pop(tag.DIGEST) != base.tags[tag.DIGEST]
+    assert "Mine" in tags.pop(tag.REASON)
+    assert tags == {tag.KIND: "repaired", tag.BASE_VERSION: "1", "mine": "kept"}
+    version = files("broken", "2", tmp_path)
+    assert same_weights(version / artifact.KERAS_FILE, file)
+    assert (version / artifact.PROOF_FILE).read_bytes() == proof.read_bytes()
+    again = repair("models:/broken@new")
+    assert (again.base, again.version) == ("2", "")
+    assert len(mlflow.MlflowClient().search_model_versions("name='broken'")) == 2
+
+
+def test_a_stateful_file_is_proven_by_as_many_sequences_as_it_takes(saved):
+    """A file for batches of one size is registered without inputs of one's own, whoever computes it."""
+    gru = layers.GRU(3, stateful=True, name="gru")
+    assert register(saved(keras.Sequential([keras.Input(batch_shape=(4, 5, 2)), gru])), "stateful").parity <= 1
+    convolving = [layers.ConvLSTM1D(2, 3, stateful=True, name="convolving"), layers.Flatten()]
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 6, 2)), *convolving])
+    assert register(saved(model), "stateful", engine="tensorflow").parity <= 1
 
 
 def test_inputs_of_chance_that_do_not_fit(saved):

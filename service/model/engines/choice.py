@@ -301,7 +301,7 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
             array = rng.integers(min(ids, MOST_IDS), size=shape) if ids else rng.normal(size=shape)
             found[spec.name] = array.astype(spec.dtype)
         with suppress(InvalidArgumentError):
-            network.forward({name: array[:1] for name, array in found.items()})
+            network.forward({spec.name: found[spec.name][: spec.shape[0] or 1] for spec in network.declared})
             break
     return found
 

@@ -34,16 +34,21 @@ def read(path: Path, through_keras: bool) -> Network:
 
 
 def load(path: Path) -> Any:
-    """Keras's model of a file, with its safe mode on, which runs no code of the file.
+    """Keras's model of a file, with its safe mode on, which runs no code of the file. It keeps no state between calls.
 
     Raises UnsupportedModelError where Keras refuses the file.
     """
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras raises, it does not compute the file
         raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {_first_line(error)}") from error
+    # A stateful layer begins where its last call ended, whoever made that call.
+    for layer in model._flatten_layers(include_self=False):  # those within wrappers and models too
+        if getattr(layer, "stateful", False):
+            layer.stateful = False
+    return model
 
 
 class KerasNetwork(Network):

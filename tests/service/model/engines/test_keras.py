@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from registry import tag
-from service.client import WeightChange
+from service.client import Client, WeightChange
 from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, ProofError, UnsupportedModelError
 from service.model.proof import BOUNDS, Proof, replay
 from service.model.tensors import TensorSpec
@@ -127,3 +127,51 @@ def test_a_server_without_a_look_inside(unsupported, registry, tmp_path):
         assert client.predict(R3_INPUTS, model="reference").output.shape == (3, 1)
         assert client.get_weights(model="reference").weights
         assert len(psutil.Process(server.process.pid).children()) == 1
+
+
+def stateful():
+    """Layers that carry a state from call to call, alone, in a wrapper, and in a model within the model."""
+    from keras import Input, Sequential, layers
+
+    inner = Sequential(
+        [Input(batch_shape=(1, 4, 8)), layers.GRU(3, stateful=True, return_sequences=True)], name="inner"
+    )
+    return Sequential(
+        [
+            Input(batch_shape=(1, 4, 6, 2), name="x"),
+            layers.ConvLSTM1D(2, 3, stateful=True, return_sequences=True, name="convolution"),
+            layers.TimeDistributed(layers.Flatten()),
+            inner,
+            layers.Bidirectional(layers.LSTM(2, stateful=True), name="both"),
+        ]
+    )
+
+
+def test_no_state_goes_from_one_caller_to_the_next(registry, tmp_path):
+    """Two callers of a stateful file get the same answer to the same question, however often either asked before."""
+    (tmp_path / "saved").mkdir()
+    model = stateful()
+    model.save(tmp_path / "saved" / MODEL_FILE)
+    x = X[:1]
+    expected = np.asarray(model(x))
+    assert not np.allclose(np.asarray(model(x)), expected, atol=1e-4)  # as Keras does it, the state stays
+    with registry.store.run("tests", "stateful", {}) as run:
+        run.register(
+            "stateful",
+            tmp_path / "saved" / MODEL_FILE,
+            proof_file=None,
+            example={"x": x},
+            inputs=[TensorSpec("x", np.dtype("f4"), (1, 4, 6, 2))],
+            outputs=[TensorSpec("both", np.dtype("f4"), (1, 4))],
+            tags={tag.KIND: "registered"},
+        )
+    registry.store.set_alias("stateful", "champion", "1")
+    options = {"env": registry.env, "workers": 1, "engine": "tensorflow", "cache": tmp_path / "cache"}
+    with (
+        running("models:/stateful@champion", **options) as (server, client),
+        Client(server.address) as other,
+    ):
+        answers = [caller.predict(x, model="stateful").output for caller in (client, client, other, client)]
+        assert np.allclose(answers[0], expected, atol=1e-6)
+        for answer in answers[1:]:
+            assert np.array_equal(answer, answers[0])
