@@ -40,6 +40,7 @@ def build(
     outputs: Sequence[Spec],
 ) -> None:
     """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
+    from mlflow import __version__  # of mlflow-skinny, where only that is installed
     from mlflow.models import Model, ModelSignature
     from mlflow.models.utils import _save_example
 
@@ -67,7 +68,7 @@ def build(
     model.model_size_bytes = keras_file.stat().st_size
     model.save(str(directory / artifact.MLMODEL))
     # Named, not inferred: MLflow infers by loading and running the model, which takes many seconds.
-    requirements = [f"mlflow=={metadata.version('mlflow')}", f"keras=={keras_version}", _requirement("tensorflow")]
+    requirements = [f"mlflow=={__version__}", f"keras=={keras_version}", _requirement("tensorflow")]
     python = platform.python_version()
     (directory / "requirements.txt").write_text("\n".join(requirements) + "\n")
     environment: dict[str, Any] = {

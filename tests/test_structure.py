@@ -13,8 +13,9 @@ HEAVY = {"tensorflow", "keras", "mlflow"}
 RULES = {
     "service/model": {"service.errors", "service.model"},
     "registry": {"registry"},
-    "training": {"training", "registry", "service.model", "service.errors"},
+    "training": {"training", "registry", "service.model", "service.errors", "service.version"},
     "service": {"service", "registry"},
+    "unroll": {"service.client", "service.errors", "service.version"},
 }
 ROOTS = {"service/supervisor", "service/cli"}
 
@@ -30,7 +31,7 @@ def imports(path):
 
 
 def sources():
-    for package in ("service", "registry", "training"):
+    for package in ("service", "registry", "training", "unroll"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
             if not name.startswith("service/pb/"):
@@ -43,7 +44,7 @@ def test_imports_point_one_way(path, name):
     if not any(name == root or name.startswith(f"{root}/") for root in ROOTS):
         allowed = next(allowed for folder, allowed in RULES.items() if name.startswith(f"{folder}/"))
         for module in imports(path):
-            if module.partition(".")[0] in {"service", "registry", "training"}:
+            if module.partition(".")[0] in {"service", "registry", "training", "unroll"}:
                 assert any(module == a or module.startswith(f"{a}.") for a in allowed), f"{name} imports {module}"
     heavy = {module.partition(".")[0] for module in imports(path)} & HEAVY
     owner = {
@@ -58,7 +59,7 @@ def test_imports_point_one_way(path, name):
     assert heavy <= owner.get(name, set())
 
 
-@pytest.mark.parametrize("module", ["service.worker", "service.cli", "service.client", "registry.references"])
+@pytest.mark.parametrize("module", ["service.worker", "service.cli", "unroll", "registry.references"])
 def test_serving_path_is_light(module):
     """What serves, and the command line, are imported without TensorFlow, Keras or MLflow."""
     code = f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))"
@@ -83,7 +84,7 @@ def test_layers_document_is_current():
 
 def test_first_lines():
     """Every file of ours says its subject in its first line."""
-    for package in ("service", "registry", "training", "tests", "benchmarks"):
+    for package in ("service", "registry", "training", "unroll", "tests", "benchmarks"):
         for path in (ROOT / package).rglob("*.py"):
             if path.parent.name != "pb":  # generated
                 assert path.read_text().startswith('"""'), path

@@ -15,6 +15,7 @@ from registry import tag
 from registry.store import Store
 from service.model import keras_file
 from service.model import proof as proofs
+from service.version import version
 from training import config
 from training.checkpoints import Progress
 from training.data.reference import reference
@@ -154,7 +155,8 @@ def log_pictures(
 
 def package_tags() -> dict[str, str]:
     """With which versions of what a run was made."""
-    return {f"unroll.{package}": metadata.version(package) for package in ("unroll", "keras", "tensorflow")}
+    libraries = {f"unroll.{package}": metadata.version(package) for package in ("keras", "tensorflow")}
+    return {"unroll.unroll": version(), **libraries}
 
 
 def temporary_folder() -> "_Folder":

@@ -1,11 +1,13 @@
 """The `unroll` command. What is slow to import is imported by the command that needs it, when it runs."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from service.cli import check, demo, models, predict, register, score, serve, sweep, trace, train, weights
+from service.cli import check, demo, extras, models, predict, register, score, serve, sweep, trace, train, weights
 from service.errors import ServiceError
+from service.version import version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,6 +15,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unroll {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(train.train)
 app.command()(register.register)
 app.command()(sweep.sweep)
@@ -35,5 +54,9 @@ def main() -> None:
 
     try:
         app()
+    except ModuleNotFoundError as error:
+        if not (hint := extras.hint(error.name)):
+            raise
+        sys.exit(f"unroll: {hint}")
     except (ServiceError, RegistryError, OSError) as error:
         sys.exit(f"unroll: {error}")

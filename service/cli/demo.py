@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import typer
 
 from service.cli.common import console, table
+from service.cli.extras import require
 
 MODEL = "reference"
 REFERENCE = f"models:/{MODEL}@champion"
@@ -24,6 +25,7 @@ STOP_SECONDS = 60.0
 
 def demo() -> None:
     """Train, register, serve, predict, look at the weights, override one, and take it back."""
+    require("train", "serve", "local")
     from service.client import Client
 
     begin = time.monotonic()
@@ -63,6 +65,7 @@ def demo() -> None:
 
 def up(address: str = "127.0.0.1:50051", ui_port: int = 5000) -> None:
     """Serve the reference network and show the MLflow UI, until Ctrl-C; trains first if there is no champion."""
+    require("train", "serve", "local")
     _run("train", "--name", MODEL, "--if-missing")
     ui = subprocess.Popen(_command("ui", "--port", str(ui_port)))  # noqa: S603  # our own command
     try:

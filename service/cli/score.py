@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from service.cli.extras import require
+
 console = Console()
 
 
@@ -22,6 +24,7 @@ def score(
 
     Writes a row for each row, with what is predicted from the window that ends there.
     """
+    require("serve", "tables")
     from training import scoring
     from training.progress import bar
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.common import DEFAULT_ADDRESS, Address, RootCertificates, Token, console
+from service.cli.extras import require
 from service.config import DEFAULT_LIMITS
 
 SECURITY, LIMITS, REGISTRY = "Security", "Limits", "Registry"
@@ -98,6 +99,7 @@ def serve(
     Overriding weights and moving aliases needs the operator role. On a loopback address everybody has it unless a
     token or certificate is set up; elsewhere nobody has it until one is.
     """
+    require("serve")
     from service import logs
     from service.config import Limits, ServerConfig, Tls
     from service.supervisor.supervisor import Supervisor
@@ -154,6 +156,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
     """Show the registry in MLflow's web interface, on the same store that the other commands use."""
+    require("local")
     from registry.store import ui_command
 
     command = ui_command(host, port)

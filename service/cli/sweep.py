@@ -7,6 +7,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from service.cli.extras import require
 from service.cli.train import console, report
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def sweep(
     Under `sweep` stand the options that are open: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
     0.001, high: 0.1, log: true}`.
     """
+    require("train")
     from training import config as configs
     from training import sweep as sweeps
     from training.interrupts import interruptible

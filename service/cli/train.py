@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from service.cli.extras import require
 from service.errors import InvalidArgumentError
-from training import config as configs
 
 if TYPE_CHECKING:
+    from training import config as configs
     from training import own_data
     from training.job import Outcome
     from training.network import Weights
@@ -159,6 +160,9 @@ def train(
     network beats what the alias points at.
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
+    require("train")
+    from training import config as configs
+
     given.pop("config", None)
     given.pop("if-missing")
     if given.pop("resume"):
@@ -177,7 +181,7 @@ def train(
         _train_reference(wanted)
 
 
-def _train_reference(wanted: configs.Job) -> None:
+def _train_reference(wanted: "configs.Job") -> None:
     options, registration = wanted.options, wanted.registration
     console.print("importing TensorFlow and MLflow …")
     from training import job
@@ -242,7 +246,7 @@ def _train_reference(wanted: configs.Job) -> None:
     )
 
 
-def _train_on_data(wanted: configs.Job | None, run_id: str) -> None:
+def _train_on_data(wanted: "configs.Job | None", run_id: str) -> None:
     """Runs what is wanted, or goes on with a run; Ctrl-C ends it in one line and with the status of shells."""
     from training import own_data
     from training.interrupts import interruptible

@@ -11,7 +11,7 @@ from service.model.proof import BOUNDS, Proof, replay
 from service.model.tensors import TensorSpec
 from service.serving.host import MODEL_FILE, load_version
 from service.snapshot import VersionEntry
-from tests.service.support import R3_INPUTS, Server, running
+from tests.service.support import R3_INPUTS, Server, entry, running, serving
 
 X = np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype(np.float32)
 
@@ -147,31 +147,16 @@ def stateful():
     )
 
 
-def test_no_state_goes_from_one_caller_to_the_next(registry, tmp_path):
+def test_no_state_goes_from_one_caller_to_the_next(tmp_path):
     """Two callers of a stateful file get the same answer to the same question, however often either asked before."""
-    (tmp_path / "saved").mkdir()
     model = stateful()
-    model.save(tmp_path / "saved" / MODEL_FILE)
+    model.save(tmp_path / MODEL_FILE)
     x = X[:1]
     expected = np.asarray(model(x))
     assert not np.allclose(np.asarray(model(x)), expected, atol=1e-4)  # as Keras does it, the state stays
-    with registry.store.run("tests", "stateful", {}) as run:
-        run.register(
-            "stateful",
-            tmp_path / "saved" / MODEL_FILE,
-            proof_file=None,
-            example={"x": x},
-            inputs=[TensorSpec("x", np.dtype("f4"), (1, 4, 6, 2))],
-            outputs=[TensorSpec("both", np.dtype("f4"), (1, 4))],
-            tags={tag.KIND: "registered"},
-        )
-    registry.store.set_alias("stateful", "champion", "1")
-    options = {"env": registry.env, "workers": 1, "engine": "tensorflow", "cache": tmp_path / "cache"}
-    with (
-        running("models:/stateful@champion", **options) as (server, client),
-        Client(server.address) as other,
-    ):
-        answers = [caller.predict(x, model="stateful").output for caller in (client, client, other, client)]
-        assert np.allclose(answers[0], expected, atol=1e-6)
-        for answer in answers[1:]:
-            assert np.array_equal(answer, answers[0])
+    version = VersionEntry("1", "0", str(tmp_path), engines=("tensorflow", "tensorflow"))
+    with serving(entry("stateful", "champion", v1=version)) as (_, client), Client(client.address) as other:
+        answers = [caller.predict(x).output for caller in (client, client, other, client)]
+    assert np.allclose(answers[0], expected, atol=1e-6)
+    for answer in answers[1:]:
+        assert np.array_equal(answer, answers[0])
