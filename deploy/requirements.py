@@ -1,4 +1,7 @@
-"""Prints what pyproject.toml lists: `dependencies`, or extras by name. An image installs these before our own code."""
+"""Prints what pyproject.toml lists: `dependencies`, or extras by name. An image installs these before our own code.
+
+Each in the version that constraints.txt has, so that the lines change only when what is to be installed changes.
+"""
 
 import re
 import sys
@@ -8,6 +11,18 @@ from pathlib import Path
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 LISTS = {"dependencies": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^]]*\])?(?P<versions>[^;]*)(?P<marker>;.*)?")
+
+
+def normalized(name: str) -> str:
+    """A project's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+LOCK = {
+    normalized(name): version
+    for name, _, version in (line.partition("==") for line in Path("constraints.txt").read_text().split())
+}
 
 
 def listed(name: str) -> Iterator[str]:
@@ -17,7 +32,15 @@ def listed(name: str) -> Iterator[str]:
             for extra in ours[1].split(","):
                 yield from listed(extra)
         else:
-            yield requirement
+            yield pinned(requirement)
+
+
+def pinned(requirement: str) -> str:
+    """A requirement in the version of the lock; as it stands where the lock does not name it."""
+    found = REQUIREMENT.fullmatch(requirement)
+    if found is None or (version := LOCK.get(normalized(found["name"]))) is None:
+        return requirement
+    return f"{found['name']}{found['extras'] or ''}=={version}{found['marker'] or ''}"
 
 
 for argument in sys.argv[1:]:

@@ -40,12 +40,12 @@ class Stack:
         self.mlflow = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
         self.figures: list[tuple[str, str]] = []
 
-    def compose(self, *arguments, files=(COMPOSE_FILE,), check=True):
-        """Runs Compose; gives what it printed."""
+    def compose(self, *arguments, files=(COMPOSE_FILE,), folder=ROOT, check=True, env=None):
+        """Runs Compose, with the paths in its files beginning at a folder; gives what it printed."""
         chosen = [word for file in files for word in ("--file", str(file))]
-        command = [*self.command, "--project-directory", str(ROOT), *chosen, *arguments]
+        command = [*self.command, "--project-directory", str(folder), *chosen, *arguments]
         done = subprocess.run(
-            command, env=os.environ | self.ports, capture_output=True, text=True, cwd=ROOT, check=False
+            command, env=os.environ | self.ports | (env or {}), capture_output=True, text=True, cwd=ROOT, check=False
         )
         if check:
             assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -79,6 +79,10 @@ class Stack:
         """Names of the containers of a service, in the order of their numbers."""
         name = re.compile(rf"{PROJECT}[-_]{service}[-_]\d+")
         return sorted(container for container in self.states() if name.fullmatch(container))
+
+    def servers(self):
+        """Names of the containers of both services of servers."""
+        return self.containers("service") + self.containers("service-b")
 
     def inside(self, container, *command, **options):
         """Runs a command in a container; gives what it printed."""
@@ -257,18 +261,92 @@ def test_scaling(stack):
     """Servers are added and taken away while clients call, and no call fails."""
     with Load(stack.gateway) as load:
         begin = time.monotonic()
-        stack.compose("up", "--detach", "--no-recreate", "--scale", "service=4", "service")
+        stack.compose("up", "--detach", "--no-recreate", "--scale", "service=3", "service")
         eventually(lambda: stack.in_use() == 4, timeout=120)
         up = time.monotonic() - begin
         load.more(300)
-        stack.compose("up", "--detach", "--no-recreate", "--scale", "service=2", "service")
+        stack.compose("up", "--detach", "--no-recreate", "--scale", "service=1", "service")
         eventually(lambda: stack.in_use() == 2, timeout=120)
         load.more(300)
     stack.measured(
-        "`--scale` 2 → 4 → 2 under load",
+        "`--scale service=3`, then 1, under load",
         f"4 servers in use after {up:.0f} s; {len(load.failures)} of {len(load.answers)} calls failed",
     )
     assert not load.failures
+
+
+def newer(folder):
+    """A copy of what images are built from, changed as by a release: our code, and a line of pyproject.toml."""
+    for name in ("README.md", "constraints.txt", "pyproject.toml", ".dockerignore"):
+        shutil.copy2(ROOT / name, folder)
+    for name in ("deploy", "registry", "service", "training"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "service" / "__init__.py").write_text('"""A newer version."""\n\nNEWER = True\n')
+    with (folder / "pyproject.toml").open("a") as project:
+        project.write("# of a newer version\n")
+
+
+def test_upgrading(stack, tmp_path):
+    """A newer version, taken the documented way, recreates servers one after the other, and no call fails."""
+    before = identities()
+    newer(tmp_path)
+    stack.compose("build", folder=tmp_path)
+    least = []
+    with Load(stack.gateway) as load:
+        load.more()
+        watching = threading.Event()
+
+        def watch():
+            while not watching.is_set():
+                least.append(stack.in_use())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        begin = time.monotonic()
+        stack.compose("up", "--detach", "--wait")
+        seconds = time.monotonic() - begin
+        watching.set()
+        watcher.join()
+        load.more(300)
+    after = identities()
+    assert not load.failures
+    assert min(least) >= 1
+    recreated = {name for name in before if before[name] != after[name]}
+    assert {re.sub(rf"{PROJECT}[-_](.*)[-_]\d+", r"\1", name) for name in recreated} == {
+        "trainer",
+        "service",
+        "service-b",
+    }
+    for container in stack.servers():
+        assert (
+            stack.inside(container, "/opt/unroll/bin/python", "-c", "import service; print(service.NEWER)") == "True\n"
+        )
+    stack.measured(
+        "a newer version: `build`, then `up --detach --wait`, under load",
+        f"done after {seconds:.0f} s; 0 of {len(load.answers)} calls failed, longest pause {load.longest_gap():.2f} s",
+    )
+
+
+def identities():
+    """What engine and registry call each container of the project: another identity is another container."""
+    lines = docker(
+        "ps",
+        "--all",
+        "--no-trunc",
+        f"--filter=label=com.docker.compose.project={PROJECT}",
+        "--format={{.Names}} {{.ID}}",
+    )
+    return dict(line.split() for line in lines.splitlines())
+
+
+def test_a_missing_image_changes_nothing(stack):
+    """A profile whose image cannot be had ends `up` with the image's name, before anything is made or recreated."""
+    before = identities()
+    image = {"PROMETHEUS_IMAGE": "127.0.0.1:9/prometheus:v0"}  # a registry that nobody answers for
+    done = stack.compose("--profile", "observe", "up", "--detach", "--wait", check=False, env=image)
+    assert done.returncode != 0
+    assert image["PROMETHEUS_IMAGE"].partition("/")[0] in done.stderr
+    assert identities() == before
 
 
 @pytest.mark.parametrize("service", ["service", "mlflow", "postgres"])
@@ -316,7 +394,7 @@ def test_gateway_killed(stack):
 @pytest.mark.parametrize("service", ["service", "mlflow", "postgres"])
 def test_hanging(stack, service):
     """A container that is there and does not answer: clients notice no error, and it goes on where it was."""
-    container = stack.containers(service)[-1]
+    container = stack.containers(service)[0]
     with Load(stack.gateway) as load:
         load.more()
         docker("pause", container)
@@ -342,7 +420,7 @@ def test_servers_start_without_the_registry(stack, client):
     (mlflow,) = stack.containers("mlflow")
     docker("stop", mlflow)
     try:
-        docker("restart", *stack.containers("service"))
+        docker("restart", *stack.servers())
         eventually(lambda: stack.in_use() == 2, timeout=60)
         assert client.predict(SEQUENCES).output == before.output
         change = WeightChange("output/bias", 1.0, "add")

@@ -95,6 +95,30 @@ def test_every_service_is_bounded_watched_and_unprivileged(name, service):
         assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
 
 
+def test_what_lasts_does_not_depend_on_our_code():
+    """What has to run on through an upgrade has neither an image with our code nor a dependency that has one."""
+    file, changing = compose()["services"], {"service", "service-b", "trainer"}
+
+    def below(name):
+        return {name}.union(*(below(other) for other in file[name].get("depends_on", ())))
+
+    for name in ("postgres", "mlflow", "gateway", "secrets"):
+        assert not below(name) & changing, name
+        assert defaults(file[name]["image"]) != defaults(file["service"]["image"])
+    assert below("gateway") == {"gateway"}
+
+
+def test_servers_are_recreated_one_after_the_other():
+    """The two services of servers differ in nothing but what they wait for, and the gateway finds both by one name."""
+    file = compose()["services"]
+    first, second = dict(file["service"]), dict(file["service-b"])
+    assert second.pop("depends_on") == {"service": {"condition": "service_healthy"}}
+    assert second.pop("networks") == {"registry": {"aliases": ["service"]}}
+    for own in ("depends_on", "networks", "build"):
+        first.pop(own)
+    assert first == second
+
+
 @pytest.mark.parametrize(("name", "service"), services())
 def test_every_image_is_built_or_pinned(name, service):
     """An image is a target of the Dockerfile, built by one service, or has a version that is not `latest`."""
@@ -133,9 +157,10 @@ def test_commands_are_ours(name):
 
 def test_probe_of_the_service():
     """The health check of the service is a command of ours."""
-    probe = compose()["services"]["service"]["healthcheck"]["test"]
-    assert probe[:2] == ["CMD", "unroll"]
-    assert probe[2] in typer.main.get_command(cli.app).commands
+    kind, probe = compose()["services"]["service"]["healthcheck"]["test"]
+    program, command = shlex.split(probe)[:2]
+    assert (kind, program) == ("CMD-SHELL", "unroll")
+    assert command in typer.main.get_command(cli.app).commands
 
 
 def test_image_sources():
@@ -154,13 +179,15 @@ def test_image_sources():
 
 
 def test_requirements_of_an_image():
-    """An image's requirements are those of pyproject.toml; an extra of our own in them stands for what it lists."""
+    """An image's requirements are those of pyproject.toml, as the lock has them; an extra of ours is what it lists."""
     command = [sys.executable, ROOT / "deploy" / "requirements.py", "dependencies", "train"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert "unroll[tables]" in extras["train"]
-    expected = {*project["dependencies"], *extras["train"], *extras["tables"]} - {"unroll[tables]"}
+    names = {*project["dependencies"], *extras["train"], *extras["tables"]} - {"unroll[tables]"}
+    lock = dict(line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    expected = {f"{name}=={lock[name]}" for name in (re.split("[<>=]", text)[0].lower() for text in names)}
     assert set(done.stdout.split("\n")[:-1]) == expected
 
 
