@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +120,9 @@ class Client:
     ) -> None:
         """Connects when it is first used.
 
-        `token` is sent as a bearer token; `root_certificates` (PEM) switches to TLS; `client_certificate` is (key,
-        chain). A server spreads connections, not calls, over its workers: a busy client opens several.
+        `token` is sent as a bearer token; `root_certificates` (PEM) or `client_certificate`, which is (key, chain),
+        switches to TLS, the latter alone with the authorities that gRPC has built in. A server spreads connections,
+        not calls, over its workers: a busy client opens several.
         """
         self.address = address
         options = [
@@ -130,9 +132,10 @@ class Client:
             ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
         ]
         credentials = None
-        if root_certificates is not None:
-            key, chain = [p.read_bytes() for p in client_certificate] if client_certificate else [None, None]
-            credentials = grpc.ssl_channel_credentials(root_certificates.read_bytes(), key, chain)
+        if root_certificates is not None or client_certificate is not None:
+            key, chain = [_read(p) for p in client_certificate] if client_certificate else [None, None]
+            roots = _read(root_certificates) if root_certificates else None
+            credentials = grpc.ssl_channel_credentials(roots, key, chain)
         self._channels = [
             grpc.secure_channel(address, credentials, options)
             if credentials
@@ -151,6 +154,38 @@ class Client:
         )
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._timeout = timeout
+
+    @classmethod
+    def connect(
+        cls, address: str, *, token: str = "", token_file: str = "", ca: str = "", cert: str = "", key: str = ""
+    ) -> Self:
+        """A client as command-line options or UNROLL_* variables describe it: texts and names of files, or empty.
+
+        Raises InvalidArgumentError for options that do not go together, or a file that cannot be read or is empty.
+        """
+        if token and token_file:
+            raise InvalidArgumentError("token and token file: give one of them")
+        if bool(cert) != bool(key):
+            raise InvalidArgumentError(f"a certificate and its key go together, there is only {cert or key}")
+        if token_file:
+            token = _read(Path(token_file)).decode(errors="replace").strip()
+        return cls(
+            address,
+            token=token,
+            root_certificates=Path(ca) if ca else None,
+            client_certificate=(Path(key), Path(cert)) if cert else None,
+        )
+
+    @classmethod
+    def from_environment(cls, address: str) -> Self:
+        """A client as UNROLL_TOKEN, UNROLL_TOKEN_FILE, UNROLL_CA, UNROLL_CERT and UNROLL_KEY describe it."""
+        return cls.connect(
+            address,
+            **{
+                name: os.environ.get(f"UNROLL_{name.upper()}", "")
+                for name in ("token", "token_file", "ca", "cert", "key")
+            },
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -439,3 +474,14 @@ def _change(change: WeightChange) -> pb.WeightChange:
         ranges=[pb.IndexRange(start=start, stop=stop) for start, stop in change.ranges],
         value=to_tensor(change.value),
     )
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a token, certificate or key. Raises InvalidArgumentError where there are none."""
+    try:
+        found = file.read_bytes()
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read {file}: {error.strerror or error}") from None
+    if not found.strip():
+        raise InvalidArgumentError(f"{file} is empty")
+    return found

@@ -1,6 +1,8 @@
 """What the commands share: how to reach a server, and how to print for people and for scripts."""
 
+import inspect
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,20 +14,59 @@ from rich.text import Text
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from service.client import Client
-
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+SERVER = "Server"
 Address = Annotated[
-    str, typer.Option(envvar="UNROLL_ADDRESS", help="Server to talk to.", metavar="HOST:PORT", rich_help_panel="Server")
+    str, typer.Option(envvar="UNROLL_ADDRESS", help="Server to talk to.", metavar="HOST:PORT", rich_help_panel=SERVER)
 ]
-Token = Annotated[
-    str, typer.Option(envvar="UNROLL_TOKEN", help="Bearer token.", metavar="TOKEN", rich_help_panel="Server")
-]
-RootCertificates = Annotated[
-    str,
-    typer.Option(
-        envvar="UNROLL_CA", help="PEM file of authorities; switches to TLS.", metavar="FILE", rich_help_panel="Server"
+# How to reach a server and who asks: each command that is `connected` has these.
+CONNECTION: dict[str, tuple[Any, str]] = {
+    "address": (Address, DEFAULT_ADDRESS),
+    "token": (
+        Annotated[
+            str, typer.Option(envvar="UNROLL_TOKEN", help="Bearer token.", metavar="TOKEN", rich_help_panel=SERVER)
+        ],
+        "",
     ),
-]
+    "token_file": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="UNROLL_TOKEN_FILE", help="File with the bearer token.", metavar="FILE", rich_help_panel=SERVER
+            ),
+        ],
+        "",
+    ),
+    "ca": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="UNROLL_CA", help="PEM file of authorities; switches to TLS.", metavar="FILE",
+                rich_help_panel=SERVER,
+            ),
+        ],
+        "",
+    ),
+    "cert": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="UNROLL_CERT", help="PEM chain of the client's certificate; switches to TLS.", metavar="FILE",
+                rich_help_panel=SERVER,
+            ),
+        ],
+        "",
+    ),
+    "key": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="UNROLL_KEY", help="PEM key of that certificate.", metavar="FILE", rich_help_panel=SERVER
+            ),
+        ],
+        "",
+    ),
+}  # fmt: skip
 Model = Annotated[str, typer.Option(help="Model; may be left out where the server has one.", metavar="NAME")]
 Version = Annotated[str, typer.Option(help="Version number, alias, or @ALIAS; default: what the server serves.")]
 Inputs = Annotated[
@@ -41,18 +82,28 @@ WhatIf = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
-
 console = Console()
 
 
-def connect(address: str, token: str, root_certificates: str) -> "Client":
-    """A client as the options say."""
-    from pathlib import Path
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of CONNECTION; what they lead to is handed to its argument `client`."""
 
-    from service.client import Client
+    def run(**options: Any) -> None:
+        from service.client import Client
 
-    return Client(address, token=token, root_certificates=Path(root_certificates) if root_certificates else None)
+        with Client.connect(**{name: options.pop(name) for name in CONNECTION}) as client:
+            command(**options, client=client)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "client"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in CONNECTION.items()
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 def print_json(value: "Message | dict[str, Any] | list[Any]") -> None:

@@ -1,36 +1,33 @@
 """`unroll models`: what a server serves, and which version an alias means."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import (
-    DEFAULT_ADDRESS,
-    Address,
     Json,
     Model,
-    RootCertificates,
-    Token,
-    connect,
+    connected,
     console,
     print_json,
     table,
 )
 
+if TYPE_CHECKING:
+    from service.client import Client
+
 app = typer.Typer(no_args_is_help=True, help="What is served, and which version an alias means.")
 
 
 @app.command("list")
-def list_models(
-    json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = "", ca: RootCertificates = ""
-) -> None:
+@connected
+def list_models(json: Json = False, *, client: "Client") -> None:
     """List the models of a server with their versions."""
     from google.protobuf.json_format import MessageToDict
 
     from service.pb import unroll_pb2 as pb
 
-    with connect(address, token, ca) as client:
-        models = list(client.models())
+    models = list(client.models())
     if json:
         print_json([MessageToDict(model, preserving_proto_field_name=True) for model in models])
         return
@@ -54,16 +51,15 @@ def list_models(
 
 
 @app.command()
+@connected
 def show(
     model: Model = "",
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Show one model: its network, layer by layer, and the state of what is served."""
-    with connect(address, token, ca) as client:
-        found = client.model(model)
+    found = client.model(model)
     if json:
         print_json(found)
         return
@@ -87,6 +83,7 @@ def show(
 
 
 @app.command("move-alias")
+@connected
 def move_alias(
     version: Annotated[str, typer.Argument(help="Number of the version the alias shall point at.")],
     alias: Annotated[str, typer.Option(help="Alias to move; default: the model's default alias.")] = "",
@@ -96,18 +93,14 @@ def move_alias(
     ] = "",
     reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "",
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Point an alias at another version; it serves when this returns."""
-    with connect(address, token, ca) as client:
-        if not expected:
-            found = client.model(model)
-            expected = found.aliases.get(alias or found.default_alias, "")
-        moved = client.move_alias(
-            version, expected_version=expected, alias=alias, model=model, reason=reason, actor=user()
-        )
+    if not expected:
+        found = client.model(model)
+        expected = found.aliases.get(alias or found.default_alias, "")
+    moved = client.move_alias(version, expected_version=expected, alias=alias, model=model, reason=reason, actor=user())
     if json:
         print_json(moved)
         return

@@ -1,27 +1,27 @@
 """`unroll predict`: a prediction from the command line."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import (
-    DEFAULT_ADDRESS,
-    Address,
     Inputs,
     Json,
     Model,
-    RootCertificates,
-    Token,
     Version,
     WhatIf,
     array_text,
-    connect,
+    connected,
     console,
     print_json,
     table,
 )
 
+if TYPE_CHECKING:
+    from service.client import Client
 
+
+@connected
 def predict(
     inputs: Inputs,
     model: Model = "",
@@ -29,22 +29,20 @@ def predict(
     what_if: WhatIf = None,
     return_state: Annotated[bool, typer.Option("--state", help="Show the states after the last timestep.")] = False,
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Predict sequences; with --what-if, old and new side by side."""
     from service.cli.literals import parse_change, parse_inputs
 
     arrays = parse_inputs(inputs)
     changes = [parse_change(text) for text in what_if or ()]
-    with connect(address, token, ca) as client:
-        plain = client.predict(arrays, model=model, version=version, return_state=return_state)
-        changed = (
-            client.predict(arrays, model=model, version=plain.version, return_state=return_state, what_if=changes)
-            if changes
-            else None
-        )
+    plain = client.predict(arrays, model=model, version=version, return_state=return_state)
+    changed = (
+        client.predict(arrays, model=model, version=plain.version, return_state=return_state, what_if=changes)
+        if changes
+        else None
+    )
     if json:
         shown = {"model": plain.model, "version": plain.version, "outputs": dict(plain.outputs)}
         if return_state:

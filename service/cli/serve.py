@@ -3,13 +3,16 @@
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import DEFAULT_ADDRESS, Address, RootCertificates, Token, console
+from service.cli.common import DEFAULT_ADDRESS, connected, console
 from service.cli.extras import require
 from service.config import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from service.client import Client
 
 SECURITY, LIMITS, REGISTRY = "Security", "Limits", "Registry"
 
@@ -132,18 +135,15 @@ def serve(
     os._exit(0)
 
 
+@connected
 def health(
     service: Annotated[str, typer.Argument(help="Service to ask for; default: the server as a whole.")] = "",
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Ask a server whether it serves, and what; exits 0 only if it does. Meant as the probe of a container."""
-    from service.cli.common import connect
-
-    with connect(address, token, ca) as client:
-        serving = client.health(service)
-        models = list(client.models()) if serving else []
+    serving = client.health(service)
+    models = list(client.models()) if serving else []
     console.print("SERVING" if serving else "NOT_SERVING")
     for model in models:
         console.print(f"{model.name} version {model.default_version}: {model.stale_reason or 'as the registry says'}")

@@ -1,28 +1,28 @@
 """`unroll trace`: what happens inside a network while it reads a sequence."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import (
-    DEFAULT_ADDRESS,
-    Address,
     Inputs,
     Json,
     Model,
-    RootCertificates,
-    Token,
     Version,
     WhatIf,
     array_text,
-    connect,
+    connected,
     console,
     print_json,
     table,
 )
 from service.errors import InvalidArgumentError
 
+if TYPE_CHECKING:
+    from service.client import Client
 
+
+@connected
 def trace(
     inputs: Inputs,
     layer: Annotated[list[str] | None, typer.Option(help="Layer to show; repeat for more; default: all.")] = None,
@@ -32,9 +32,8 @@ def trace(
     model: Model = "",
     version: Version = "",
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Show every layer's output, hidden states and gates at every timestep, for one sequence of a batch."""
     from service.cli.literals import parse_change, parse_inputs
@@ -45,8 +44,7 @@ def trace(
     if sequence >= batch:
         raise InvalidArgumentError(f"sequence: the batch has {batch}, counted from 0; got {sequence}")
     changes = [parse_change(text) for text in what_if or ()]
-    with connect(address, token, ca) as client:
-        found = client.trace(arrays, model=model, version=version, layers=layer or (), what_if=changes)
+    found = client.trace(arrays, model=model, version=version, layers=layer or (), what_if=changes)
     if plot:
         save_trace(plot, found, sequence)
     if json:

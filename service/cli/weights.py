@@ -1,19 +1,15 @@
 """`unroll weights`: see weights, compare them, override them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import (
-    DEFAULT_ADDRESS,
-    Address,
     Json,
     Model,
-    RootCertificates,
-    Token,
     Version,
     array_text,
-    connect,
+    connected,
     console,
     number,
     print_json,
@@ -21,10 +17,14 @@ from service.cli.common import (
 )
 from service.cli.models import user
 
+if TYPE_CHECKING:
+    from service.client import Client
+
 app = typer.Typer(no_args_is_help=True, help="See weights, compare them, override them.")
 
 
 @app.command()
+@connected
 def show(
     names: Annotated[
         list[str] | None, typer.Argument(help="Weights to show, such as simpleRNN/kernel; default: all.")
@@ -34,9 +34,8 @@ def show(
     statistics: Annotated[bool, typer.Option("--statistics", help="Statistics only, no values.")] = False,
     plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of them.", metavar="FILE")] = "",
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Show the weights of a version, with statistics."""
     from google.protobuf.json_format import MessageToDict
@@ -44,10 +43,7 @@ def show(
     from service.cli.plots import heat_map, save_weights
     from service.client import to_array
 
-    with connect(address, token, ca) as client:
-        answer = client.get_weights(
-            model=model, version=version, names=names or (), values=not statistics or bool(plot)
-        )
+    answer = client.get_weights(model=model, version=version, names=names or (), values=not statistics or bool(plot))
     if plot:
         arrays = {weight.name: to_array(weight.value) for weight in answer.weights}
         save_weights(plot, f"{answer.model} version {answer.version}", arrays)
@@ -74,22 +70,21 @@ def show(
 
 
 @app.command()
+@connected
 def compare(
     base: Annotated[str, typer.Argument(help="Version to compare from: number, alias or @ALIAS.")],
     version: Annotated[str, typer.Argument(help="Version to compare to; default: what is served.")] = "",
     plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of new minus old.", metavar="FILE")] = "",
     model: Model = "",
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Show what differs between two versions, weight by weight."""
     from service.cli.plots import save_weights
     from service.client import to_array
 
-    with connect(address, token, ca) as client:
-        answer = client.compare_weights(base, version, model=model, values=bool(plot))
+    answer = client.compare_weights(base, version, model=model, values=bool(plot))
     if plot:
         arrays = {difference.name: to_array(difference.difference) for difference in answer.differences}
         save_weights(plot, f"{answer.model}: version {answer.version} minus {answer.base_version}", arrays)
@@ -116,6 +111,7 @@ def compare(
 
 
 @app.command()
+@connected
 def override(
     changes: Annotated[
         list[str],
@@ -131,9 +127,8 @@ def override(
         bool, typer.Option("--keep-alias", help="Register only; leave the alias where it is.")
     ] = False,
     json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = "",
-    ca: RootCertificates = "",
+    *,
+    client: "Client",
 ) -> None:
     """Change weights for everybody: a new version, in service when this returns.
 
@@ -142,20 +137,19 @@ def override(
     from service.cli.literals import parse_change
 
     parsed = [parse_change(text) for text in changes]
-    with connect(address, token, ca) as client:
-        if not expected:
-            found = client.model(model)
-            wanted = alias or found.default_alias
-            expected = found.aliases.get(wanted, "") if wanted else found.default_version
-        made = client.override_weights(
-            parsed,
-            reason=reason,
-            expected_version=expected,
-            model=model,
-            alias=alias,
-            actor=user(),
-            keep_alias=keep_alias,
-        )
+    if not expected:
+        found = client.model(model)
+        wanted = alias or found.default_alias
+        expected = found.aliases.get(wanted, "") if wanted else found.default_version
+    made = client.override_weights(
+        parsed,
+        reason=reason,
+        expected_version=expected,
+        model=model,
+        alias=alias,
+        actor=user(),
+        keep_alias=keep_alias,
+    )
     if json:
         print_json(made)
         return

@@ -4,10 +4,8 @@ MLflow finds it by the entry point `mlflow.deployments` and imports it; nothing 
 that a server serves. `mlflow deployments help -t unroll` prints TARGET_HELP.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -26,7 +24,8 @@ DEFAULT_PORT = 50051
 FLAVOR = "keras"
 TARGET_HELP = """\
 unroll://HOST:PORT is a server that was started by `unroll serve`; `unroll` alone is unroll://127.0.0.1:50051.
-UNROLL_TOKEN holds the bearer token, UNROLL_CA the PEM file of the authorities, which switches to TLS.
+UNROLL_TOKEN holds the bearer token, or UNROLL_TOKEN_FILE names its file. UNROLL_CA names the PEM file of the
+authorities, which switches to TLS; UNROLL_CERT and UNROLL_KEY name the client's certificate and key.
 
 A deployment is a registered model that the server serves. --name is NAME, NAME@ALIAS or NAME/VERSION.
 
@@ -61,13 +60,8 @@ class UnrollDeploymentClient(BaseDeploymentClient):
     def __init__(self, target_uri: str) -> None:
         """Connects when it is first used."""
         super().__init__(target_uri)  # type: ignore[no-untyped-call]  # MLflow's types are partial
-        authorities = os.environ.get("UNROLL_CA")
         with _mlflow_errors():
-            self._client = Client(
-                _address(target_uri),
-                token=os.environ.get("UNROLL_TOKEN", ""),
-                root_certificates=Path(authorities) if authorities else None,
-            )
+            self._client = Client.from_environment(_address(target_uri))
 
     def predict(
         self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None

@@ -3,6 +3,7 @@
 import pytest
 
 from service.snapshot import VersionEntry
+from tests.certificates import Authority
 from tests.service.support import R2_INPUTS, R3_INPUTS, Registry, keep, r2, r3
 
 
@@ -28,3 +29,9 @@ def registry(versions, tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         yield Registry(f"sqlite:///{folder}/mlflow.db", versions)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """A folder with an authority, and a server's and a client's certificate signed by it."""
+    return Authority(tmp_path_factory.mktemp("certificates")).sign("server").sign("alice").folder
