@@ -303,7 +303,8 @@ def test_upgrading(stack, tmp_path):
         watcher = threading.Thread(target=watch)
         watcher.start()
         begin = time.monotonic()
-        stack.compose("up", "--detach", "--wait")
+        for chosen in (["service"], []):
+            stack.compose("up", "--detach", "--wait", *chosen)
         seconds = time.monotonic() - begin
         watching.set()
         watcher.join()
@@ -322,7 +323,7 @@ def test_upgrading(stack, tmp_path):
             stack.inside(container, "/opt/unroll/bin/python", "-c", "import service; print(service.NEWER)") == "True\n"
         )
     stack.measured(
-        "a newer version: `build`, then `up --detach --wait`, under load",
+        "a newer version: `up --detach --wait service`, then `up --detach --wait`, under load",
         f"done after {seconds:.0f} s; 0 of {len(load.answers)} calls failed, longest pause {load.longest_gap():.2f} s",
     )
 
