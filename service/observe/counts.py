@@ -1,0 +1,134 @@
+"""What a worker counts of its calls: cells of each thread that calls run on, added up only when somebody asks.
+
+A call costs two look-ups and a few additions: nothing is shared between threads, so nothing is locked.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from service.observe.samples import Key, Samples, plus
+from service.observe.table import METRICS
+
+CODES = (
+    "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied",
+    "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable",
+    "DataLoss", "Unauthenticated",
+)  # fmt: skip  # by number, as Go writes them
+PERMISSION_DENIED, UNAUTHENTICATED = 7, 16
+BUCKETS = METRICS["grpc_server_handling_seconds"].buckets
+# Places in a cell.
+STARTED, RECEIVED, SENT, SECONDS = range(4)
+FIRST_CODE = 4
+FIRST_BUCKET = FIRST_CODE + len(CODES)
+EMPTY = [0.0] * (FIRST_BUCKET + len(BUCKETS) + 1)
+
+
+class Countable(Protocol):
+    """What is counted of a method."""
+
+    path: str
+    request_streams: bool
+    response_streams: bool
+
+
+class CallCounts:
+    """The calls of one process."""
+
+    def __init__(self) -> None:
+        self._here = threading.local()  # .cells of the thread: by path
+        self._threads: list[dict[str, list[float]]] = []  # the cells of all threads, those that ended included
+
+    def began(self, path: str) -> None:
+        """A call begins."""
+        try:
+            self._here.cells[path][STARTED] += 1
+        except (AttributeError, KeyError):
+            self._cell(path)[STARTED] += 1
+
+    def ended(self, path: str, code: int, seconds: float, received: int, sent: int) -> None:
+        """A call has its status; on the thread on which it began or another."""
+        try:
+            cell = self._here.cells[path]
+        except (AttributeError, KeyError):
+            cell = self._cell(path)
+        cell[FIRST_CODE + code] += 1
+        cell[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
+        cell[SECONDS] += seconds
+        cell[RECEIVED] += received
+        cell[SENT] += sent
+
+    def _cell(self, path: str) -> list[float]:
+        cells = getattr(self._here, "cells", None)
+        if cells is None:
+            cells = self._here.cells = {}
+            self._threads.append(cells)
+        return cells.setdefault(path, list(EMPTY))  # type: ignore[no-any-return]  # a local's attributes have no types
+
+    def by_path(self) -> dict[str, list[float]]:
+        """One cell for each path."""
+        total: dict[str, list[float]] = {}
+        for cells in list(self._threads):
+            for path, cell in list(cells.items()):
+                have = total.get(path)
+                total[path] = list(cell) if have is None else [a + b for a, b in zip(have, cell, strict=True)]
+        return total
+
+
+def call_samples(counts: CallCounts, methods: Iterable[Countable]) -> Samples:
+    """The samples of calls; those of paths that are no method are put together."""
+    samples: Samples = {}
+    by_path = counts.by_path()
+    in_flight = streams = 0.0
+    for method in methods:
+        cell = by_path.pop(method.path, EMPTY)
+        open_now = cell[STARTED] - sum(cell[FIRST_CODE:FIRST_BUCKET])
+        in_flight += open_now
+        if method.request_streams or method.response_streams:
+            streams += open_now
+        _add(samples, labels_of(method), cell)
+    for cell in by_path.values():
+        _add(samples, ("unary", "unknown", "unknown"), cell)
+    samples["unroll_calls_in_flight", ()] = in_flight
+    samples["unroll_streams_open", ()] = streams
+    return samples
+
+
+def access_samples(counts: CallCounts, roles: Collection[tuple[str, str]]) -> Samples:
+    """How calls fared by the role that they need; `roles` has path and role of each method."""
+    samples: Samples = {}
+    by_path = counts.by_path()
+    for path, role in roles:
+        cell = by_path.get(path, EMPTY)
+        codes = cell[FIRST_CODE:FIRST_BUCKET]
+        wrong, denied = codes[UNAUTHENTICATED], codes[PERMISSION_DENIED]
+        for result, number in (("ok", sum(codes) - wrong - denied), ("unauthenticated", wrong), ("denied", denied)):
+            key: Key = ("unroll_auth_total", (result, role))
+            samples[key] = plus(samples.get(key, 0.0), number)
+    return samples
+
+
+def labels_of(method: Countable) -> tuple[str, str, str]:
+    """Type, service and method, as go-grpc's middleware has them."""
+    _, service, name = method.path.split("/")
+    kind = {
+        (False, False): "unary", (True, False): "client_stream", (False, True): "server_stream",
+        (True, True): "bidi_stream",
+    }[method.request_streams, method.response_streams]  # fmt: skip
+    return kind, service, name
+
+
+def _add(samples: Samples, labels: tuple[str, str, str], cell: list[float]) -> None:
+    """Adds the counts of a cell to samples."""
+    added: Samples = {
+        ("grpc_server_started_total", labels): cell[STARTED],
+        ("grpc_server_msg_received_total", labels): cell[RECEIVED],
+        ("grpc_server_msg_sent_total", labels): cell[SENT],
+        ("grpc_server_handling_seconds", labels): [*cell[FIRST_BUCKET:], cell[SECONDS]],
+    }
+    for code, number in zip(CODES, cell[FIRST_CODE:FIRST_BUCKET], strict=True):
+        if number or code == "OK":
+            added["grpc_server_handled_total", (*labels, code)] = number
+    for key, value in added.items():
+        samples[key] = plus(samples[key], value) if key in samples else value
