@@ -275,7 +275,8 @@ def _moment(value: Any, place: str) -> float:
     """Seconds since the epoch of a day's end, or of a moment. A moment without a zone is in UTC."""
     try:
         if isinstance(value, str):
-            value = datetime.datetime.fromisoformat(value)
+            kind = datetime.date if len(value) == len("2027-01-31") else datetime.datetime
+            value = kind.fromisoformat(value)
         if not isinstance(value, datetime.datetime):
             value = datetime.datetime.combine(value, datetime.time.max)
         moment: datetime.datetime = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)

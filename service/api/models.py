@@ -44,21 +44,21 @@ class ModelServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["ModelService"],
             {
-                "ListModels": Row(self.list_models, Bound.SERVED),
-                "GetModel": Row(self.get_model, Bound.SERVED),
-                "MoveAlias": Row(self.move_alias, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
-                "WatchModel": Row(self.watch_model, Bound.STREAM, pool=Pool.STREAM),
+                "ListModels": Row(self.list_models, Bound.SERVED, Role.OBSERVE),
+                "GetModel": Row(self.get_model, Bound.SERVED, Role.OBSERVE),
+                "MoveAlias": Row(self.move_alias, Bound.REGISTRY, Role.PROMOTE, Pool.WAITING),
+                "WatchModel": Row(self.watch_model, Bound.STREAM, Role.OBSERVE, Pool.STREAM),
             },
         )
 
-    def list_models(self, request: pb.ListModelsRequest, _call: Call) -> pb.ListModelsResponse:
+    def list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         """ListModels: a page of models by name; the token is the last name of the page before."""
         if request.page_size < 0:
             raise InvalidArgumentError(f"page_size: expected 0 or more, got {request.page_size}", field="page_size")
         models = self._host.snapshot().models
         if request.page_token and request.page_token not in models:
             raise InvalidArgumentError("page_token: not one that this server gave out", field="page_token")
-        names = sorted(name for name in models if name > request.page_token)
+        names = sorted(name for name in models if name > request.page_token and call.caller().may_use(name))
         page = names[: min(request.page_size or PAGE_SIZE, PAGE_SIZE)]
         return pb.ListModelsResponse(
             models=[self._encode(models[name]) for name in page],
@@ -119,9 +119,12 @@ class ModelServicer:
         return encode_model(model, self._host.confirmed.get(model.entry.name, 0.0))
 
 
-def who(actor: str, call: Call) -> str:
-    """The actor to keep with a version: as the request says, else what the server knows of the caller."""
-    return actor or call.caller().name
+def who(claimed: str, call: Call) -> str:
+    """The actor to keep with a version: as the server knows the caller, and what it says of itself next to that."""
+    caller = call.caller()
+    if caller.how == "local" or not caller.name:  # a name that nobody had to prove
+        return claimed or caller.name
+    return f"{caller.name} (says {claimed})" if claimed and claimed != caller.name else caller.name
 
 
 def check_expected(entry: VersionEntry, what: str, version: str, digest: str) -> None:

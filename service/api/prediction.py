@@ -6,7 +6,7 @@ from functools import lru_cache
 from service.api.codec import add_all, decode_changes, decode_inputs, encoding_of
 from service.config import Limits
 from service.datatypes import DATA_TYPES
-from service.edge.methods import Bound, Call, Method, Pool, Row, methods_of
+from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.model.changes import apply
 from service.model.network import Network
@@ -30,14 +30,16 @@ class PredictionServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["PredictionService"],
             {
-                "Predict": Row(self.predict, Bound.COMPUTED),
-                "PredictStream": Row(self.predict_stream, Bound.STREAM, pool=Pool.STREAM),
-                "Trace": Row(self.trace, Bound.COMPUTED),
+                "Predict": Row(self.predict, Bound.COMPUTED, Role.PREDICT),
+                "PredictStream": Row(self.predict_stream, Bound.STREAM, Role.PREDICT, Pool.STREAM),
+                "Trace": Row(self.trace, Bound.COMPUTED, Role.INSPECT),
             },
         )
 
-    def predict(self, request: pb.PredictRequest, _call: Call) -> pb.PredictResponse:
+    def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Predict: one batch through one network."""
+        if request.what_if:
+            call.require(Role.INSPECT)
         version = self._host.resolve(request.model, request.version)
         return self._short_way(request, version) or self._long_way(request, version)
 
@@ -79,13 +81,15 @@ class PredictionServicer:
         return response
 
     def predict_stream(
-        self, requests: Iterator[pb.PredictStreamRequest], _call: Call
+        self, requests: Iterator[pb.PredictStreamRequest], call: Call
     ) -> Iterator[pb.PredictStreamResponse]:
         """PredictStream: the same, piece by piece; version and state are locals of this call."""
         first = next(requests, None)
         if first is None:
             return
         options = first.options
+        if options.what_if:
+            call.require(Role.INSPECT)
         version = self._host.resolve(options.model, options.version)
         if options.follow and options.what_if:
             raise InvalidArgumentError("options.follow: not together with what_if", field="options.follow")

@@ -43,9 +43,9 @@ class WeightServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["WeightService"],
             {
-                "GetWeights": Row(self.get_weights, Bound.WEIGHTS),
-                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS),
-                "OverrideWeights": Row(self.override_weights, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
+                "GetWeights": Row(self.get_weights, Bound.WEIGHTS, Role.INSPECT),
+                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS, Role.INSPECT),
+                "OverrideWeights": Row(self.override_weights, Bound.REGISTRY, Role.OVERRIDE, Pool.WAITING),
             },
         )
 
@@ -117,6 +117,8 @@ class WeightServicer:
             raise NotReadyError(
                 f"{model.name} is served by number, so there is no alias to move: name one, or set keep_alias"
             )
+        if not request.keep_alias:
+            call.require(Role.PROMOTE)
         version = self._host.resolve(model.name, f"@{alias}" if alias else "")
         check_expected(version.entry, f"alias {alias}", request.expected_version, request.expected_digest)
         changes = decode_changes(request.changes, version.network, "changes", self._limits)

@@ -11,16 +11,10 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from service.callers import Caller as Caller
+from service.callers import Role as Role
 from service.edge.texts import LONGEST, check_texts
-from service.errors import CancelledError, InvalidArgumentError, TimeLimitError
-
-
-class Role(Enum):
-    """What a caller must be allowed to do."""
-
-    ANYONE = "anyone"  # no credentials are looked at
-    READER = "reader"
-    OPERATOR = "operator"
+from service.errors import CancelledError, InvalidArgumentError, PermissionDeniedError, TimeLimitError
 
 
 class Pool(Enum):
@@ -39,15 +33,6 @@ class Bound(Enum):
     WEIGHTS = "Limits.computed: the elements of the weights that it reads; statistics are computed once for a version"
     REGISTRY = "operators only: what it asks of the registry, and Limits.changes"
     STREAM = "each message as a call of its own; Limits.streams, in all and of one caller, and stream_seconds"
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls, as far as the server knows."""
-
-    name: str
-    role: Role
-    personal: bool = False  # whether only one caller can have this name; many may share a token
 
 
 class Lifetime:
@@ -96,6 +81,12 @@ class Call(Protocol):
         caller = self.caller()
         return caller.name if caller.personal else self.peer()
 
+    def require(self, role: Role) -> None:
+        """Raises PermissionDeniedError where the caller lacks a role that what is asked for needs besides the row's."""
+        caller = self.caller()
+        if role not in caller.roles:
+            raise denied(caller, role)
+
     def check(self) -> None:
         """Raises CancelledError where the caller has left, TimeLimitError after its deadline or the stream's lifetime.
 
@@ -110,6 +101,17 @@ class Call(Protocol):
             raise self.lifetime.error()
 
 
+def denied(caller: Caller, needed: Role) -> PermissionDeniedError:
+    """What a caller is told that lacks a role."""
+    if not caller.how:
+        return PermissionDeniedError(
+            f"this call needs the role {needed.value} ({needed.text}): send a token that has it, "
+            "`authorization: Bearer …`, or show a client certificate"
+        )
+    has = ", ".join(sorted(role.value for role in caller.roles)) or "none"
+    return PermissionDeniedError(f"this call needs the role {needed.value} ({needed.text}); {caller.name} has {has}")
+
+
 @dataclass(frozen=True)
 class Method:
     """One RPC. `handler(request, call)` returns the response; with streams it takes or yields an iterator."""
@@ -121,7 +123,7 @@ class Method:
     response_streams: bool
     handler: Callable[[Any, Call], Any]
     bound: Bound
-    role: Role = Role.READER
+    role: Role
     pool: Pool = Pool.QUICK
 
     def parse(self, data: bytes) -> Message:
@@ -145,7 +147,7 @@ class Row:
 
     handler: Callable[[Any, Call], Any]
     bound: Bound
-    role: Role = Role.READER
+    role: Role
     pool: Pool = Pool.QUICK
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from service.edge.methods import Bound, Call, Method, Pool
+from service.edge.methods import Bound, Call, Method, Pool, Role
 from service.oip.messages import POOL
 
 # Newer tools ask for v1 first; it differs from v1alpha in the name of the package alone.
@@ -29,6 +29,7 @@ def reflection_methods(services: Sequence[str]) -> list[Method]:
             response_streams=True,
             handler=info,
             bound=Bound.STREAM,
+            role=Role.OBSERVE,
             pool=Pool.STREAM,
         )
         for service in SERVICES

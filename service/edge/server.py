@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -38,8 +39,7 @@ class GrpcCall(Call):
 
     def peer(self) -> str:
         """The address that the call came from, without the port: of `ipv4:10.0.0.7:51234` it is `ipv4:10.0.0.7`."""
-        peer: str = self._context.peer()
-        return peer.rpartition(":")[0] if peer.startswith("ip") else peer
+        return _peer(self._context)
 
     def remaining(self) -> float | None:
         """Seconds until the caller's deadline; None: it set none."""
@@ -157,7 +157,9 @@ def _unary(method: Method, access: Access, gate: Gate) -> Callable[[bytes, grpc.
             if gate.closed:
                 raise UnavailableError(STOPPING)
             call = _admitted(access, context, role)
-            return handler(parse(data), call)  # type: ignore[no-any-return]  # a row's handler gives its response type
+            message = parse(data)
+            access.check_model(call.caller(), message)
+            return handler(message, call)  # type: ignore[no-any-return]  # a row's handler gives its response type
         except Exception as error:  # whatever it is, the client gets a status for it
             _abort(context, error)
             raise  # unreachable: abort raises
@@ -170,18 +172,24 @@ def _stream(
 ) -> Callable[..., Iterator[Message]]:
     handler, role = method.handler, method.role
 
+    def checked(caller: Caller, data: bytes) -> Message:
+        message = method.parse(data)
+        access.check_model(caller, message)
+        return message
+
     def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:
         try:
             if gate.closed:
                 raise UnavailableError(STOPPING)
             call = _admitted(access, context, role)
             call.lifetime = Lifetime(limits.stream_seconds)
+            parse = partial(checked, call.caller())
             with streams.take(call.identity()):
                 argument: Any
                 if method.request_streams:
-                    argument = map(method.parse, _arriving(request, limits, call.lifetime))
+                    argument = map(parse, _arriving(request, limits, call.lifetime))
                 else:
-                    argument = method.parse(request)
+                    argument = parse(request)
                 yield from handler(argument, call)
         except Exception as error:
             if context.is_active():  # else the client is gone, and so is the reason for a status
@@ -194,6 +202,7 @@ def _admitted(access: Access, context: grpc.ServicerContext, role: Role) -> Grpc
     """The call, of a caller who may make it and still waits for the answer."""
     caller = ANONYMOUS if role is Role.ANYONE else _caller(access, context)
     access.check(caller, role)
+    access.count(caller)
     call = GrpcCall(context, caller)
     call.check()
     return call
@@ -245,7 +254,12 @@ def _caller(access: Access, context: grpc.ServicerContext) -> Caller:
         return access.everybody
     names = list(context.peer_identities() or ()) if access.certificates else []
     certificate = names[0].decode(errors="replace") if names else ""
-    return access.caller(_header(context, "authorization"), certificate)
+    return access.caller(_header(context, "authorization"), certificate, _peer(context))
+
+
+def _peer(context: grpc.ServicerContext) -> str:
+    peer: str = context.peer()
+    return peer.rpartition(":")[0] if peer.startswith("ip") else peer
 
 
 def _header(context: grpc.ServicerContext, key: str) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from service.config import Limits
-from service.edge.methods import Bound, Call, Method, Pool, Row, methods_of
+from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.edge.status import to_status
 from service.errors import InvalidArgumentError
 from service.model.results import Result, Shared
@@ -32,8 +32,8 @@ class InferenceServicer:
     def rows(self) -> dict[str, Row]:
         """What stands here of the protocol's service."""
         return {
-            "ModelInfer": Row(self.model_infer, Bound.COMPUTED),
-            "ModelStreamInfer": Row(self.model_stream_infer, Bound.STREAM, pool=Pool.STREAM),
+            "ModelInfer": Row(self.model_infer, Bound.COMPUTED, Role.PREDICT),
+            "ModelStreamInfer": Row(self.model_stream_infer, Bound.STREAM, Role.PREDICT, Pool.STREAM),
         }
 
     def model_infer(self, request: pb.ModelInferRequest, _call: Call) -> pb.ModelInferResponse:

@@ -51,19 +51,19 @@ class RepositoryServicer:
     def rows(self) -> dict[str, Row]:
         """What stands here of the protocol's service."""
         return {
-            "ServerLive": Row(self.server_live, Bound.SERVED),
-            "ServerReady": Row(self.server_ready, Bound.SERVED),
-            "ServerMetadata": Row(self.server_metadata, Bound.SERVED),
-            "ModelReady": Row(self.model_ready, Bound.SERVED),
-            "ModelMetadata": Row(self.model_metadata, Bound.SERVED),
-            "ModelConfig": Row(self.model_config, Bound.SERVED),
-            "ModelStatistics": Row(self.model_statistics, Bound.SERVED, pool=Pool.WAITING),
-            "RepositoryIndex": Row(self.repository_index, Bound.SERVED),
-            "RepositoryModelLoad": Row(self.repository_model_load, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
-            "RepositoryModelUnload": Row(self.repository_model_unload, Bound.REGISTRY, Role.OPERATOR, Pool.WAITING),
-            "TraceSetting": Row(self.trace_setting, Bound.SERVED),
-            "LogSettings": Row(self.log_settings, Bound.SERVED),
-            **{name: Row(self.shared_memory, Bound.SERVED) for name in SHARED_MEMORY},
+            "ServerLive": Row(self.server_live, Bound.SERVED, Role.ANYONE),
+            "ServerReady": Row(self.server_ready, Bound.SERVED, Role.ANYONE),
+            "ServerMetadata": Row(self.server_metadata, Bound.SERVED, Role.OBSERVE),
+            "ModelReady": Row(self.model_ready, Bound.SERVED, Role.ANYONE),
+            "ModelMetadata": Row(self.model_metadata, Bound.SERVED, Role.OBSERVE),
+            "ModelConfig": Row(self.model_config, Bound.SERVED, Role.OBSERVE),
+            "ModelStatistics": Row(self.model_statistics, Bound.SERVED, Role.OBSERVE, Pool.WAITING),
+            "RepositoryIndex": Row(self.repository_index, Bound.SERVED, Role.OBSERVE),
+            "RepositoryModelLoad": Row(self.repository_model_load, Bound.REGISTRY, Role.LOAD, Pool.WAITING),
+            "RepositoryModelUnload": Row(self.repository_model_unload, Bound.REGISTRY, Role.LOAD, Pool.WAITING),
+            "TraceSetting": Row(self.trace_setting, Bound.SERVED, Role.OBSERVE),
+            "LogSettings": Row(self.log_settings, Bound.SERVED, Role.OBSERVE),
+            **{name: Row(self.shared_memory, Bound.SERVED, Role.OBSERVE) for name in SHARED_MEMORY},
         }
 
     def server_live(self, _request: pb.ServerLiveRequest, _call: Call) -> pb.ServerLiveResponse:
@@ -122,22 +122,24 @@ class RepositoryServicer:
             )
         )
 
-    def model_statistics(self, request: pb.ModelStatisticsRequest, _call: Call) -> pb.ModelStatisticsResponse:
+    def model_statistics(self, request: pb.ModelStatisticsRequest, call: Call) -> pb.ModelStatisticsResponse:
         """ModelStatistics: of one version, of all versions of a model in memory, or of all models."""
         counts = total(self._models.statistics())
         models = self._host.snapshot().models
         if request.name:
             models = {request.name: self._host.snapshot().model(request.name)}
-        keys = [(name, number) for name in sorted(models) for number in sorted(models[name].versions, key=int)]
+        names = [name for name in sorted(models) if call.caller().may_use(name)]
+        keys = [(name, number) for name in names for number in sorted(models[name].versions, key=int)]
         if request.version:
             version = self._host.resolve(request.name, request.version)
             keys = [(version.model, version.entry.number)]
         return pb.ModelStatisticsResponse(model_stats=[counts.get(key, Count()).message(key) for key in keys])
 
-    def repository_index(self, request: pb.RepositoryIndexRequest, _call: Call) -> pb.RepositoryIndexResponse:
+    def repository_index(self, request: pb.RepositoryIndexRequest, call: Call) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: every version in memory, and models without one."""
         _only_registry(request.repository_name)
-        found = [entry for _, model in sorted(self._host.snapshot().models.items()) for entry in _index(model)]
+        models = sorted(self._host.snapshot().models.items())
+        found = [entry for name, model in models if call.caller().may_use(name) for entry in _index(model)]
         return pb.RepositoryIndexResponse(models=[e for e in found if e.state == "READY" or not request.ready])
 
     def repository_model_load(

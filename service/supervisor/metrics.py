@@ -12,6 +12,7 @@ from pathlib import Path
 from service.observe.samples import Samples, Totals
 from service.observe.table import METRICS
 from service.snapshot import Snapshot
+from service.version import DISTRIBUTION
 
 PROC = Path("/proc")
 SUPERVISOR = "supervisor"
@@ -215,4 +216,4 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-BUILD = (_version("unroll"), platform.python_version(), _version("grpcio"))
+BUILD = (_version(DISTRIBUTION), platform.python_version(), _version("grpcio"))
