@@ -12,7 +12,7 @@ from pathlib import Path
 from service.observe.samples import Samples, Totals
 from service.observe.table import METRICS
 from service.snapshot import Snapshot
-from service.version import DISTRIBUTION
+from service.version import version as own_version
 
 PROC = Path("/proc")
 SUPERVISOR = "supervisor"
@@ -216,4 +216,4 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-BUILD = (_version(DISTRIBUTION), platform.python_version(), _version("grpcio"))
+BUILD = (own_version(), platform.python_version(), _version("grpcio"))

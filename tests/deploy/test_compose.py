@@ -277,9 +277,9 @@ def test_scaling(stack):
 
 def newer(folder):
     """A copy of what images are built from, changed as by a release: our code, and a line of pyproject.toml."""
-    for name in ("README.md", "constraints.txt", "pyproject.toml", ".dockerignore"):
+    for name in ("README.md", "LICENSE", "constraints.txt", "pyproject.toml", ".dockerignore"):
         shutil.copy2(ROOT / name, folder)
-    for name in ("deploy", "registry", "service", "training"):
+    for name in ("deploy", "registry", "service", "training", "unroll"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "service" / "__init__.py").write_text('"""A newer version."""\n\nNEWER = True\n')
     with (folder / "pyproject.toml").open("a") as project:
