@@ -397,7 +397,10 @@ class Client:
         reason: str = "",
         actor: str = "",
     ) -> pb.MoveAliasResponse:
-        """Points an alias at another version; served when this returns."""
+        """Points an alias at another version; served when this returns.
+
+        `expected_version` is the version that it points at now; empty: the alias does not exist yet, and is created.
+        """
         request = pb.MoveAliasRequest(
             model=model,
             alias=alias,
@@ -441,7 +444,13 @@ def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
     float32 and float16 go as they are; all other numbers as `values`, which the server converts to what the network
     computes in. Raises InvalidArgumentError for what is no array of numbers.
     """
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError:
+        what = f"{name}: " if name else ""
+        raise InvalidArgumentError(
+            f"{what}lists of different lengths are no array: give sequences of one length, or one call each", field=name
+        ) from None
     if array.dtype.kind not in "fiub":
         raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers")
     if array.dtype in (np.float32, np.float16):

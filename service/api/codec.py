@@ -20,6 +20,7 @@ from service.pb import unroll_pb2 as pb
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 SMALL = 64  # elements up to which Python's own sum is quicker than NumPy's
 AT_ONCE = 65_536  # elements that are Python's numbers at a time
+MOST_AXES = 32
 LITTLE = sys.byteorder == "little"
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: ChangeKind.SET,
@@ -56,8 +57,15 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
     return from_values(values, shape, dtype, field)
 
 
-def checked_shape(extents: Iterable[int], field: str, limits: Limits) -> tuple[int, ...]:
-    """The shape of a tensor. Raises InvalidArgumentError for a negative extent, LimitExceededError for too many."""
+def checked_shape(extents: Sequence[int], field: str, limits: Limits) -> tuple[int, ...]:
+    """The shape of a tensor.
+
+    Raises InvalidArgumentError for a negative extent or too many axes, LimitExceededError for too many elements.
+    """
+    if len(extents) > MOST_AXES:  # whose product alone could take seconds
+        raise InvalidArgumentError(
+            f"{field}: a shape of {len(extents)} axes, the limit is {MOST_AXES}", field=f"{field}.shape"
+        )
     shape = tuple(extents)
     if shape and min(shape) < 0:
         raise InvalidArgumentError(f"{field}: shape {list(shape)} has a negative extent", field=f"{field}.shape")
@@ -199,6 +207,10 @@ def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: 
         if change.weight not in network.weights:
             raise InvalidArgumentError(
                 f"{path}: no weight {change.weight!r}; there are {', '.join(network.weights)}", field=f"{path}.weight"
+            )
+        if len(change.ranges) > MOST_AXES:
+            raise InvalidArgumentError(
+                f"{path}: {len(change.ranges)} ranges, the limit is {MOST_AXES}", field=f"{path}.ranges"
             )
         if change.operation not in OPERATIONS:
             raise InvalidArgumentError(f"{path}: unknown operation {change.operation}", field=f"{path}.operation")

@@ -9,7 +9,7 @@ from service.api.codec import encode_specs
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import ConflictError, InvalidArgumentError
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedModel, LoadedVersion
+from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
 from service.snapshot import VersionEntry
 
 PAGE_SIZE = 100
@@ -71,10 +71,9 @@ class ModelServicer:
 
     def move_alias(self, request: pb.MoveAliasRequest, call: Call) -> pb.MoveAliasResponse:
         """MoveAlias: in the registry first, then here, then the answer."""
-        for field in ("version", "expected_version"):
-            value = getattr(request, field)
-            if not (value.isascii() and value.isdigit()):
-                raise InvalidArgumentError(f"{field}: expected a version number, got {value!r}", field=field)
+        checked_version(request.version, "version")
+        if request.expected_version:
+            checked_version(request.expected_version, "expected_version")
         model = self._host.snapshot().model(request.model).entry
         alias = request.alias.removeprefix("@") or model.default_alias
         if not alias:

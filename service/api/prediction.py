@@ -8,7 +8,7 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
-from service.model.changes import apply
+from service.model.changes import apply, touched
 from service.model.network import Network
 from service.model.results import Result
 from service.model.tensors import Array
@@ -40,8 +40,8 @@ class PredictionServicer:
         """Predict: one batch through one network."""
         if request.what_if:
             call.require(Role.INSPECT)
-        version = self._host.resolve(request.model, request.version)
-        return self._short_way(request, version) or self._long_way(request, version)
+        version = self._host.resolve(request.model, request.version, call)
+        return self._short_way(request, version) or self._long_way(request, version, call)
 
     def _short_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse | None:
         """The answer to the plainest request, one sequence in `raw`; None if this is another, or a wrong one.
@@ -51,17 +51,18 @@ class PredictionServicer:
         if request.initial_state or request.what_if or request.return_state or len(request.inputs) != 1:
             return None
         tensor, (spec, *others) = request.inputs[0], version.network.inputs
-        shape, raw = tuple(tensor.shape), tensor.raw
+        raw = tensor.raw
         if (
             others
             or request.encoding not in SHORT_WAY_ENCODINGS
             or tensor.name not in ("", spec.name)
             or tensor.data_type not in (0, DATA_TYPES[spec.dtype])
             or tensor.values
+            or len(tensor.shape) != 3
             or len(raw) > version.short_bytes
         ):
             return None
-        found = version.forward_raw(raw, shape)
+        found = version.forward_raw(raw, tuple(tensor.shape))
         if found is None:
             return None
         response = pb.PredictResponse()
@@ -69,11 +70,11 @@ class PredictionServicer:
         response.outputs[0].raw = found.raw
         return response
 
-    def _long_way(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse:
-        network = self._what_if(version.network, request.what_if, "what_if")
+    def _long_way(self, request: pb.PredictRequest, version: LoadedVersion, call: Call) -> pb.PredictResponse:
+        network = self._what_if(version.network, request.what_if, "what_if", call)
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        result = self._forward(version, network, inputs, state)
+        result = self._forward(version, network, inputs, state, call)
         response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
@@ -90,10 +91,23 @@ class PredictionServicer:
         options = first.options
         if options.what_if:
             call.require(Role.INSPECT)
-        version = self._host.resolve(options.model, options.version)
+        version = self._host.resolve(options.model, options.version, call)
         if options.follow and options.what_if:
             raise InvalidArgumentError("options.follow: not together with what_if", field="options.follow")
-        network = self._streamable(version, options.what_if)
+        with self._host.changed_weights.take(call.identity(), _changed_elements(version, options.what_if)):
+            network = self._streamable(version, call, options.what_if)
+            yield from self._stream(first, requests, version, network, call)
+
+    def _stream(
+        self,
+        first: pb.PredictStreamRequest,
+        requests: Iterator[pb.PredictStreamRequest],
+        version: LoadedVersion,
+        network: Network,
+        call: Call,
+    ) -> Iterator[pb.PredictStreamResponse]:
+        """The answers of a stream that begins with such a version and network."""
+        options = first.options
         state: Mapping[str, Array] = {}
         initial_state: Sequence[pb.Tensor] = options.initial_state
         batch = timesteps = encoding = 0
@@ -106,10 +120,10 @@ class PredictionServicer:
                 raise InvalidArgumentError("options: only the first message may carry them", field="options")
             if not request.inputs and not number:
                 continue
-            now = self._host.resolve(version.model, options.version) if options.follow else version
+            now = self._host.resolve(version.model, options.version, call) if options.follow else version
             changed = now.entry.number != version.entry.number
             if changed:
-                network = self._followed(network, now)
+                network = self._followed(network, now, call)
                 version = now
             inputs, given = decode_inputs(request.inputs, initial_state, network, self._limits)
             state, initial_state = given or state, ()
@@ -121,7 +135,7 @@ class PredictionServicer:
                 )  # fmt: skip
             batch, timesteps = len(first_input), timesteps + first_input.shape[1]
             encoding = encoding or encoding_of(options.encoding, request.inputs)
-            result = self._forward(version, network, inputs, state)
+            result = self._forward(version, network, inputs, state, call)
             state = result.final_state
             response = pb.PredictStreamResponse(
                 model=version.model,
@@ -135,48 +149,65 @@ class PredictionServicer:
                 add_all(response.final_state, state, encoding)
             yield response
 
-    def trace(self, request: pb.TraceRequest, _call: Call) -> pb.TraceResponse:
+    def trace(self, request: pb.TraceRequest, call: Call) -> pb.TraceResponse:
         """Trace: one batch through one network, with everything seen on the way."""
-        version = self._host.resolve(request.model, request.version)
-        network = self._what_if(version.network, request.what_if, "what_if")
+        version = self._host.resolve(request.model, request.version, call)
+        network = self._what_if(version.network, request.what_if, "what_if", call)
         known = [layer.name for layer in network.layers]
         for i, name in enumerate(request.layers):
             if name not in known:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        with self._host.admission.take(network, inputs, traced=True):
-            trace = network.trace(inputs, state, layers=set(request.layers) or None)
+        with self._host.admission.take(network, inputs, call, traced=True):
+            trace = network.trace(inputs, state, layers=set(request.layers) or None, check=call.check)
         response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         for layer in trace.layers:
+            call.check()
             shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
             add_all(shown.tensors, layer.tensors, encoding)
         add_all(response.outputs, trace.outputs, encoding)
         return response
 
     def _forward(
-        self, version: LoadedVersion, network: Network, inputs: Mapping[str, Array], state: Mapping[str, Array]
+        self,
+        version: LoadedVersion,
+        network: Network,
+        inputs: Mapping[str, Array],
+        state: Mapping[str, Array],
+        call: Call,
     ) -> Result:
         """By the engine of the version, or by the network where weights of it are changed."""
-        with self._host.admission.take(network, inputs):
+        with self._host.admission.take(network, inputs, call):
             return (version if network is version.network else network).forward(inputs, state)
 
-    def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str) -> Network:
-        return apply(network, decode_changes(changes, network, field, self._limits)) if changes else network
+    def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str, call: Call) -> Network:
+        if not changes:
+            return network
+        decoded = decode_changes(changes, network, field, self._limits)
+        elements = touched(network.weights, decoded)
+        with self._host.admission.admit(elements, call, field=field, what="the changes touch"):
+            return apply(network, decoded)
 
-    def _streamable(self, version: LoadedVersion, changes: Sequence[pb.WeightChange] = ()) -> Network:
+    def _streamable(self, version: LoadedVersion, call: Call, changes: Sequence[pb.WeightChange] = ()) -> Network:
         """The network of a stream. Raises NotReadyError where it cannot be fed piecewise."""
         version.check_streamable()
-        return self._what_if(version.network, changes, "options.what_if")
+        return self._what_if(version.network, changes, "options.what_if", call)
 
-    def _followed(self, before: Network, now: LoadedVersion) -> Network:
+    def _followed(self, before: Network, now: LoadedVersion, call: Call) -> Network:
         """The network that a stream goes on with. Raises NotReadyError where the state cannot go along."""
-        network = self._streamable(now)
+        network = self._streamable(now, call)
         if network.states != before.states or network.inputs != before.inputs:
             raise NotReadyError(
                 f"the reference moved to version {now.entry.number}, whose inputs or states have other shapes"
             )
         return network
+
+
+def _changed_elements(version: LoadedVersion, changes: Sequence[pb.WeightChange]) -> int:
+    """Elements of all weights that changes name; those that name no weight are refused later."""
+    weights = version.network.weights if changes else {}
+    return sum(weights[name].size for name in {change.weight for change in changes} if name in weights)
 
 
 @lru_cache(1024)

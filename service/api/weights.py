@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -12,10 +13,11 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
-from service.model.changes import changed_weights
-from service.model.statistics import compare, describe
+from service.model.changes import changed_weights, touched
+from service.model.statistics import compare
+from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedVersion
+from service.serving.host import Host, LoadedVersion, checked_version
 
 
 class Overrides(Protocol):
@@ -43,37 +45,35 @@ class WeightServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["WeightService"],
             {
-                "GetWeights": Row(self.get_weights, Bound.WEIGHTS, Role.INSPECT),
-                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS, Role.INSPECT),
+                "GetWeights": Row(self.get_weights, Bound.WEIGHTS, Role.INSPECT, Pool.WAITING),
+                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS, Role.INSPECT, Pool.WAITING),
                 "OverrideWeights": Row(self.override_weights, Bound.REGISTRY, Role.OVERRIDE, Pool.WAITING),
             },
         )
 
-    def get_weights(self, request: pb.GetWeightsRequest, _call: Call) -> pb.GetWeightsResponse:
+    def get_weights(self, request: pb.GetWeightsRequest, call: Call) -> pb.GetWeightsResponse:
         """GetWeights: names, shapes, statistics, and values on request."""
-        version = self._host.resolve(request.model, request.version)
+        version = self._host.resolve(request.model, request.version, call)
         full, encoding = _full(request.view), encoding_of(request.encoding)
         weights = version.network.weights
-        return pb.GetWeightsResponse(
-            model=version.model,
-            version=version.entry.number,
-            digest=version.entry.digest,
-            weights=[
-                pb.Weight(
-                    name=name,
-                    data_type=DATA_TYPES[weights[name].dtype],
-                    shape=weights[name].shape,
-                    statistics=pb.WeightStatistics(**vars(describe(name, weights[name]))),
-                    value=encode(weights[name], name, encoding) if full else None,
+        names = _chosen(request.weights, list(weights))
+        response = pb.GetWeightsResponse(model=version.model, version=version.entry.number, digest=version.entry.digest)
+        with self._answering([weights[name] for name in names] if full else [], encoding, call):
+            for name in names:
+                call.check()
+                weight = response.weights.add(
+                    name=name, data_type=DATA_TYPES[weights[name].dtype], shape=weights[name].shape
                 )
-                for name in _chosen(request.weights, list(weights))
-            ],
-        )
+                statistics = version.statistics.of(name, call.check)
+                weight.statistics.CopyFrom(pb.WeightStatistics(**vars(statistics)))
+                if full:
+                    weight.value.CopyFrom(encode(weights[name], name, encoding))
+        return response
 
-    def compare_weights(self, request: pb.CompareWeightsRequest, _call: Call) -> pb.CompareWeightsResponse:
+    def compare_weights(self, request: pb.CompareWeightsRequest, call: Call) -> pb.CompareWeightsResponse:
         """CompareWeights: what differs between two versions."""
-        base = self._host.resolve(request.model, request.base_version)
-        other = self._host.resolve(base.model, request.version)
+        base = self._host.resolve(request.model, request.base_version, call)
+        other = self._host.resolve(base.model, request.version, call)
         full, encoding = _full(request.view), encoding_of(request.encoding)
         old, new = base.network.weights, other.network.weights
         chosen = _chosen(request.weights, list(dict.fromkeys([*old, *new])))
@@ -82,28 +82,28 @@ class WeightServicer:
             raise NotReadyError(
                 f"versions {base.entry.number} and {other.entry.number} of {base.model} have no such weight in common"
             )
-        differences = []
-        for name in both:
-            difference = compare(old[name], new[name])
-            differences.append(
-                pb.WeightDifference(
-                    name=name,
-                    max_change=difference.max_change,
-                    mean_change=difference.mean_change,
-                    relative_norm=difference.relative_norm,
-                    cosine=difference.cosine,
-                    changed=difference.changed,
-                    difference=encode(difference.difference, name, encoding) if full else None,
-                )
-            )
-        return pb.CompareWeightsResponse(
+        response = pb.CompareWeightsResponse(
             model=base.model,
             base_version=base.entry.number,
             version=other.entry.number,
-            differences=differences,
             only_in_base=[n for n in chosen if n in old and n not in both],
             only_in_version=[n for n in chosen if n in new and n not in both],
         )
+        with self._answering([old[name] for name in both], encoding if full else pb.TENSOR_ENCODING_RAW, call):
+            for name in both:
+                difference = response.differences.add(name=name, **vars(compare(old[name], new[name], call.check)))
+                if full:
+                    difference.difference.CopyFrom(encode(new[name] - old[name], name, encoding))
+        return response
+
+    def _answering(self, arrays: Sequence[Array], encoding: int, call: Call) -> AbstractContextManager[None]:
+        """Admits a call that reads all elements of arrays, or answers with them; as `values` they take twice as much.
+
+        Raises LimitExceededError.
+        """
+        elements = sum(array.size for array in arrays) * (1 if encoding == pb.TENSOR_ENCODING_RAW else 2)
+        what = "name fewer in one call; they make"
+        return self._host.admission.admit(elements, call, field="weights", what=what)
 
     def override_weights(self, request: pb.OverrideWeightsRequest, call: Call) -> pb.OverrideWeightsResponse:
         """OverrideWeights: a new version with other weights, in service when this returns."""
@@ -119,11 +119,15 @@ class WeightServicer:
             )
         if not request.keep_alias:
             call.require(Role.PROMOTE)
-        version = self._host.resolve(model.name, f"@{alias}" if alias else "")
+        version = self._host.resolve(model.name, f"@{alias}" if alias else "", call)
+        if request.expected_version:
+            checked_version(request.expected_version, "expected_version")
         check_expected(version.entry, f"alias {alias}", request.expected_version, request.expected_digest)
         changes = decode_changes(request.changes, version.network, "changes", self._limits)
-        new = changed_weights(version.network.weights, changes)
-        version.network.with_weights(new)  # refuses now what would be refused after it was registered
+        elements = touched(version.network.weights, changes)
+        with self._host.admission.admit(elements, call, field="changes", what="they touch"):
+            new = changed_weights(version.network.weights, changes)
+            version.network.with_weights(new)  # refuses now what would be refused after it was registered
         packed = io.BytesIO()
         np.savez(packed, allow_pickle=False, **new)
         number, digest = self._overrides.override(

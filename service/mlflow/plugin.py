@@ -36,11 +36,13 @@ A deployment is a registered model that the server serves. --name is NAME, NAME@
   update    -m models:/NAME/VERSION (or models:/NAME@ALIAS) points an alias at that version, in the registry and in
             all workers. -C alias=ALIAS says which (else the model's default), -C reason=TEXT why,
             -C expected_version=VERSION refuses if somebody else moved it (else: whatever it points at now).
+            An alias that does not exist is created.
   create, delete, run-local
             not here: a server is told what to serve by `unroll serve --model models:/NAME@ALIAS`, or while it runs by
             RepositoryModelLoad and RepositoryModelUnload of the Open Inference Protocol.
 """
-MLFLOW_CODES = {
+# Exact classes, as in service.edge.status: an error without a row fails the test of both tables.
+MLFLOW_CODES: dict[type[errors.ServiceError], int] = {
     errors.InvalidArgumentError: codes.INVALID_PARAMETER_VALUE,
     errors.NotFoundError: codes.RESOURCE_DOES_NOT_EXIST,
     errors.ConflictError: codes.RESOURCE_CONFLICT,
@@ -50,7 +52,12 @@ MLFLOW_CODES = {
     errors.UnauthenticatedError: codes.UNAUTHENTICATED,
     errors.PermissionDeniedError: codes.PERMISSION_DENIED,
     errors.UnavailableError: codes.TEMPORARILY_UNAVAILABLE,
+    errors.CancelledError: codes.CANCELLED,
     errors.NotSupportedError: codes.NOT_IMPLEMENTED,
+    errors.ModelError: codes.INVALID_STATE,
+    errors.CorruptModelError: codes.DATA_LOSS,
+    errors.UnsupportedModelError: codes.INVALID_STATE,
+    errors.ProofError: codes.INVALID_STATE,
 }
 
 
@@ -132,7 +139,7 @@ class UnrollDeploymentClient(BaseDeploymentClient):
             model = self._client.model(wanted.name)
             alias = str(given.get("alias", "")).removeprefix("@") or model.default_alias
             number = wanted.version or _number(model, wanted.alias)
-            expected = str(given.get("expected_version", "")) or _number(model, alias)
+            expected = str(given.get("expected_version", "")) or model.aliases.get(alias, "")  # none: it is created
             moved = self._client.move_alias(
                 number, model=wanted.name, alias=alias, expected_version=expected, reason=str(given.get("reason", ""))
             )

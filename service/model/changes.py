@@ -1,5 +1,6 @@
 """Weight changes: whole weights or slices of them, set, added to or scaled. What-if and override share them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -28,6 +29,21 @@ class Change:
     ranges: tuple[tuple[int, int], ...]  # one (start, stop) for each axis; () is everything; (0, 0) a whole axis
     value: Array  # of the shape that the ranges select, or of shape ()
     field: str = "changes"  # path in the request, for errors
+
+
+def touched(weights: Mapping[str, Array], changes: Iterable[Change]) -> int:
+    """How many elements it takes to make the changes: what each of them selects, and each weight once, to copy it.
+
+    Raises InvalidArgumentError for a range outside a weight.
+    """
+    total, copied = 0, set()
+    for change in changes:
+        shape = weights[change.weight].shape
+        total += math.prod(len(range(*s.indices(n))) for s, n in zip(_slices(change, shape), shape, strict=True))
+        if change.weight not in copied:
+            copied.add(change.weight)
+            total += math.prod(shape)
+    return total
 
 
 def changed_weights(weights: Mapping[str, Array], changes: Iterable[Change]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -213,8 +213,11 @@ class Network:
         inputs: Mapping[str, Array],
         initial_state: Mapping[str, Array] | None = None,
         layers: Collection[str] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Trace:
-        """What happens in each layer (or only in `layers`) for inputs that `check` accepted.
+        """What happens in each layer (or only in `layers`) for inputs that `Network.check` accepted.
+
+        `check` is called before each layer computes; what it raises ends the trace.
 
         Raises InvalidArgumentError for a layer that does not exist, and as `forward`.
         """
@@ -227,7 +230,7 @@ class Network:
         records: dict[str, Record] = {
             step.node.name: {} for step in self._steps if not layers or step.node.layer in layers
         }
-        result = self._evaluate(inputs, initial_state or _NO_STATE, records)
+        result = self._evaluate(inputs, initial_state or _NO_STATE, records, check)
         classes = {step.node.name: step.layer.CLASS for step in self._steps}
         return Trace(
             tuple(LayerTrace(name, classes[name], record) for name, record in records.items()),
@@ -273,7 +276,11 @@ class Network:
         return tuple(graph.layers[node.layer].layer for node in graph.nodes) if ends else None
 
     def _evaluate(
-        self, inputs: Mapping[str, Array], initial: Mapping[str, Array], records: Mapping[str, Record] | None
+        self,
+        inputs: Mapping[str, Array],
+        initial: Mapping[str, Array],
+        records: Mapping[str, Record] | None,
+        check: Callable[[], None] | None = None,
     ) -> Result:
         graph = self.graph
         values: list[Any] = [None] * len(graph.values)
@@ -283,6 +290,8 @@ class Network:
             values[place] = inputs[spec.name]
         with np.errstate(all="ignore"):  # Keras's overflow and NaN are the result here too
             for step in self._steps:
+                if check is not None:
+                    check()
                 node = step.node
                 arguments = [values[i] for i in node.inputs]
                 for i, dtype in step.casts:

@@ -36,7 +36,7 @@ class InferenceServicer:
             "ModelStreamInfer": Row(self.model_stream_infer, Bound.STREAM, Role.PREDICT, Pool.STREAM),
         }
 
-    def model_infer(self, request: pb.ModelInferRequest, _call: Call) -> pb.ModelInferResponse:
+    def model_infer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         """ModelInfer: one batch through one network."""
         if request.parameters and _sequence_id(request):
             raise InvalidArgumentError(
@@ -44,13 +44,13 @@ class InferenceServicer:
                 "and out as tensors, such as LAYER/initial_state and LAYER/final_state",
                 field="parameters[sequence_id]",
             )
-        return self._infer(request)
+        return self._infer(request, call)
 
-    def _infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    def _infer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         begin = time.perf_counter_ns()
-        version = self._host.resolve(request.model_name, request.model_version)
+        version = self._host.resolve(request.model_name, request.model_version, call)
         try:
-            return self._short_way(request, version, begin) or self._long_way(request, version, begin)[0]
+            return self._short_way(request, version, begin) or self._long_way(request, version, begin, call)[0]
         except Exception:
             self._failed(version, begin)
             raise
@@ -63,7 +63,7 @@ class InferenceServicer:
         sequences = Sequences(self._limits)
         for request in requests:
             try:
-                response = self._step(request, sequences)
+                response = self._step(request, sequences, call)
             except Exception as error:
                 if strict:
                     raise
@@ -74,21 +74,21 @@ class InferenceServicer:
             response.parameters[IS_FINAL].bool_param = True  # each request has one answer
             yield pb.ModelStreamInferResponse(infer_response=response)
 
-    def _step(self, request: pb.ModelInferRequest, sequences: Sequences) -> pb.ModelInferResponse:
+    def _step(self, request: pb.ModelInferRequest, sequences: Sequences, call: Call) -> pb.ModelInferResponse:
         """One request of a stream; where it fails, its sequence stays as it was."""
         begin = time.perf_counter_ns()
         identity = _sequence_id(request)
         if not identity:
-            return self._infer(request)
+            return self._infer(request, call)
         key = (request.model_name, identity)
         if _flag(request, "sequence_start"):
             sequences.check_room(key)
-            sequence = Sequence(self._streamable(request), {}, 0, 0.0)
+            sequence = Sequence(self._streamable(request, call), {}, 0, 0.0)
         else:
             sequence = sequences.find(key)
         version = sequence.version
         try:
-            response, result, batch = self._long_way(request, version, begin, sequence)
+            response, result, batch = self._long_way(request, version, begin, call, sequence)
         except Exception:
             self._failed(version, begin)
             raise
@@ -98,9 +98,9 @@ class InferenceServicer:
             sequences.keep(key, version, result.final_state, batch)
         return response
 
-    def _streamable(self, request: pb.ModelInferRequest) -> LoadedVersion:
+    def _streamable(self, request: pb.ModelInferRequest, call: Call) -> LoadedVersion:
         """The version that a sequence begins with. Raises NotReadyError where it cannot be fed piecewise."""
-        version = self._host.resolve(request.model_name, request.model_version)
+        version = self._host.resolve(request.model_name, request.model_version, call)
         version.check_streamable()
         return version
 
@@ -122,6 +122,7 @@ class InferenceServicer:
             or tensor.datatype != tensors.DATATYPES[spec.dtype]
             or tensor.parameters
             or tensor.HasField("contents")
+            or len(tensor.shape) != 3
             or len(raw) > version.short_bytes
             or (request.outputs and [(o.name, len(o.parameters)) for o in request.outputs] != [(output.name, 0)])
         ):
@@ -141,7 +142,12 @@ class InferenceServicer:
         return response
 
     def _long_way(
-        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int, sequence: Sequence | None = None
+        self,
+        request: pb.ModelInferRequest,
+        version: LoadedVersion,
+        begin: int,
+        call: Call,
+        sequence: Sequence | None = None,
     ) -> tuple[pb.ModelInferResponse, Result, int]:
         """The answer to any request, with all that was computed, and the batch size."""
         network = version.network
@@ -156,7 +162,7 @@ class InferenceServicer:
                 )  # fmt: skip
             state = {**sequence.state, **state}
         decoded = time.perf_counter_ns()
-        with self._host.admission.take(network, inputs):
+        with self._host.admission.take(network, inputs, call):
             result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)

@@ -11,7 +11,7 @@ from service.model.tensors import TensorSpec
 from service.oip import tensors
 from service.oip.messages import pb
 from service.oip.statistics import Count, InferenceStatistics, VersionKey, total
-from service.serving.host import Host, LoadedModel, LoadedVersion
+from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
 
 PLATFORM = "unroll_keras"
 EXTENSIONS = ("sequence", "model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
@@ -82,9 +82,9 @@ class RepositoryServicer:
         """ModelReady: whether it is in memory; asking loads nothing."""
         return pb.ModelReadyResponse(ready=self._host.held(request.name, request.version) is not None)
 
-    def model_metadata(self, request: pb.ModelMetadataRequest, _call: Call) -> pb.ModelMetadataResponse:
+    def model_metadata(self, request: pb.ModelMetadataRequest, call: Call) -> pb.ModelMetadataResponse:
         """ModelMetadata: tensors of the network, then its states."""
-        version = self._host.resolve(request.name, request.version)
+        version = self._host.resolve(request.name, request.version, call)
         network = version.network
         held = self._host.snapshot().model(version.model).versions
         return pb.ModelMetadataResponse(
@@ -95,9 +95,9 @@ class RepositoryServicer:
             outputs=map(_metadata, (*network.outputs, *map(tensors.final, network.states))),
         )
 
-    def model_config(self, request: pb.ModelConfigRequest, _call: Call) -> pb.ModelConfigResponse:
+    def model_config(self, request: pb.ModelConfigRequest, call: Call) -> pb.ModelConfigResponse:
         """ModelConfig: the batch is left out of `dims`, since there is a largest one."""
-        version = self._host.resolve(request.name, request.version)
+        version = self._host.resolve(request.name, request.version, call)
         network = version.network
         states = [(tensors.initial(state), True) for state in network.states]
         return pb.ModelConfigResponse(
@@ -131,7 +131,7 @@ class RepositoryServicer:
         names = [name for name in sorted(models) if call.caller().may_use(name)]
         keys = [(name, number) for name in names for number in sorted(models[name].versions, key=int)]
         if request.version:
-            version = self._host.resolve(request.name, request.version)
+            version = self._host.resolve(request.name, request.version, call)
             keys = [(version.model, version.entry.number)]
         return pb.ModelStatisticsResponse(model_stats=[counts.get(key, Count()).message(key) for key in keys])
 
@@ -152,6 +152,8 @@ class RepositoryServicer:
         given = _texts(request.parameters, ("alias", "version"))
         if len(given) > 1:
             raise InvalidArgumentError("parameters: alias and version are both given; give one", field="parameters")
+        if "version" in given:
+            checked_version(given["version"], "parameters[version]")
         self._models.serve(
             request.model_name,
             alias=given.get("alias", "").removeprefix("@"),

@@ -254,7 +254,7 @@ class Weight(_message.Message):
     def __init__(self, name: _Optional[str] = ..., data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., statistics: _Optional[_Union[WeightStatistics, _Mapping]] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class WeightStatistics(_message.Message):
-    __slots__ = ("min", "max", "mean", "standard_deviation", "l2_norm", "zeros", "non_finite", "spectral_radius", "largest_singular_value")
+    __slots__ = ("min", "max", "mean", "standard_deviation", "l2_norm", "zeros", "non_finite", "spectral_radius", "largest_singular_value", "note")
     MIN_FIELD_NUMBER: _ClassVar[int]
     MAX_FIELD_NUMBER: _ClassVar[int]
     MEAN_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +264,7 @@ class WeightStatistics(_message.Message):
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     SPECTRAL_RADIUS_FIELD_NUMBER: _ClassVar[int]
     LARGEST_SINGULAR_VALUE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     min: float
     max: float
     mean: float
@@ -273,7 +274,8 @@ class WeightStatistics(_message.Message):
     non_finite: int
     spectral_radius: _containers.RepeatedScalarFieldContainer[float]
     largest_singular_value: float
-    def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., l2_norm: _Optional[float] = ..., zeros: _Optional[int] = ..., non_finite: _Optional[int] = ..., spectral_radius: _Optional[_Iterable[float]] = ..., largest_singular_value: _Optional[float] = ...) -> None: ...
+    note: str
+    def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., standard_deviation: _Optional[float] = ..., l2_norm: _Optional[float] = ..., zeros: _Optional[int] = ..., non_finite: _Optional[int] = ..., spectral_radius: _Optional[_Iterable[float]] = ..., largest_singular_value: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
 
 class CompareWeightsRequest(_message.Message):
     __slots__ = ("model", "base_version", "version", "weights", "view", "encoding")

@@ -239,10 +239,12 @@ class WeightServiceServicer(object):
     """
 
     def GetWeights(self, request, context):
-        """Shows the weights of a version: names, shapes and statistics, and the values on request.
+        """Shows the weights of a version: names, shapes and statistics, and the values on request. Statistics are computed
+        when they are first asked for, and kept with the version.
 
-        INVALID_ARGUMENT  an unknown view or encoding
-        NOT_FOUND         no such model, version, alias or weight
+        INVALID_ARGUMENT    an unknown view or encoding
+        NOT_FOUND           no such model, version, alias or weight
+        RESOURCE_EXHAUSTED  more values than one answer may hold; name fewer weights
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -253,6 +255,7 @@ class WeightServiceServicer(object):
 
         NOT_FOUND            no such model, version, alias or weight
         FAILED_PRECONDITION  the two have no weight of the same name and shape
+        RESOURCE_EXHAUSTED   more elements than one call may compare; name fewer weights
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -443,12 +446,12 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveAlias(self, request, context):
-        """Moves an alias in the registry and returns when every worker of this server serves accordingly.
+        """Moves an alias in the registry, or creates it, and returns when every worker of this server serves accordingly.
 
         INVALID_ARGUMENT     a field is missing or malformed
         NOT_FOUND            no such model or version
         PERMISSION_DENIED    the caller is no operator
-        ABORTED              the alias does not point at expected_version
+        ABORTED              the alias does not point at expected_version, or exists where none is expected
         FAILED_PRECONDITION  the version was refused (its digest, its proof, or what it contains); the alias stays
         UNAVAILABLE          the registry does not answer; nothing was changed
         """
@@ -460,6 +463,7 @@ class ModelServiceServicer(object):
         """Sends the model as it is, then a message at each change. A slow reader gets the latest state, not a backlog.
 
         NOT_FOUND           no such model
+        DEADLINE_EXCEEDED   the stream reached its lifetime
         RESOURCE_EXHAUSTED  as many streams are open as the server allows
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

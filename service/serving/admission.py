@@ -1,15 +1,26 @@
-"""How much a worker computes at once: what does not fit waits, in order, until others have finished."""
+"""How much a worker computes at once: what does not fit waits until others have finished; callers take turns."""
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from service.config import Limits
 from service.errors import LimitExceededError
 from service.model.network import Network
 from service.model.tensors import Array
 from service.serving.threads import Pause
+
+
+class Asking(Protocol):
+    """A call, as admission sees it."""
+
+    def identity(self) -> str:
+        """Who is counted."""
+
+    def check(self) -> None:
+        """Raises a ServiceError where nobody waits for the answer any more."""
 
 
 class Admission:
@@ -19,14 +30,16 @@ class Admission:
         self._most, self._quick = limits.computed, limits.quick
         self._lock = threading.Lock()  # guards the next two
         self._taken = 0
-        self._waiting: deque[tuple[int, Pause]] = deque()
+        self._waiting: OrderedDict[str, deque[tuple[int, Pause]]] = OrderedDict()  # by caller, whose turn it is first
 
     @contextmanager
-    def take(self, network: Network, inputs: Mapping[str, Array], *, traced: bool = False) -> Iterator[None]:
+    def take(
+        self, network: Network, inputs: Mapping[str, Array], call: Asking | None = None, *, traced: bool = False
+    ) -> Iterator[None]:
         """Admits a network to compute such inputs in the block; waits for it.
 
         Raises LimitExceededError for a call that makes more than there is room for at all; InvalidArgumentError for
-        inputs whose shapes a layer cannot take.
+        inputs whose shapes a layer cannot take; what `call.check` raises after a wait.
         """
         batch = len(next(iter(inputs.values())))
         elements = batch * network.cost(network.shapes(inputs), traced=traced)
@@ -43,28 +56,60 @@ class Admission:
                 limit=self._most,
                 actual=elements,
             )
-        self._enter(elements)
+        with self.admit(elements, call):
+            yield
+
+    @contextmanager
+    def admit(self, elements: int, call: Asking | None = None, *, field: str = "", what: str = "") -> Iterator[None]:
+        """Admits a call that reads, changes or computes so many elements; waits for it.
+
+        field, what: of the request, and what is done with the elements, for errors.
+
+        Raises LimitExceededError for more than one call may, and what `call.check` raises after a wait.
+        """
+        if elements <= self._quick:
+            yield
+            return
+        if elements > self._most:
+            raise LimitExceededError(
+                f"{field}: {what} {elements} elements, the limit is {self._most}",
+                field=field,
+                limit=self._most,
+                actual=elements,
+            )
+        waited = self._enter(elements, call.identity() if call else "")
         try:
+            if call and waited:
+                call.check()
             yield
         finally:
             self._leave(elements)
 
-    def _enter(self, elements: int) -> None:
+    def _enter(self, elements: int, identity: str) -> bool:
+        """Takes its part; whether it had to wait for it."""
         with self._lock:
             if not self._waiting and self._taken + elements <= self._most:
                 self._taken += elements
-                return
+                return False
             pause = Pause()
-            self._waiting.append((elements, pause))
-        pause.wait()  # whoever leaves has taken the room for it
+            self._waiting.setdefault(identity, deque()).append((elements, pause))
+        pause.wait()  # the call that leaves has taken the part for it
+        return True
 
     def _leave(self, elements: int) -> None:
         fit = []
         with self._lock:
             self._taken -= elements
-            while self._waiting and self._taken + self._waiting[0][0] <= self._most:
-                more, pause = self._waiting.popleft()
+            while self._waiting:
+                identity, calls = next(iter(self._waiting.items()))
+                more, pause = calls[0]
+                if self._taken + more > self._most:
+                    break
                 self._taken += more
                 fit.append(pause)
+                calls.popleft()
+                self._waiting.move_to_end(identity)
+                if not calls:
+                    del self._waiting[identity]
         for pause in fit:
             pause.end()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.references import is_number
 from service.api.codec import short_bytes
 from service.config import DEFAULT_LIMITS, Limits
 from service.errors import (
@@ -21,9 +22,12 @@ from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
 from service.model.network import Network
 from service.model.results import RawResult, Result
+from service.model.statistics import WeightStatistics
 from service.model.tensors import Array
-from service.serving.admission import Admission
+from service.serving.admission import Admission, Asking
 from service.serving.batching import Batcher
+from service.serving.on_demand import OnDemand
+from service.serving.quota import Quota
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 PROOF_FILE = "proof.npz"
@@ -37,6 +41,7 @@ class LoadedVersion:
     model: str
     entry: VersionEntry
     network: Network
+    statistics: WeightStatistics
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
     short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server, and quick
@@ -99,9 +104,11 @@ class Host:
         self._snapshot = LoadedSnapshot(0, {})
         self._prepared: LoadedSnapshot | None = None
         self._require_proof = require_proof
-        self._load = load
-        self._limits = limits
+        self._on_demand = OnDemand(load) if load else None
+        self.limits = limits
         self.admission = Admission(limits)
+        # A stream whose weights are changed keeps those weights as long as it is open.
+        self.changed_weights = Quota(limits.computed, limits.computed // 2, "elements of weights changed for streams")
         self._changed = threading.Condition()  # guards nothing but the wait for a newer snapshot
         self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self.last_used: dict[tuple[str, str], float] = {}  # of versions loaded on demand; monotonic seconds
@@ -110,18 +117,19 @@ class Host:
         """What is served now: one attribute read."""
         return self._snapshot
 
-    def resolve(self, model: str, version: str) -> LoadedVersion:
+    def resolve(self, model: str, version: str, call: Asking | None = None) -> LoadedVersion:
         """The version a request means.
 
         `version` is empty for the default reference, digits for a version, other text or `@NAME` for an alias.
 
-        Raises NotFoundError for an unknown model, version or alias; UnavailableError while nothing is loaded.
+        Raises NotFoundError for an unknown model, version or alias; InvalidArgumentError for digits that are no
+        version; UnavailableError while nothing is loaded; and where a version has to be loaded, as `OnDemand.get`.
         """
         loaded = self._snapshot.model(model)
         number = _number(loaded.entry, version)
         found = loaded.versions.get(number)
         if found is None:
-            found = self._on_demand(loaded.entry.name, number)
+            found = self._loaded(loaded.entry.name, number, call.identity() if call else "")
         if found.entry.on_demand:
             self.last_used[found.model, number] = time.monotonic()
         return found
@@ -149,7 +157,7 @@ class Host:
             for number, entry in model.versions.items():
                 known = loaded.get((name, entry.digest))
                 if known is None:
-                    known = load_version(name, entry, require_proof=self._require_proof, limits=self._limits)
+                    known = load_version(name, entry, require_proof=self._require_proof, limits=self.limits)
                     loaded[name, entry.digest] = known
                 versions[number] = replace(known, entry=entry)
             models[name] = LoadedModel(model, versions)
@@ -177,10 +185,10 @@ class Host:
             self._changed.wait_for(lambda: self._snapshot.generation > generation, seconds)
             return self._snapshot
 
-    def _on_demand(self, model: str, number: str) -> LoadedVersion:
-        if self._load is None:
+    def _loaded(self, model: str, number: str, identity: str) -> LoadedVersion:
+        if self._on_demand is None:
             raise NotFoundError(f"version {number} of {model} is not loaded", field="version")
-        self._load(model, number)
+        self._on_demand.get(model, number, identity)
         found = self._snapshot.model(model).versions.get(number)
         if found is None:  # loaded, and already displaced by others
             raise UnavailableError(f"version {number} of {model} was displaced by other versions; try again")
@@ -210,7 +218,10 @@ def load_version(
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
         by = Batcher(engine, limits.computed) if engine.batches else engine
         made_by, short = proof.made_by if proof else "", short_bytes(network, limits)
-        return LoadedVersion(model, entry, network, made_by, error, short, engine, by.forward, by.forward_raw)
+        statistics = WeightStatistics(network)
+        return LoadedVersion(
+            model, entry, network, statistics, made_by, error, short, engine, by.forward, by.forward_raw
+        )
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version
@@ -223,10 +234,21 @@ def _number(model: ModelEntry, version: str) -> str:
             raise UnavailableError(f"nothing of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
         return model.default_version
     if version.isascii() and version.isdigit():
-        return version
+        return checked_version(version, "version")
     alias = version.removeprefix("@")
     number = model.aliases.get(alias)
     if number is None:
         known = ", ".join(sorted(model.aliases)) or "none"
         raise NotFoundError(f"no alias {alias!r} of {model.name}; there are: {known}", field="version")
     return number
+
+
+def checked_version(text: str, field: str) -> str:
+    """The text, if it is a version number. Raises InvalidArgumentError: `01` is no other way to write `1`."""
+    if not is_number(text):
+        raise InvalidArgumentError(
+            f"{field}: expected a version number such as 1, of at most nine digits and without leading zeros, "
+            f"got {text[:40]!r}",
+            field=field,
+        )
+    return text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import InvalidReferenceError
-from registry.references import Reference, parse
+from registry.references import Reference, is_number, parse
 
 SAFE = string.ascii_letters + string.digits + "_-"
 names = st.text(SAFE + ". ", min_size=1).filter(lambda name: not set(name) <= {".", " "})
@@ -69,7 +69,6 @@ def test_any_text_is_a_reference_or_refused(text):
         "models:/reference/1234567890",
         "models:/reference/\N{SUPERSCRIPT TWO}",
         "models:/reference/\N{ARABIC-INDIC DIGIT THREE}",
-        "models:/reference/latest",
         "models:/reference/1@champion",
         "models:/reference@champion/1",
         "models:/reference@champion@challenger",
@@ -93,3 +92,27 @@ def test_malformed_text_is_refused(text):
     with pytest.raises(InvalidReferenceError) as caught:
         parse(text)
     assert str(caught.value) == f"{text!r} is no reference; expected models:/NAME@ALIAS or models:/NAME/VERSION"
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("models:/reference/latest", "models:/reference@ALIAS"),
+        ("models:/reference/Production", "models:/reference@production"),
+        ("models:/reference/staging", "models:/reference@staging"),
+        ("models:/reference/None", "models:/reference@ALIAS"),
+    ],
+)
+def test_what_mlflow_also_takes(text, instead):
+    """MLflow's `latest` and stages are refused by name, with what to write instead."""
+    with pytest.raises(InvalidReferenceError, match=instead) as caught:
+        parse(text)
+    assert "latest" in str(caught.value) or "stages" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"), [("1", True), ("999999999", True), ("0", False), ("01", False), ("", False)]
+)
+def test_version_numbers(text, holds):
+    """A version number has one form: digits, no leading zero, at most nine."""
+    assert is_number(text) is holds

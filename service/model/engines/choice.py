@@ -6,6 +6,7 @@ same bits for any pieces. The choice depends on the batch size alone, never on t
 serves a prediction may serve a stream, and the two agree bit for bit.
 """
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from service.model.network import Network
 from service.model.proof import Proof, Tolerance, replay
 from service.model.results import RawResult, Result
 from service.model.tensors import Array, RawSequence, TensorSpec
+
+logger = logging.getLogger(__name__)
 
 MANY = 32  # the batch that stands for all above 1
 OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
@@ -197,7 +200,8 @@ def _make(kind: Kind, network: Network) -> Engine | str | None:
     """The engine, None where it does not cover the network, or how making it failed: NumPy is always there."""
     try:
         return kind.make(network)
-    except Exception as error:
+    except Exception as error:  # a fault of the engine, or of ours; others serve the network meanwhile
+        logger.exception("an engine cannot be made for %s", network.name)
         return f"failed: {type(error).__name__}"
 
 
@@ -235,7 +239,8 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
         return ""
     except ServiceError as error:
         return error.message
-    except Exception as error:
+    except Exception as error:  # as in _make
+        logger.exception("the engine %s fails for %s", engine.name, network.name)
         return f"failed: {type(error).__name__}"
 
 

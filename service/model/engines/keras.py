@@ -3,7 +3,7 @@
 Only then is TensorFlow imported, which takes seconds and hundreds of megabytes; nothing else that serves does that.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -122,6 +122,7 @@ class KerasNetwork(Network):
         inputs: Mapping[str, Array],
         initial_state: Mapping[str, Array] | None = None,
         layers: Collection[str] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Trace:
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from mlflow.deployments import PredictionsResponse, cli, get_deploy_client
 from mlflow.exceptions import MlflowException
 
-from service import errors
 from service.edge.status import CODES
 from service.mlflow import plugin as mlflow_plugin
 from tests.service.support import R3_INPUTS, running
@@ -207,5 +206,14 @@ def unused_port():
 
 
 def test_every_error_has_a_code():
-    """Every error of the service that is no model's own has a code of MLflow's."""
-    assert set(mlflow_plugin.MLFLOW_CODES) == {e for e in CODES if not issubclass(e, errors.ModelError)}
+    """Each error of the service has its own row in the table of MLflow's codes, as in that of gRPC's statuses."""
+    assert set(mlflow_plugin.MLFLOW_CODES) == set(CODES)
+
+
+@pytest.mark.usefixtures("served")
+def test_update_creates_an_alias(deployments, registry):
+    """`update` with an alias that does not exist creates it."""
+    made = deployments.update_deployment("reference", "models:/reference/1", config={"alias": "canary"})
+    assert (made["alias"], made["version"]) == ("canary", "1")
+    assert registry.store.describe("reference").aliases["canary"] == "1"
+    registry.store._client.delete_registered_model_alias("reference", "canary")

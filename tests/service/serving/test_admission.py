@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.config import Limits
-from service.errors import LimitExceededError
+from service.errors import CancelledError, LimitExceededError
 from service.serving.admission import Admission
 from tests.service.model.engines.test_choice import layer, network, recurrent
 from tests.service.support import entry, eventually, serving
@@ -60,12 +60,59 @@ def test_in_order(five):
     with ThreadPoolExecutor(2) as pool:
         with admission.take(five, batch(five, 5)):
             large = pool.submit(call, 10)
-            eventually(lambda: len(admission._waiting) == 1)
+            eventually(lambda: len(admission._waiting.get("", ())) == 1)
             small = pool.submit(call, 1)  # which would fit
-            eventually(lambda: len(admission._waiting) == 2)
+            eventually(lambda: len(admission._waiting.get("", ())) == 2)
             assert entered == []
         wait([large, small], 20)
     assert entered == [10, 1]
+
+
+class Caller:
+    """A call of somebody; it may have left."""
+
+    def __init__(self, name, left=False):
+        self._name, self._left = name, left
+
+    def identity(self):
+        return self._name
+
+    def check(self):
+        if self._left:
+            raise CancelledError("gone")
+
+
+def test_callers_take_turns(five):
+    """One caller's many large calls do not keep another's waiting: callers take turns, each in its order."""
+    admission, entered = Admission(LIMITS), []
+
+    def call(name, number):
+        with admission.take(five, batch(five, 10), Caller(name)):
+            entered.append((name, number))
+
+    with ThreadPoolExecutor(6) as pool, admission.take(five, batch(five, 10)):
+        for waiting, (name, number) in enumerate([*(("a", n) for n in range(4)), ("b", 0), ("b", 1)]):
+            pool.submit(call, name, number)
+            eventually(lambda count=waiting + 1: sum(map(len, admission._waiting.values())) == count)
+    assert entered == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+def test_who_left_while_waiting(five):
+    """A call whose caller left while it waited does not begin, and leaves its part to others."""
+    admission = Admission(LIMITS)
+
+    def call():
+        with admission.take(five, batch(five, 10), Caller("a", left=True)):
+            raise AssertionError("it began")
+
+    with ThreadPoolExecutor(1) as pool:
+        with admission.take(five, batch(five, 10)):
+            waiting = pool.submit(call)
+            eventually(lambda: admission._waiting)
+        with pytest.raises(CancelledError):
+            waiting.result(20)
+    with admission.take(five, batch(five, 10)):
+        pass
 
 
 def test_refused_and_failed_calls_take_no_room(five):
@@ -93,7 +140,7 @@ def test_a_call_that_waits_holds_no_thread(versions):
                 pool.submit(client.trace, np.ones((10, 3, 2), np.float32)),
                 pool.submit(lambda: next(client.stream([many]))),
             ]
-            eventually(lambda: len(host.admission._waiting) == 3)
+            eventually(lambda: sum(map(len, list(host.admission._waiting.values()))) == 3)
             assert client.predict(one).output.shape == (1, 1)
             assert not any(future.done() for future in waiting)
         predicted, traced, streamed = (future.result(20) for future in waiting)

@@ -62,6 +62,20 @@ def test_what_a_call_may_compute_is_the_operators_to_say(registry, tmp_path):
             client.predict(np.repeat(one, 2, axis=0))
 
 
+def test_an_alias_is_created(served, registry):
+    """MoveAlias with no expected version creates an alias; one that exists is not moved so."""
+    _, client = served
+    before = client.predict(R3_INPUTS, model="reference").version
+    moved = client.move_alias(before, model="reference", alias="canary", expected_version="")
+    assert (moved.alias, moved.version, moved.previous_version) == ("canary", before, "")
+    assert registry.store.describe("reference").aliases["canary"] == before
+    assert client.predict(R3_INPUTS, model="reference", version="@canary").version == before
+    with pytest.raises(ConflictError, match="canary"):
+        client.move_alias(before, model="reference", alias="canary", expected_version="")
+    registry.store._client.delete_registered_model_alias("reference", "canary")
+    eventually(lambda: "canary" not in client.model("reference").aliases)
+
+
 def test_override_and_back(served, registry):
     """An override serves when the call returns, on every connection, and is in MLflow; moving back undoes it."""
     server, client = served
@@ -205,7 +219,8 @@ def test_two_overrides_at_once(served, registry):
     [
         ({"version": "99"}, NotFoundError),
         ({"version": "champion"}, InvalidArgumentError),
-        ({"expected_version": ""}, InvalidArgumentError),
+        ({"expected_version": ""}, ConflictError),
+        ({"version": "01"}, InvalidArgumentError),
         ({"expected_version": "77"}, ConflictError),
         ({"model": "none"}, NotFoundError),
     ],

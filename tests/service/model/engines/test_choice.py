@@ -464,7 +464,7 @@ def test_a_long_sequence_is_timed_by_its_beginning(tmp_path):
     assert engines.sample(net, None, 2)["input"].shape == (2, engines.MOST_TIMESTEPS, 3)
 
 
-def test_an_engine_that_cannot_be_made_does_not_keep_a_version_from_serving(tmp_path, monkeypatch):
+def test_an_engine_that_cannot_be_made_does_not_keep_a_version_from_serving(tmp_path, monkeypatch, caplog):
     """Where making an engine fails the others serve, and the failure is said beside the timings."""
 
     def make(network):
@@ -476,6 +476,8 @@ def test_an_engine_that_cannot_be_made_does_not_keep_a_version_from_serving(tmp_
     x = {"input": np.ones((2, 3, 3), np.float32)}
     assert difference(choice.forward(x).outputs["d"], net.forward(x).outputs["d"]) <= 1
     assert [t.refused for t in choice.timings if t.engine == "broken"] == ["failed: AttributeError"] * 2
+    assert "Traceback" in caplog.text
+    assert "AttributeError" in caplog.text
 
 
 def test_another_engine_has_to_be_clearly_quicker(tmp_path):

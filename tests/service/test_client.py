@@ -1,0 +1,21 @@
+"""service.client: what it makes of arrays before anything is sent."""
+
+import numpy as np
+import pytest
+
+from service.client import to_tensor
+from service.errors import InvalidArgumentError
+
+
+def test_ragged_lists():
+    """Lists of different lengths are refused with a sentence of ours, which names the input."""
+    with pytest.raises(InvalidArgumentError, match="x: lists of different lengths are no array") as caught:
+        to_tensor([[[1, 2], [3, 4]], [[5, 6]]], "x")
+    assert caught.value.field == "x"
+
+
+def test_what_is_no_number():
+    """Texts and objects are refused by their type."""
+    for array in (["a"], [None], np.array([1j])):
+        with pytest.raises(InvalidArgumentError, match="cannot be sent; send numbers"):
+            to_tensor(array)
