@@ -18,6 +18,13 @@ RULES = {
     "unroll": {"service.client", "service.errors", "service.version"},
 }
 ROOTS = {"service/supervisor", "service/cli"}
+# Within the service: protocols know serving and not each other, and serving knows no protocol and no transport.
+APART = {
+    "service/api": {"service.oip"},
+    "service/oip": {"service.api"},
+    "service/serving": {"service.api", "service.oip", "service.edge", "service.pb"},
+    "service/tensors.py": {"service.api", "service.oip", "service.edge", "service.serving", "service.pb"},
+}
 
 
 def imports(path):
@@ -46,6 +53,10 @@ def test_imports_point_one_way(path, name):
         for module in imports(path):
             if module.partition(".")[0] in {"service", "registry", "training", "unroll"}:
                 assert any(module == a or module.startswith(f"{a}.") for a in allowed), f"{name} imports {module}"
+    for folder, others in APART.items():
+        if name == folder or name.startswith(f"{folder}/"):
+            apart = [m for m in imports(path) if any(m == other or m.startswith(f"{other}.") for other in others)]
+            assert not apart, f"{name} imports {apart}"
     heavy = {module.partition(".")[0] for module in imports(path)} & HEAVY
     owner = {
         "training/backend.py": {"keras", "tensorflow"},

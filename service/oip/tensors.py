@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from service.api.codec import LITTLE, check_extents, checked_shape, from_raw, from_values
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.network import Network
 from service.model.results import Result
 from service.model.tensors import Array, TensorSpec
 from service.oip.messages import pb
+from service.tensors import LITTLE, check_extents, checked_shape, from_raw, from_values
 
 DATATYPES = {
     np.dtype("<f2"): "FP16",

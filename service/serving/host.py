@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.references import is_number
-from service.api.codec import short_bytes
 from service.config import DEFAULT_LIMITS, Limits
 from service.errors import (
     InvalidArgumentError,
@@ -26,6 +25,7 @@ from service.model.statistics import WeightStatistics
 from service.model.tensors import Array
 from service.serving.admission import Admission, Asking
 from service.serving.batching import Batcher
+from service.serving.fast_path import most_bytes
 from service.serving.on_demand import OnDemand
 from service.serving.quota import Quota
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
@@ -217,7 +217,7 @@ def load_version(
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
         by = Batcher(engine, limits.computed) if engine.batches else engine
-        made_by, short = proof.made_by if proof else "", short_bytes(network, limits)
+        made_by, short = proof.made_by if proof else "", most_bytes(network, limits)
         statistics = WeightStatistics(network)
         return LoadedVersion(
             model, entry, network, statistics, made_by, error, short, engine, by.forward, by.forward_raw
