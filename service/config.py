@@ -48,6 +48,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+EDGES = ("http2", "grpcio")
+DEFAULT_EDGE = "grpcio"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Tls:
     key: Path
     client_authority: Path | None = None
     """Certificates that sign client certificates. With it every client must show one, and has the operator role."""
+    client_optional: bool = False
+    """Whether clients may also come without a certificate, and are then who they are by their tokens."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,14 @@ class ServerConfig:
     """TLS; None: plain text."""
     limits: Limits = field(default_factory=Limits)
     """Bounds on calls."""
+    edge: str = DEFAULT_EDGE
+    """What answers on the socket: `http2`, our own, or `grpcio`."""
+    connection_age_seconds: float = 0.0
+    """Age at which a connection is asked to go, so that clients spread anew; 0: none. Of the edge http2."""
+    connection_idle_seconds: float = 0.0
+    """Time without a call after which a connection is asked to go; 0: none. Of the edge http2."""
     unary_threads: int = 4
-    """Threads of a worker for short calls."""
+    """Threads of a worker for calls that are not answered at once."""
     webhook_address: str = ""
     """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
     webhook_secret: str = ""
@@ -106,13 +116,14 @@ class ServerConfig:
         """The configuration that `to_json` wrote."""
         data = json.loads(text)
         tls = data.pop("tls")
+        optional = tls.pop("client_optional") if tls else False
         paths = {key: Path(value) for key, value in (tls or {}).items() if value}
         return ServerConfig(
             **{
                 **data,
                 "references": tuple(data["references"]),
                 "cache": Path(data["cache"]),
-                "tls": Tls(**paths) if paths else None,
+                "tls": Tls(**paths, client_optional=optional) if paths else None,
                 "limits": Limits(**data["limits"]),
             }
         )

@@ -18,7 +18,7 @@ from service.edge.health import SERVICE as HEALTH
 from service.edge.health import Health
 from service.edge.methods import Method
 from service.edge.reflection import reflection_methods
-from service.edge.server import Gate, bind, build_server
+from service.edge.server import build_edge
 from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.link import HELLO, Link, error_to_dict
 from service.oip.inference import inference_methods
@@ -28,7 +28,6 @@ from service.serving.host import Host, LoadedVersion
 from service.serving.threads import result_of
 from service.snapshot import Snapshot
 
-REFUSING_SECONDS = 0.25  # in which late calls are refused before gRPC is stopped
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
 STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
@@ -111,8 +110,7 @@ class Worker:
         self._services = sorted({method.path.split("/")[1] for method in methods})
         self._health = Health()
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
-        self._gate = Gate()
-        self._server = build_server(methods, config, self._gate)
+        self._edge = build_edge(methods, config)
         self._serving = False
 
     def run(self) -> float:
@@ -128,15 +126,9 @@ class Worker:
             self._follow(kind, fields, body)
 
     def drain(self, seconds: float) -> None:
-        """Says NOT_SERVING, refuses what arrives from now on, lets what arrived before finish, then stops.
-
-        gRPC cancels calls that it has received but not handed over when it is stopped. So late calls are refused by
-        us for a moment, with a status that clients retry, and only then is it stopped.
-        """
+        """Says NOT_SERVING, lets what arrived before finish, then stops."""
         self._health.end()
-        self._gate.close(seconds)
-        time.sleep(min(REFUSING_SECONDS, seconds))
-        self._server.stop(seconds).wait(seconds + 1.0)
+        self._edge.drain(seconds)
 
     def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
         if kind == "prepare":
@@ -146,8 +138,8 @@ class Worker:
             self._say_health()
             if not self._serving:
                 # Only now: a worker that had no snapshot would answer connections it cannot serve.
-                bind(self._server, self._config.address, self._config.tls)
-                self._server.start()
+                self._edge.bind(self._config.address, self._config.tls)
+                self._edge.start()
                 self._serving = True
             self._link.send("committed", {"generation": fields["generation"]})
         elif kind == "abort":

@@ -14,6 +14,7 @@ from service.model.results import Result
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host, LoadedVersion
+from service.serving.threads import leave
 
 SHORT_WAY_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
 
@@ -30,7 +31,7 @@ class PredictionServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["PredictionService"],
             {
-                "Predict": Row(self.predict, Bound.COMPUTED, Role.PREDICT),
+                "Predict": Row(self.predict, Bound.COMPUTED, Role.PREDICT, Pool.EDGE),
                 "PredictStream": Row(self.predict_stream, Bound.STREAM, Role.PREDICT, Pool.STREAM),
                 "Trace": Row(self.trace, Bound.COMPUTED, Role.INSPECT),
             },
@@ -159,7 +160,7 @@ class PredictionServicer:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        with self._host.admission.take(network, inputs, call, traced=True):
+        with self._host.admission.take(network, inputs, call, traced=True, slot=True):
             trace = network.trace(inputs, state, layers=set(request.layers) or None, check=call.check)
         response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
         for layer in trace.layers:
@@ -178,12 +179,14 @@ class PredictionServicer:
         call: Call,
     ) -> Result:
         """By the engine of the version, or by the network where weights of it are changed."""
-        with self._host.admission.take(network, inputs, call):
-            return (version if network is version.network else network).forward(inputs, state)
+        changed = network is not version.network
+        with self._host.admission.take(network, inputs, call, slot=changed):
+            return (network if changed else version).forward(inputs, state)
 
     def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str, call: Call) -> Network:
         if not changes:
             return network
+        leave()
         decoded = decode_changes(changes, network, field, self._limits)
         elements = touched(network.weights, decoded)
         with self._host.admission.admit(elements, call, field=field, what="the changes touch"):

@@ -9,12 +9,12 @@ import typer
 
 from service.cli.common import DEFAULT_ADDRESS, connected, console
 from service.cli.extras import require
-from service.config import DEFAULT_LIMITS
+from service.config import DEFAULT_EDGE, DEFAULT_LIMITS, EDGES
 
 if TYPE_CHECKING:
     from service.client import Client
 
-SECURITY, LIMITS, REGISTRY = "Security", "Limits", "Registry"
+SECURITY, LIMITS, REGISTRY, CONNECTIONS = "Security", "Limits", "Registry", "Connections"
 
 
 def serve(
@@ -68,6 +68,14 @@ def serve(
             help="PEM authorities of clients: all must show a certificate, and are operators.", rich_help_panel=SECURITY
         ),
     ] = None,
+    tls_client_optional: Annotated[
+        bool,
+        typer.Option(
+            "--tls-client-optional",
+            help="Serve clients without a certificate too (--edge http2).",
+            rich_help_panel=SECURITY,
+        ),
+    ] = False,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds that calls in progress have after SIGTERM.", rich_help_panel=LIMITS)
     ] = 30.0,
@@ -88,6 +96,30 @@ def serve(
     stream_idle: Annotated[
         float, typer.Option(min=0.1, help="Seconds a stream may be silent.", rich_help_panel=LIMITS)
     ] = DEFAULT_LIMITS.stream_idle_seconds,
+    edge: Annotated[
+        str,
+        typer.Option(
+            envvar="UNROLL_EDGE",
+            help=f"What answers on the socket: {' or '.join(EDGES)}.",
+            rich_help_panel=CONNECTIONS,
+        ),
+    ] = DEFAULT_EDGE,
+    max_connection_age: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds after which a connection is asked to go, so that clients spread anew; 0: never.",
+            rich_help_panel=CONNECTIONS,
+        ),
+    ] = 0.0,
+    max_connection_idle: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds without a call after which a connection is asked to go; 0: never.",
+            rich_help_panel=CONNECTIONS,
+        ),
+    ] = 0.0,
     webhook: Annotated[
         str,
         typer.Option(
@@ -109,6 +141,14 @@ def serve(
 
     if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
         raise typer.BadParameter("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
+    if tls_client_optional and tls_client_ca is None:
+        raise typer.BadParameter("--tls-client-optional needs --tls-client-ca")
+    if edge not in EDGES:
+        raise typer.BadParameter(f"no edge {edge!r}; there are: {', '.join(EDGES)}", param_hint="--edge")
+    if edge != "http2" and (tls_client_optional or max_connection_age or max_connection_idle):
+        raise typer.BadParameter(
+            "--tls-client-optional, --max-connection-age and --max-connection-idle need --edge http2"
+        )
     config = ServerConfig(
         references=tuple(model),
         address=address,
@@ -121,10 +161,13 @@ def serve(
         wait=wait,
         operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
         reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),
-        tls=Tls(tls_certificate, tls_key, tls_client_ca) if tls_certificate and tls_key else None,
+        tls=Tls(tls_certificate, tls_key, tls_client_ca, tls_client_optional) if tls_certificate and tls_key else None,
         limits=Limits(
             message_bytes=max_message, computed=max_computed, streams=max_streams, stream_idle_seconds=stream_idle
         ),
+        edge=edge,
+        connection_age_seconds=max_connection_age,
+        connection_idle_seconds=max_connection_idle,
         webhook_address=webhook,
         webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
     )

@@ -23,7 +23,7 @@ class Health:
     def methods(self) -> list[Method]:
         """The table of this service."""
         rows = {
-            "Check": Row(self.check, Bound.SERVED, Role.ANYONE),
+            "Check": Row(self.check, Bound.SERVED, Role.ANYONE, Pool.EDGE),
             "List": Row(self.list, Bound.SERVED, Role.ANYONE),
             "Watch": Row(self.watch, Bound.STREAM, Role.ANYONE, Pool.STREAM),
         }

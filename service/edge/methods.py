@@ -20,6 +20,7 @@ from service.errors import CancelledError, InvalidArgumentError, PermissionDenie
 class Pool(Enum):
     """Which threads run a handler, so that the slow never keep the quick waiting."""
 
+    EDGE = "edge"  # begins where it arrives, and leaves before it takes long: service.serving.threads.leave
     QUICK = "quick"  # computes and returns
     WAITING = "waiting"  # waits for the registry or for other processes, or reads much
     STREAM = "stream"  # holds its thread as long as the client likes

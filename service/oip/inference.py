@@ -32,7 +32,7 @@ class InferenceServicer:
     def rows(self) -> dict[str, Row]:
         """What stands here of the protocol's service."""
         return {
-            "ModelInfer": Row(self.model_infer, Bound.COMPUTED, Role.PREDICT),
+            "ModelInfer": Row(self.model_infer, Bound.COMPUTED, Role.PREDICT, Pool.EDGE),
             "ModelStreamInfer": Row(self.model_stream_infer, Bound.STREAM, Role.PREDICT, Pool.STREAM),
         }
 

@@ -3,14 +3,17 @@
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from service.config import Limits
 from service.errors import LimitExceededError
 from service.model.network import Network
 from service.model.tensors import Array
-from service.serving.threads import Pause
+from service.serving.slots import Slots
+from service.serving.threads import leave
+
+COMPUTING = 2  # long calls of a worker at a time: one that is very long does not keep the others waiting
 
 
 class Asking(Protocol):
@@ -28,15 +31,24 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._most, self._quick = limits.computed, limits.quick
+        self.slots = Slots(COMPUTING)
         self._lock = threading.Lock()  # guards the next two
         self._taken = 0
-        self._waiting: OrderedDict[str, deque[tuple[int, Pause]]] = OrderedDict()  # by caller, whose turn it is first
+        self._waiting: OrderedDict[str, deque[tuple[int, threading.Lock]]] = (
+            OrderedDict()
+        )  # by caller, whose turn it is first
 
     @contextmanager
     def take(
-        self, network: Network, inputs: Mapping[str, Array], call: Asking | None = None, *, traced: bool = False
+        self,
+        network: Network,
+        inputs: Mapping[str, Array],
+        call: Asking | None = None,
+        *,
+        traced: bool = False,
+        slot: bool = False,
     ) -> Iterator[None]:
-        """Admits a network to compute such inputs in the block; waits for it.
+        """Admits a network to compute such inputs in the block; waits for it, and for a slot where that is asked for.
 
         Raises LimitExceededError for a call that makes more than there is room for at all; InvalidArgumentError for
         inputs whose shapes a layer cannot take; what `call.check` raises after a wait.
@@ -56,7 +68,7 @@ class Admission:
                 limit=self._most,
                 actual=elements,
             )
-        with self.admit(elements, call):
+        with self.admit(elements, call), self.slots if slot else nullcontext():
             yield
 
     @contextmanager
@@ -77,6 +89,7 @@ class Admission:
                 limit=self._most,
                 actual=elements,
             )
+        leave()
         waited = self._enter(elements, call.identity() if call else "")
         try:
             if call and waited:
@@ -91,9 +104,10 @@ class Admission:
             if not self._waiting and self._taken + elements <= self._most:
                 self._taken += elements
                 return False
-            pause = Pause()
-            self._waiting.setdefault(identity, deque()).append((elements, pause))
-        pause.wait()  # the call that leaves has taken the part for it
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.setdefault(identity, deque()).append((elements, turn))
+        turn.acquire()  # the call that leaves has taken the part for it
         return True
 
     def _leave(self, elements: int) -> None:
@@ -102,14 +116,14 @@ class Admission:
             self._taken -= elements
             while self._waiting:
                 identity, calls = next(iter(self._waiting.items()))
-                more, pause = calls[0]
+                more, turn = calls[0]
                 if self._taken + more > self._most:
                     break
                 self._taken += more
-                fit.append(pause)
+                fit.append(turn)
                 calls.popleft()
                 self._waiting.move_to_end(identity)
                 if not calls:
                     del self._waiting[identity]
-        for pause in fit:
-            pause.end()
+        for turn in fit:
+            turn.release()

@@ -12,7 +12,8 @@ import numpy as np
 from service.model.engines.choice import MANY, Choice
 from service.model.results import RawResult, Result, Shared
 from service.model.tensors import Array
-from service.serving.threads import Pause, pool_here
+from service.serving.slots import Slots
+from service.serving.threads import leave
 
 NO_STATE: Mapping[str, Array] = {}
 
@@ -44,7 +45,9 @@ class _Request:
         self.shapes = shapes  # of the inputs, in their order, without the batch
         self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
         self.arrived = time.perf_counter_ns()
-        self.pause = Pause()
+        self.turn = threading.Lock()  # held until it is computed, or is to compute the next batch
+        self.turn.acquire()
+        self.leads = False
         self.first = 0  # of its rows in the batch
         self.batch: _Batch | None = None  # None after the wait: nothing was computed, its numbers are not finite
         self.shared: Shared | None = None
@@ -58,17 +61,18 @@ class _Request:
 class Batcher:
     """Computes one batch at a time. Those who come before it begins are in it, as far as they fit together.
 
-    A batch is a task like the calls themselves. It begins when the calls that were there before have come so far: on
-    one core, where nobody arrives while it computes, that is what makes batches.
+    The first who comes computes, on its own thread, and then wakes the first of those who came meanwhile, who computes
+    for all of them.
     """
 
-    def __init__(self, engine: Choice, most: int) -> None:
-        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call."""
+    def __init__(self, engine: Choice, most: int, slots: Slots) -> None:
+        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call. A batch takes a slot."""
         self._engine = engine
+        self._slots = slots
         self._most = most
         self._raw = engine.raw
         self._lock = threading.Lock()  # guards the next two
-        self._coming = False  # whether a batch is to be computed, or is being
+        self._computing = False  # whether somebody computes, or is about to
         self._waiting: list[_Request] = []
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
@@ -99,25 +103,28 @@ class Batcher:
 
     def _wait(self, request: _Request) -> None:
         """Returns when the batch that a request is in was computed. Raises what computing it raised."""
+        leave()
         with self._lock:
             self._waiting.append(request)
-            first, self._coming = not self._coming, True
-        if first:
-            pool_here().submit(self._next)
-        request.pause.wait()
+            request.leads, self._computing = not self._computing, True
+        if not request.leads:
+            request.turn.acquire()
+        if request.leads:
+            try:
+                with self._slots:
+                    self._compute(self._gather())
+            finally:
+                self._hand_on()
         if request.error is not None:
             raise request.error
 
-    def _next(self) -> None:
-        """Computes the next batch, and sees to the one after it."""
-        try:
-            self._compute(self._gather())
-        finally:
-            with self._lock:
-                self._coming = bool(self._waiting)
-                more = self._coming
-            if more:
-                pool_here().submit(self._next)
+    def _hand_on(self) -> None:
+        """Has the first of those who wait compute next."""
+        with self._lock:
+            self._computing = bool(self._waiting)
+            if self._computing:
+                self._waiting[0].leads = True
+                self._waiting[0].turn.release()
 
     def _gather(self) -> list[_Request]:
         """The first who waits, and all that go with it, in their order."""
@@ -145,7 +152,8 @@ class Batcher:
                 self._alone(request, began)
         finally:
             for request in batch:
-                request.pause.end()
+                if not request.leads:
+                    request.turn.release()
 
     def _together(self, batch: Sequence[_Request], began: int) -> bool:
         """Computes them as one; False, with nothing computed, where a number of theirs is not finite."""

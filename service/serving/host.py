@@ -20,14 +20,15 @@ from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
 from service.model.network import Network
-from service.model.results import RawResult, Result
 from service.model.statistics import WeightStatistics
-from service.model.tensors import Array
 from service.serving.admission import Admission, Asking
 from service.serving.batching import Batcher
 from service.serving.fast_path import most_bytes
 from service.serving.on_demand import OnDemand
+from service.serving.placement import Forward, ForwardRaw, placed, short_input_bytes
 from service.serving.quota import Quota
+from service.serving.slots import Slots
+from service.serving.threads import leave
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 PROOF_FILE = "proof.npz"
@@ -46,9 +47,9 @@ class LoadedVersion:
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
     short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server, and quick
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
-    # By the engine, batched where that gains.
-    forward: Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
-    forward_raw: Callable[[bytes, tuple[int, ...]], RawResult | None]
+    # By the engine, batched where that gains, and in a slot where it takes long.
+    forward: Forward
+    forward_raw: ForwardRaw
 
     def check_streamable(self) -> None:
         """Raises NotReadyError where the network cannot be fed piecewise."""
@@ -157,7 +158,13 @@ class Host:
             for number, entry in model.versions.items():
                 known = loaded.get((name, entry.digest))
                 if known is None:
-                    known = load_version(name, entry, require_proof=self._require_proof, limits=self.limits)
+                    known = load_version(
+                        name,
+                        entry,
+                        require_proof=self._require_proof,
+                        limits=self.limits,
+                        slots=self.admission.slots,
+                    )
                     loaded[name, entry.digest] = known
                 versions[number] = replace(known, entry=entry)
             models[name] = LoadedModel(model, versions)
@@ -188,6 +195,7 @@ class Host:
     def _loaded(self, model: str, number: str, identity: str) -> LoadedVersion:
         if self._on_demand is None:
             raise NotFoundError(f"version {number} of {model} is not loaded", field="version")
+        leave()
         self._on_demand.get(model, number, identity)
         found = self._snapshot.model(model).versions.get(number)
         if found is None:  # loaded, and already displaced by others
@@ -196,7 +204,13 @@ class Host:
 
 
 def load_version(
-    model: str, entry: VersionEntry, *, require_proof: bool, fixed_engine: str = "", limits: Limits = DEFAULT_LIMITS
+    model: str,
+    entry: VersionEntry,
+    *,
+    require_proof: bool,
+    fixed_engine: str = "",
+    limits: Limits = DEFAULT_LIMITS,
+    slots: Slots | None = None,
 ) -> LoadedVersion:
     """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
 
@@ -216,12 +230,17 @@ def load_version(
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
-        by = Batcher(engine, limits.computed) if engine.batches else engine
+        slots = slots or Slots(1)
+        forward: Forward
+        forward_raw: ForwardRaw
+        if engine.batches:
+            batcher = Batcher(engine, limits.computed, slots)
+            forward, forward_raw = batcher.forward, batcher.forward_raw
+        else:
+            forward, forward_raw = placed(engine, short_input_bytes(engine, proof), slots)
         made_by, short = proof.made_by if proof else "", most_bytes(network, limits)
         statistics = WeightStatistics(network)
-        return LoadedVersion(
-            model, entry, network, statistics, made_by, error, short, engine, by.forward, by.forward_raw
-        )
+        return LoadedVersion(model, entry, network, statistics, made_by, error, short, engine, forward, forward_raw)
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version

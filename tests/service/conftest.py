@@ -2,9 +2,18 @@
 
 import pytest
 
+from service.config import EDGES
 from service.snapshot import VersionEntry
 from tests.certificates import Authority
-from tests.service.support import R2_INPUTS, R3_INPUTS, Registry, keep, r2, r3
+from tests.service.support import R2_INPUTS, R3_INPUTS, Registry, edges, keep, r2, r3
+
+
+@pytest.fixture(scope="module", params=EDGES)
+def edge(request):
+    """Has a module's servers answer on each edge in turn: what holds for callers holds on both."""
+    edges.append(request.param)
+    yield request.param
+    edges.pop()
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
 from service.api.weights import WeightServicer
 from service.client import Client
-from service.config import Limits, ServerConfig
+from service.config import DEFAULT_EDGE, Limits, ServerConfig
 from service.edge.health import Health
 from service.edge.reflection import reflection_methods
-from service.edge.server import bind, build_server
+from service.edge.server import build_edge
 from service.model import keras_file, proof
 from service.oip.inference import inference_methods
 from service.serving.host import MODEL_FILE, PROOF_FILE, Host
@@ -80,23 +80,28 @@ def entry(name, alias, **numbered):
     return ModelEntry(name, (f"models:/{name}@{alias}",), first, alias, {alias: first}, versions)
 
 
+edges = [DEFAULT_EDGE]  # the one that servers of tests have; the fixture `edge` puts others here
+
+
 @contextmanager
 def serving(*models, limits=None, load=None, **config):
     """A host with these models behind a real gRPC server in this process: gives the host and a client.
 
     `load` gets versions that a client names, as for `Host`.
     """
-    config = ServerConfig(tuple(ref for m in models for ref in m.references), limits=limits or Limits(), **config)
+    config = ServerConfig(
+        tuple(ref for m in models for ref in m.references), limits=limits or Limits(), edge=edges[-1], **config
+    )
     host = Host(load=load, limits=config.limits)
     show(host, *models)
-    server = build_server(all_methods(host, config.limits), config)
-    port = bind(server, "127.0.0.1:0", config.tls)
-    server.start()
+    edge = build_edge(all_methods(host, config.limits), config)
+    port = edge.bind("127.0.0.1:0", config.tls)
+    edge.start()
     try:
         with Client(f"127.0.0.1:{port}") as client:
             yield host, client
     finally:
-        server.stop(0).wait()
+        edge.drain(0)
 
 
 def all_methods(host, limits):
@@ -129,7 +134,7 @@ class Server:
         command = [sys.executable, "-m", "service.cli", "serve", f"--cache={cache}", *flags]
         command += [f"--model={model}" for model in models]
         self.log = []
-        env = {**os.environ, "UNROLL_ADDRESS": "127.0.0.1:0", **env}
+        env = {**os.environ, "UNROLL_ADDRESS": "127.0.0.1:0", "UNROLL_EDGE": edges[-1], **env}
         self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
         self._line = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

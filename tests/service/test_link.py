@@ -10,8 +10,10 @@ import pytest
 
 from service.errors import NotFoundError, UnavailableError
 from service.link import Link
-from service.worker import Supervisor
+from service.worker import SupervisorClient
 from tests.service.support import R3_INPUTS, entry, eventually, serving
+
+pytestmark = pytest.mark.usefixtures("edge")
 
 
 @pytest.fixture
@@ -93,7 +95,10 @@ def test_a_version_that_loads_keeps_nobody_waiting(links, versions):
     asked = queue.Queue()
     serve(there, lambda fields, _: asked.put(fields["number"]))
     model = entry("reference", "champion", v1=versions["r3-1"])
-    with serving(model, load=Supervisor(here).load, unary_threads=1) as (_, client), ThreadPoolExecutor(3) as pool:
+    with (
+        serving(model, load=SupervisorClient(here).load, unary_threads=1) as (_, client),
+        ThreadPoolExecutor(3) as pool,
+    ):
         waiting = [pool.submit(client.predict, R3_INPUTS, version="2") for _ in range(3)]
         numbers = [asked.get(timeout=20) for _ in waiting]
         assert client.predict(R3_INPUTS).version == "1"

@@ -19,9 +19,11 @@ from service.pb import unroll_pb2 as pb
 from service.serving.host import PROOF_FILE
 from tests.service.support import R2_INPUTS, R2_OUTPUT, R2_WEIGHTS, R3_INPUTS, entry, serving, show
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 
 @pytest.fixture(scope="module")
-def client(versions):
+def client(versions, edge):  # noqa: ARG001 - it must be there before
     """A server of the reference network, versions 1 to 3, and of the linear one."""
     reference = entry("reference", "champion", v1=versions["r3-1"], v2=versions["r3-2"], v3=versions["r3-3"])
     with serving(reference, entry("linear", "champion", v1=versions["r2"])) as (_, client):
@@ -244,7 +246,7 @@ def test_bad_input(bounded, tensors, request_fields, error, field, message):
 
 
 @pytest.fixture(scope="module")
-def bounded(versions):
+def bounded(versions, edge):  # noqa: ARG001 - it must be there before
     """A server with small bounds."""
     limits = Limits(elements=1000, batch=50, timesteps=100)
     with serving(entry("reference", "champion", v1=versions["r3-1"]), limits=limits) as (_, client):
@@ -412,7 +414,7 @@ def test_streams_end_in_time(versions):
 def test_many_streams_beside_unary_calls(versions):
     """200 open streams each keep their own state, while unary calls go on being answered."""
     x = np.random.default_rng(0).normal(size=(200, 1, 6, 2)).astype(np.float32)
-    with serving(entry("m", "champion", v1=versions["r3-1"])) as (_, client):
+    with serving(entry("m", "champion", v1=versions["r3-1"]), limits=Limits(streams_of_one=200)) as (_, client):
         queues = [queue.Queue() for _ in x]
         streams = [client.stream(arrivals(q)) for q in queues]
         for t in range(6):

@@ -17,12 +17,14 @@ from service.pb import unroll_pb2 as pb
 from service.serving.host import Host
 from tests.service.support import R3_INPUTS, all_methods, entry, eventually, serving
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 METHODS = {method.path: method for method in all_methods(Host(), DEFAULT_LIMITS)}
 NAME = "n" * 6_000
 
 
 @pytest.fixture(scope="module")
-def client(versions):
+def client(versions, edge):  # noqa: ARG001 - it must be there before
     """A server of the reference network."""
     with serving(entry("reference", "champion", v1=versions["r3-1"])) as (_, client):
         yield client

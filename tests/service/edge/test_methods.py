@@ -9,7 +9,7 @@ import pytest
 from service.callers import ALL, Caller, Role
 from service.config import ServerConfig
 from service.edge.methods import Bound, Call, Lifetime, Method
-from service.edge.server import bind, build_server
+from service.edge.server import build_edge
 from service.errors import CancelledError, TimeLimitError
 from service.pb import unroll_pb2 as pb
 
@@ -56,7 +56,7 @@ def test_identity():
     assert Some(caller=Caller("operator token", ALL, "token")).identity() == "ipv4:10.0.0.7"
 
 
-def test_calls_that_nobody_waits_for_are_not_begun():
+def test_calls_that_nobody_waits_for_are_not_begun(edge):
     """A call whose deadline passed while it waited for a thread is not begun."""
     begun, let = [], threading.Event()
 
@@ -66,9 +66,9 @@ def test_calls_that_nobody_waits_for_are_not_begun():
         return pb.GetModelResponse()
 
     method = Method("/t.S/M", pb.GetModelRequest, pb.GetModelResponse, False, False, handler, Bound.SERVED, Role.ANYONE)
-    config = ServerConfig((), unary_threads=1)
-    server = build_server([method], config)
-    address = f"127.0.0.1:{bind(server, '127.0.0.1:0', None)}"
+    config = ServerConfig((), unary_threads=1, edge=edge)
+    server = build_edge([method], config)
+    address = f"127.0.0.1:{server.bind('127.0.0.1:0', None)}"
     server.start()
     try:
         with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(1) as pool:
@@ -85,4 +85,4 @@ def test_calls_that_nobody_waits_for_are_not_begun():
         assert begun == ["first", "last"]
     finally:
         let.set()
-        server.stop(0).wait()
+        server.drain(0)

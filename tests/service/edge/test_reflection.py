@@ -6,6 +6,8 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from tests.service.support import entry, serving
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_everything_listed_is_described(versions, version):

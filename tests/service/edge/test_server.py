@@ -11,6 +11,8 @@ from service.edge.status import CODES, from_rpc_error
 from service.pb import unroll_pb2 as pb
 from tests.service.support import R3_INPUTS, entry, eventually, serving
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 
 @pytest.fixture
 def model(versions):

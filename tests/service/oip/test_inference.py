@@ -23,6 +23,8 @@ from service.serving.host import MODEL_FILE
 from service.snapshot import VersionEntry
 from tests.service.support import R3_INPUTS, entry, serving, show
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 ONE = R3_INPUTS[:1]
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -70,7 +72,7 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(versions, models):
+def server(versions, models, edge):  # noqa: ARG001 - it must be there before
     """A server of all of them, the reference network in versions 1 to 3: its host and our own client."""
     reference = entry("reference", "champion", v1=versions["r3-1"], v2=versions["r3-2"], v3=versions["r3-3"])
     others = [entry(name, "champion", v1=version) for name, (_, version) in models.items()]

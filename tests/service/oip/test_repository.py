@@ -12,9 +12,11 @@ from service.client import Client
 from service.errors import NotFoundError
 from tests.service.support import R2_INPUTS, R3_INPUTS, Load, running, stopped
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 
 @pytest.fixture(scope="module")
-def served(registry, tmp_path_factory):
+def served(registry, tmp_path_factory, edge):  # noqa: ARG001 - it must be there before
     """A server with two workers that serves the reference network; another model waits in the registry."""
     for version in ("r3-1", "r3-2"):
         registry.register("reference", version)

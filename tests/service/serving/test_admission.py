@@ -12,6 +12,8 @@ from service.serving.admission import Admission
 from tests.service.model.engines.test_choice import layer, network, recurrent
 from tests.service.support import entry, eventually, serving
 
+pytestmark = pytest.mark.usefixtures("edge")
+
 LIMITS = Limits(computed=50)
 
 

@@ -12,7 +12,7 @@ from service.model.engines import choice as engines
 from service.model.engines import onnx_runtime
 from service.model.engines.choice import Choice
 from service.serving.batching import Batcher
-from service.serving.threads import WorkingThreads
+from service.serving.slots import Slots
 from tests.service.model.engines.test_choice import SEQUENCES, layer, network, recurrent
 
 
@@ -47,7 +47,7 @@ class Held:
 def held(net, engine, most=DEFAULT_LIMITS.computed):
     """A batcher over an engine that waits."""
     one = Held(engine)
-    return one, Batcher(Choice(net, one, one, (), batches=True), most)
+    return one, Batcher(Choice(net, one, one, (), batches=True), most, Slots(1))
 
 
 def arrived(batcher, count):
@@ -149,19 +149,19 @@ def test_one_that_fails_fails_alone(heavy):
     assert batcher.forward({"input": good}).outputs["d"].tobytes() == expected
 
 
-def test_calls_that_wait_for_a_thread_are_one_batch(heavy):
-    """On one thread, what came before the network began to compute is computed together, without anybody waiting."""
+def test_calls_that_arrive_while_a_batch_computes_are_one(heavy):
+    """However many come meanwhile, they are computed in batches of the usual size, to the bits of their own."""
     net, choice = heavy
     one, batcher = held(net, choice)
-    one.let.set()
-    xs = [np.random.default_rng(i).normal(size=(1, 8, 3)).astype(np.float32) for i in range(40)]
-    pool, all_there = WorkingThreads(1, "test"), threading.Event()
-    pool.submit(all_there.wait, 20)
-    futures = [pool.submit(batcher.forward_raw, x.tobytes(), x.shape) for x in xs]
-    all_there.set()
-    results = [future.result(20) for future in futures]
-    pool.shutdown()
-    assert one.sizes == [32, 8]
+    xs = [np.random.default_rng(i).normal(size=(1, 8, 3)).astype(np.float32) for i in range(41)]
+    with ThreadPoolExecutor(41) as pool:
+        futures = [pool.submit(batcher.forward_raw, xs[0].tobytes(), xs[0].shape)]
+        one.began.acquire()
+        futures += [pool.submit(batcher.forward_raw, x.tobytes(), x.shape) for x in xs[1:]]
+        arrived(batcher, 40)
+        one.let.set()
+        results = [future.result(20) for future in futures]
+    assert one.sizes == [1, 32, 8]
     for x, result in zip(xs, results, strict=True):
         alone = choice.forward({"input": x}).outputs["d"]
         assert (result.shape, result.raw) == (alone.shape, alone.tobytes())

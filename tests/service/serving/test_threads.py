@@ -1,25 +1,26 @@
-"""Working threads: order, bound, and tasks that wait without holding a thread."""
+"""Threads for calls that take long: order, bound, and room for others while a call waits."""
 
 import threading
 from concurrent.futures import Future
 
 import pytest
 
-from service.serving.threads import Pause, WorkingThreads, pool_here, result_of
+from service.serving.slots import Slots
+from service.serving.threads import Moved, Threads, leave, result_of, settle
 
 
 @pytest.fixture
 def pool():
-    """Two working threads."""
-    pool = WorkingThreads(2, "test")
+    """Two tasks at a time, on four threads at most."""
+    pool = Threads(2, 4, "test")
     yield pool
     pool.shutdown()
 
 
 @pytest.fixture
 def one():
-    """A single working thread."""
-    pool = WorkingThreads(1, "one")
+    """One task at a time."""
+    pool = Threads(1, 200, "one")
     yield pool
     pool.shutdown()
 
@@ -31,8 +32,8 @@ def test_tasks_run_and_fail_for_themselves(pool):
     assert [pool.submit(lambda i=i: i * i).result(10) for i in range(20)] == [i * i for i in range(20)]
 
 
-def test_only_so_many_work(pool, one):
-    """Tasks beyond the number of threads wait until one is free, and run in order."""
+def test_only_so_many_run(pool, one):
+    """Tasks beyond the number wait until one has ended, and run in order."""
     release, began, started = threading.Event(), threading.Semaphore(0), []
 
     def task(i):
@@ -52,98 +53,94 @@ def test_only_so_many_work(pool, one):
     assert sorted(started) == list(range(6))
 
 
-def test_a_task_that_waits_holds_no_thread(one):
-    """On one thread a hundred tasks wait for one that comes after them, and all get its result."""
+def test_who_has_left_keeps_nobody_waiting(one):
+    """A hundred tasks wait for one that comes after them, where one runs at a time."""
     awaited = Future()
     waiting = [one.submit(result_of, awaited) for _ in range(100)]
     one.submit(awaited.set_result, "it").result(10)
     assert [future.result(10) for future in waiting] == ["it"] * 100
 
 
-def test_waiting_tasks_go_on_in_their_own_thread_and_order(pool):
-    """What waited goes on in the thread it began in; those of a thread in the order in which they were let."""
-    pauses, began, went_on = [], [], []
-    all_wait = threading.Semaphore(0)
+def test_a_task_that_comes_as_others_wake_is_not_kept_waiting(pool):
+    """While tasks that had left wake up and compute, those that are submitted run: threads are not tied to tasks."""
+    for _ in range(50):
+        awaited = Future()
+        waiting = [pool.submit(result_of, awaited) for _ in range(2)]
+        awaited.set_result(None)
+        assert pool.submit(lambda: "ran").result(10) == "ran"
+        for future in waiting:
+            future.result(10)
 
-    def task(i):
-        pause = Pause()
-        began.append((i, threading.current_thread().name))
-        pauses.append((i, pause))
-        all_wait.release()
-        pause.wait()
-        went_on.append((i, threading.current_thread().name))
 
-    futures = [pool.submit(task, i) for i in range(20)]
-    for _ in futures:
-        assert all_wait.acquire(timeout=10)
-    for _, pause in reversed(pauses):
-        pause.end()
+def test_after_waiting_no_more_run_than_before(pool, one):
+    """However many have left and come back, only so many run after that."""
+    awaited = Future()
+    futures = [pool.submit(result_of, awaited) for _ in range(10)]
+    awaited.set_result(None)
     for future in futures:
         future.result(10)
-    assert sorted(went_on) == sorted(began)
-    for thread in {name for _, name in began}:
-        let = [i for i, _ in reversed(pauses) if (i, thread) in began]
-        assert [i for i, name in went_on if name == thread] == let
+    test_only_so_many_run(pool, one)
 
 
-def test_a_pause_may_end_before_it_is_waited_for(one):
-    """Whoever waits for what is there already goes on at once, in a task and outside of one."""
-    done = Future()
-    done.set_result(7)
-    assert one.submit(result_of, done).result(10) == 7
-    assert result_of(done) == 7
+def test_where_nothing_must_be_held_a_call_is_moved():
+    """On the thread of the edge, what takes long raises instead; on a thread of nobody it does nothing."""
+
+    class Edge:
+        def leave(self):
+            raise Moved
+
+    leave()
+    settle(Edge())
+    try:
+        with pytest.raises(Moved):
+            result_of(Future())
+        with pytest.raises(Moved), Slots(1):
+            raise AssertionError
+    finally:
+        settle(None)
 
 
-def test_a_failure_that_was_waited_for_is_raised(one):
-    """An exception of a future comes out where its result is waited for."""
-    failed = Future()
-    waits = one.submit(result_of, failed)
-    failed.set_exception(KeyError("it"))
-    assert isinstance(waits.exception(10), KeyError)
+def test_slots_are_given_in_order(one):
+    """Who waits for a slot gets it in the order of coming, and holds no turn of a pool meanwhile."""
+    slots, release, order = Slots(1), threading.Event(), []
+    began = threading.Semaphore(0)
 
+    def compute(i):
+        with slots:
+            order.append(i)
+            began.release()
+            release.wait(10)
 
-def test_outside_of_a_task_waiting_is_waiting():
-    """A thread of no pool waits as threads do."""
-    awaited = Future()
-    threading.Thread(target=awaited.set_result, args=[3]).start()
-    assert result_of(awaited) == 3
-
-
-def test_what_a_task_submits_runs_behind_what_waits_already(one):
-    """A task may submit another to its own pool and wait for it; what was there before comes first."""
-    order, go = [], threading.Event()
-
-    def task():
-        assert pool_here() is one
-        go.wait(10)
-        result_of(pool_here().submit(order.append, "submitted"))
-        order.append("waited")
-
-    first = one.submit(task)
-    others = [one.submit(order.append, i) for i in range(3)]
-    go.set()
-    for future in (first, *others):
+    futures = [one.submit(compute, 0)]
+    assert began.acquire(timeout=10)
+    for i in range(1, 10):
+        futures.append(one.submit(compute, i))
+        while len(slots._waiting) < i:
+            threading.Event().wait(0.001)
+    assert one.submit(lambda: "answered").result(10) == "answered"
+    assert order == [0]
+    release.set()
+    for future in futures:
         future.result(10)
-    assert order == [0, 1, 2, "submitted", "waited"]
+    assert order == list(range(10))
 
 
-def test_those_outside_share_a_pool():
-    """Threads of no pool have one to submit to, the same for all."""
-    assert pool_here() is pool_here()
-    assert pool_here().submit(lambda: pool_here() is not None).result(10)
+def test_a_failure_gives_its_slot_back():
+    """A slot is free again whatever happened in it."""
+    slots = Slots(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), slots:
+            raise ZeroDivisionError
 
 
 def test_shutdown(one):
-    """After its end a pool takes nothing more; what it took before has run, and what waits is still let go on."""
+    """After its end a pool takes nothing more; what it took before has run, and what waits is still finished."""
     awaited = Future()
     waits = one.submit(result_of, awaited)
-    futures = [one.submit(lambda i=i: (i, threading.current_thread())) for i in range(10)]
+    futures = [one.submit(lambda i=i: i) for i in range(10)]
     one.shutdown()
     with pytest.raises(RuntimeError):
         one.submit(print)
-    results = [future.result(10) for future in futures]
-    assert [i for i, _ in results] == list(range(10))
+    assert [future.result(10) for future in futures] == list(range(10))
     awaited.set_result("late")
     assert waits.result(10) == "late"
-    results[0][1].join(10)
-    assert not results[0][1].is_alive()

@@ -1,0 +1,213 @@
+"""Where every call begins and ends, on either edge: who calls, what bounds hold, the handler, the status.
+
+An edge makes a `ServedCall` of what arrives and gives it to `Calls`. Whoever wants to know of calls is an `Observer`.
+"""
+
+import queue
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from google.protobuf.message import Message
+
+from service.config import ServerConfig
+from service.edge.access import ANONYMOUS, Access
+from service.edge.methods import Call, Caller, Lifetime, Method, Role
+from service.edge.status import to_status
+from service.errors import CancelledError, InvalidArgumentError, TimeLimitError, UnavailableError
+from service.serving.quota import Quota
+
+STOPPING = "this server is stopping"
+OK = 0
+
+Receive = Callable[[float], bytes | None]
+
+
+class Status(NamedTuple):
+    """How a call ended that has no answer: a code of gRPC, a text, and the bytes of a google.rpc.Status."""
+
+    code: int
+    text: str
+    details: bytes
+
+
+def status_of(error: Exception) -> Status:
+    """The status that an error ends a call with."""
+    code, text, details = to_status(error)
+    return Status(code.value[0], text, details)
+
+
+class Failed(Exception):  # noqa: N818  # not an error of ours: it carries how a stream ends
+    """A stream ends with this status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.text)
+        self.status = status
+
+
+class ServedCall(Call):
+    """A call on its way through the server. An edge's own class says how its caller is reached."""
+
+    path = ""  # /package.Service/Method, as the caller wrote it
+    method: Method | None = None  # None: there is no such method
+    who: Caller = ANONYMOUS
+    began = 0  # time.perf_counter_ns() when the handler was to begin; 0: it has not
+    ended = 0  # the same, when its status was known
+    code: int | None = None  # of gRPC; None: it has not ended
+    error: Exception | None = None  # that it ended with
+    requests = 0  # messages received
+    responses = 0  # messages sent
+    request_bytes = 0
+    response_bytes = 0
+    trailing: Sequence[tuple[str, str | bytes]] = ()  # metadata to send with the status; `-bin` keys have bytes
+
+    def caller(self) -> Caller:
+        """Who calls."""
+        return self.who
+
+    @abstractmethod
+    def certificate(self) -> str:
+        """The name that a verified client certificate proves; empty: there is none."""
+
+
+class Observer(Protocol):
+    """What is told of every call, on the thread that runs it. It must be quick, and must not raise."""
+
+    def began(self, call: ServedCall) -> None:
+        """The call is about to be handled; nothing is known yet of who makes it."""
+
+    def ended(self, call: ServedCall) -> None:
+        """The call has its status: `code`, and `error` where it failed. `trailing` may still be added to."""
+
+
+class Calls:
+    """Runs the calls of one worker."""
+
+    def __init__(self, config: ServerConfig, observers: Sequence[Observer] = ()) -> None:
+        self.access, self.limits = Access(config), config.limits
+        self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
+        self.closed = False  # whether calls that begin from now on are refused
+        self._observers = observers
+        self._passed: tuple[Caller, Role] = (ANONYMOUS, Role.ANYONE)  # who may do what: what was found out last
+
+    def unary(self, call: ServedCall, data: bytes) -> bytes | Status:
+        """The answer to a call with one message each way; or how it ended without.
+
+        `service.serving.threads.Moved` comes through where the call was begun on a thread that it may not hold: it is
+        then to be given here again, on another.
+        """
+        method = call.method
+        assert method is not None
+        try:
+            if not call.began:
+                self._begin(call)
+            call.requests, call.request_bytes = 1, len(data)
+            request = method.parse(data)
+            self._admit(call, method)
+            if call.who.models:
+                self.access.check_model(call.who, request)
+            answer: bytes = method.handler(request, call).SerializeToString()
+        except Exception as error:  # whatever it is, the client gets a status for it
+            return self.failed(call, error)
+        call.code, call.responses, call.response_bytes = OK, 1, len(answer)
+        if self._observers:
+            if not call.active():  # nobody gets the answer
+                return self.failed(call, CancelledError("the caller has left"))
+            self._end(call)
+        return answer
+
+    def stream(self, call: ServedCall, receive: Receive) -> Generator[bytes]:
+        """The answers of a call with streams. `receive(seconds)` gives the next message, None after the last.
+
+        `receive` raises queue.Empty where none came in so many seconds.
+
+        Raises Failed where the call ends with another status than OK.
+        """
+        method = call.method
+        assert method is not None
+        try:
+            self._begin(call)
+            self._admit(call, method)
+            lifetime = call.lifetime = Lifetime(self.limits.stream_seconds)
+            with self.streams.take(call.identity()):
+                requests = (self._parsed(call, method, data) for data in self._arriving(call, receive, lifetime))
+                argument: Any = requests if method.request_streams else next(requests, None)
+                if argument is None:
+                    raise InvalidArgumentError("the call wants one message, and has none")
+                for response in method.handler(argument, call):
+                    answer = response.SerializeToString()
+                    call.responses += 1
+                    call.response_bytes += len(answer)
+                    yield answer
+        except Exception as error:
+            raise Failed(self.failed(call, error)) from None
+        except GeneratorExit:  # nobody takes the answers any more
+            self.failed(call, CancelledError("the caller has left"))
+            raise
+        call.code = OK
+        self._end(call)
+
+    def failed(self, call: ServedCall, error: Exception) -> Status:
+        """Ends a call with the status of an error. The place for calls that are refused before they begin, too."""
+        status = status_of(error)
+        if not call.began:
+            self._begin(call)
+        call.code, call.error = status.code, error
+        self._end(call)
+        return status
+
+    def _begin(self, call: ServedCall) -> None:
+        call.began = time.perf_counter_ns()
+        for observer in self._observers:
+            observer.began(call)
+
+    def _end(self, call: ServedCall) -> None:
+        call.ended = time.perf_counter_ns()
+        for observer in self._observers:
+            observer.ended(call)
+
+    def _admit(self, call: ServedCall, method: Method) -> None:
+        """Lets a call in whose caller may make it, and still waits. Raises what it is refused with."""
+        if self.closed:
+            raise UnavailableError(STOPPING)
+        if method.role is not Role.ANYONE:
+            access = self.access
+            caller = access.everybody
+            if caller is None:
+                certificate = call.certificate() if access.certificates else ""
+                caller = access.caller(call.metadata("authorization"), certificate, call.peer())
+            call.who = caller
+            passed = self._passed
+            if passed[0] is not caller or passed[1] is not method.role:
+                access.check(caller, method.role)
+                self._passed = (caller, method.role)
+            if caller.calls_per_second:
+                access.count(caller)
+        call.check()
+
+    def _parsed(self, call: ServedCall, method: Method, data: bytes) -> Message:
+        """A message of a stream, which may name no model but those of its caller."""
+        message = method.parse(data)
+        if call.who.models:
+            self.access.check_model(call.who, message)
+        return message
+
+    def _arriving(self, call: ServedCall, receive: Receive, lifetime: Lifetime) -> Iterator[bytes]:
+        """The messages of a stream, as they arrive; TimeLimitError when the client is silent or the stream old."""
+        idle = self.limits.stream_idle_seconds
+        while True:
+            left = lifetime.left()
+            try:
+                message = receive(min(idle, max(left, 0.0)))
+            except queue.Empty:
+                if left <= idle:
+                    raise lifetime.error() from None
+                raise TimeLimitError(f"no message for {idle:g} s", limit=idle) from None
+            if message is None:
+                return
+            if left <= 0:
+                raise lifetime.error()
+            call.requests += 1
+            call.request_bytes += len(message)
+            yield message

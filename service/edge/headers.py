@@ -1,0 +1,121 @@
+"""Header blocks of HTTP/2: decompressed by `hpack`, checked by the rules of RFC 9113, and remembered.
+
+The same bytes mean the same as long as the compression table has not changed. So what was made of a block is kept until
+it does: most calls of a client cost one look into a dictionary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from hpack import Decoder, OversizedHeaderListError
+from hpack.table import HeaderTable
+
+from service.edge.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
+
+BLOCK_BYTES = 16_384  # of a compressed block
+HEADER_BYTES = 16_384  # of decoded headers, as RFC 9113 counts them; said to the peer
+MOST_HEADER_BYTES = 65_536  # beyond which a block is not even decoded to its end
+REMEMBERED = 256  # blocks
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class _Other:
+    """What a block means that is no request."""
+
+
+TRAILERS: Final = _Other()
+MALFORMED: Final = _Other()
+
+
+class HeaderBlocks:
+    """Decodes the header blocks of one connection."""
+
+    def __init__(self, interpret: Callable[[Headers, bool], Any]) -> None:
+        """`interpret(headers, too_large)` makes of a request's headers what they mean."""
+        self._interpret = interpret
+        self._decoder = Decoder(MOST_HEADER_BYTES)
+        self._table = self._decoder.header_table = _Table()
+        self.known: dict[bytes, Any] = {}
+
+    def decode(self, block: bytes) -> Any:
+        """What a block means that is not known: what `interpret` gave, TRAILERS or MALFORMED. Raises ProtocolError."""
+        if len(block) > BLOCK_BYTES:
+            raise ProtocolError(ENHANCE_YOUR_CALM, f"headers of {len(block)} bytes; the limit is {BLOCK_BYTES}")
+        changes = self._table.changes
+        try:
+            headers: Headers = list(self._decoder.decode(block, raw=True))
+        except OversizedHeaderListError:
+            reason = f"more than {MOST_HEADER_BYTES} bytes of headers; the limit is {HEADER_BYTES}"
+            raise ProtocolError(ENHANCE_YOUR_CALM, reason) from None
+        except Exception:  # hpack raises its own, and what Python raises for bytes that it did not expect
+            raise ProtocolError(COMPRESSION_ERROR, "headers cannot be decompressed") from None
+        meaning = self._meaning(headers)
+        if self._table.changes != changes:
+            self.known.clear()
+        elif len(self.known) < REMEMBERED:
+            self.known[block] = meaning
+        return meaning
+
+    def _meaning(self, headers: Headers) -> Any:
+        if not any(name[:1] == b":" for name, _ in headers):
+            return TRAILERS if all(map(_is_field, headers)) else MALFORMED
+        if not _is_request(headers):
+            return MALFORMED
+        size = sum(len(name) + len(value) + 32 for name, value in headers)
+        return self._interpret(headers, size > HEADER_BYTES)
+
+
+class _Table(HeaderTable):
+    """The compression table of a peer, which counts its changes."""
+
+    changes = 0
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Adds an entry."""
+        self.changes += 1
+        super().add(name, value)
+
+    @property
+    def maxsize(self) -> int:
+        """Its size in bytes."""
+        return int(HeaderTable.maxsize.fget(self))  # type: ignore[attr-defined]  # a property
+
+    @maxsize.setter
+    def maxsize(self, size: int) -> None:
+        self.changes += 1
+        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]
+
+
+_FORBIDDEN = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+_PSEUDO = {b":method", b":scheme", b":path", b":authority"}
+_NAME = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def _is_field(field: tuple[bytes, bytes]) -> bool:
+    """Whether a name and a value may stand in HTTP/2."""
+    name, value = field
+    return (
+        bool(name)
+        and _NAME.issuperset(name)
+        and name not in _FORBIDDEN
+        and (name != b"te" or value == b"trailers")
+        and not (b"\0" in value or b"\r" in value or b"\n" in value)
+    )
+
+
+def _is_request(headers: Headers) -> bool:
+    """Whether headers are those of a request: each pseudo-header once and first, nothing that HTTP/2 forbids."""
+    pseudo: dict[bytes, bytes] = {}
+    regular = False
+    for field in headers:
+        name, value = field
+        if name[:1] != b":":
+            regular = True
+            if not _is_field(field):
+                return False
+        elif regular or name in pseudo or name not in _PSEUDO or not _is_field((name[1:], value)):
+            return False
+        else:
+            pseudo[name] = value
+    return bool(pseudo.get(b":method") and pseudo.get(b":scheme") and pseudo.get(b":path"))

@@ -1,0 +1,592 @@
+"""HTTP/2 for a server, without sockets and without a word of what it carries: bytes in, streams and bytes out.
+
+RFC 9113. Requests open a `Stream`; what the server is made of derives its own from it. What a peer may cost is bounded
+here: see `_Allowance`, the sizes below, and those in `service.edge.headers`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from service.edge.frames import (
+    ACK,
+    CANCEL,
+    CONTINUATION,
+    DATA,
+    ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HEADER_TABLE_SIZE,
+    HEADERS,
+    INITIAL_WINDOW,
+    LARGEST_FRAME,
+    LARGEST_WINDOW,
+    LAST_STREAM,
+    MAX_FRAME,
+    MAX_HEADERS,
+    MAX_STREAMS,
+    NO_ERROR,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITIZED,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SETTING,
+    SETTINGS,
+    STREAM_CLOSED,
+    TABLE_BYTES,
+    WINDOW_UPDATE,
+    ProtocolError,
+    StreamError,
+    frame,
+    without_padding,
+)  # fmt: skip
+from service.edge.headers import BLOCK_BYTES, HEADER_BYTES, MALFORMED, TRAILERS, HeaderBlocks, Headers
+
+STREAM_WINDOW = 262_144  # bytes that a peer may send on a stream before it is granted more
+CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
+BURST, PER_SECOND = 1_000, 33  # of frames that cost and carry nothing: as nghttp2 has it for resets
+PUMPED = 262_144  # bytes of answers that are made into frames at a time
+STRIKES = 2  # pings that come too soon, before another is one too many
+
+
+class _Allowance:
+    """Frames that cost and carry nothing, of which a peer may send so many: a burst, so many a second, and earned ones.
+
+    What a peer earns is what honest peers need more for: a WINDOW_UPDATE for data sent, a reset for calls answered.
+    """
+
+    def __init__(self) -> None:
+        self.left = BURST
+        self._since = time.monotonic()
+
+    def spend(self, what: str) -> None:
+        """Takes one. Raises ProtocolError where none is left."""
+        self.left -= 1
+        if self.left < 0:
+            now = time.monotonic()
+            self.left = min(BURST, self.left + int((now - self._since) * PER_SECOND))
+            if self.left < 0:
+                raise ProtocolError(ENHANCE_YOUR_CALM, f"too many {what}")
+            self._since = now
+
+
+class Stream:
+    """One request and its answer. What the server makes of it is in a class derived from this one."""
+
+    request_ended = False  # the peer has sent all
+    answer_ended = False  # we have said all there is to say, though some of it may be unsent
+    credit = STREAM_WINDOW  # bytes that the peer may still send
+    unsent: "deque[memoryview] | None" = None
+    unsent_bytes = 0
+    trailers: bytes | None = None  # the block to send when nothing else is unsent
+
+    def __init__(self, connection: "Connection", sid: int) -> None:
+        self.connection, self.sid = connection, sid
+        self.window = connection.initial_window  # bytes that we may still send
+
+    def received(self, data: bytes, ended: bool) -> None:
+        """A piece of the request arrived, perhaps the last."""
+        raise NotImplementedError
+
+    def closed(self, code: int) -> None:
+        """The peer, or the end of the connection, has ended it before it was answered."""
+        raise NotImplementedError
+
+    def sent(self) -> None:
+        """Some of what was unsent has been sent."""
+
+
+class Connection:
+    """One connection of a server: `receive` bytes, send what is in `out`, and ask `pump` for more when that is gone."""
+
+    def __init__(
+        self,
+        interpret: Callable[[Headers, bool], Any],
+        open_stream: Callable[["Connection", int, Any, bool], None],
+        most_streams: int,
+        ping_seconds: float = 0.0,
+    ) -> None:
+        """`interpret(headers, too_large)` makes of a request's headers what `open_stream` is given as their meaning.
+
+        `open_stream(connection, sid, meaning, ended)` puts a stream into `streams`, and may answer it at once.
+        most_streams: at a time. ping_seconds: least pause between two pings while nothing is sent.
+        """
+        self._open, self._most, self._ping_seconds = open_stream, most_streams, ping_seconds
+        self.out: list[bytes | memoryview] = [_hello(most_streams)]
+        self.streams: dict[int, Stream] = {}
+        self.blocked: dict[int, Stream] = {}  # those with something unsent
+        self.unsent_bytes = 0
+        self.progress = 0  # changes whenever a frame has arrived, and nothing is to follow it
+        self.last = 0  # the highest stream that was begun
+        self.accepts = LAST_STREAM  # the highest that may be begun
+        self.ended = False  # nothing more is read
+        self.reason = ""  # why it ended, where that was the peer's fault
+        self.window = 65_535  # bytes that we may still send
+        self.initial_window = 65_535
+        self.largest_frame = LARGEST_FRAME
+        self.most_header_bytes = 0  # that the peer takes; 0: it did not say
+        self.table_bytes = TABLE_BYTES
+        self._shrink = b""  # what has to be said before the next block: that we use no table from now on
+        self.pong: Callable[[bytes], None] = _ignore
+        self._credit = CONNECTION_WINDOW
+        self._rest = b""
+        self._expected: int | None = -1  # the only kind of frame that may come; -1: the preface
+        self._block, self._block_of, self._block_flags = b"", 0, 0
+        self._blocks = HeaderBlocks(interpret)
+        self._known = self._blocks.known
+        self._control, self._resets = _Allowance(), _Allowance()
+        self._pinged, self._strikes = (0.0, (0, 0)), 0  # when, and what had been begun and sent then
+
+    # What arrives
+
+    def receive(self, data: bytes) -> None:
+        """Takes what came from the socket. Where the peer broke the protocol the connection is `ended`."""
+        if self.ended:
+            return
+        try:
+            self._receive(self._rest + data if self._rest else data)
+        except ProtocolError as error:
+            self.fail(error.code, str(error))
+
+    def fail(self, code: int, reason: str) -> None:
+        """Ends the connection with a GOAWAY that names the code."""
+        if not self.ended:
+            text = reason.encode()
+            self.out.append(frame(8 + len(text), GOAWAY, 0, 0) + self.last.to_bytes(4, "big") + code.to_bytes(4, "big"))
+            self.out.append(text)
+            self.ended, self.reason = True, reason
+
+    def _receive(self, data: bytes) -> None:
+        at, end, streams, unpack = 0, len(data), self.streams, FRAME.unpack_from
+        if self._expected == -1:
+            if not PREFACE.startswith(data[: len(PREFACE)]):
+                raise ProtocolError(PROTOCOL_ERROR, "this is not HTTP/2")
+            if end < len(PREFACE):
+                self._rest = data
+                return
+            at, self._expected = len(PREFACE), SETTINGS
+        while end - at >= 9:
+            high, low, kind, flags, sid = unpack(data, at)
+            size = high << 16 | low
+            if size > LARGEST_FRAME:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"a frame of {size} bytes; the limit is {LARGEST_FRAME}")
+            begin = at + 9
+            if begin + size > end:
+                break
+            at = begin + size
+            sid &= LAST_STREAM
+            if self._expected is not None:
+                self._check_expected(kind, flags, sid)
+            if kind == DATA:
+                self._credit -= size
+                if self._credit < CONNECTION_WINDOW // 2:
+                    self._grant_connection()
+                stream = streams.get(sid)
+                if stream is None:
+                    self._check_begun(sid)
+                    self._control.spend("frames for streams that have ended")
+                    continue
+                stop = at
+                if flags & PADDED:
+                    begin, stop = without_padding(data, begin, stop)
+                try:
+                    if stream.request_ended:
+                        raise StreamError(STREAM_CLOSED)
+                    stream.credit -= size
+                    if stream.credit < 0:
+                        raise StreamError(FLOW_CONTROL_ERROR)
+                    if flags & END_STREAM:
+                        stream.request_ended = True
+                        stream.received(data[begin:stop], True)
+                    elif begin == stop:
+                        self._control.spend("empty frames")
+                    else:
+                        stream.received(data[begin:stop], False)
+                except StreamError as error:
+                    self._end(stream, error.code)
+            elif kind == HEADERS:
+                stop = at
+                if flags & (PADDED | PRIORITIZED):
+                    if flags & PADDED:
+                        begin, stop = without_padding(data, begin, stop)
+                    if flags & PRIORITIZED:
+                        begin += 5
+                    if begin > stop:
+                        raise ProtocolError(FRAME_SIZE_ERROR, "HEADERS without room for what its flags promise")
+                if flags & END_HEADERS:
+                    self._headers(sid, flags, data[begin:stop])
+                else:
+                    self._block, self._block_of, self._block_flags = data[begin:stop], sid, flags
+                    self._expected = CONTINUATION
+            else:
+                _OTHERS[kind if kind < 10 else 10](self, flags, sid, data[begin:at])
+            if self.ended:
+                return
+        self._rest = data[at:] if at < end else b""
+        if at and self._expected is None:
+            self.progress += 1
+
+    def is_between_frames(self) -> bool:
+        """Whether nothing has been begun that the peer is to go on with."""
+        return not self._rest and self._expected is None
+
+    def _check_expected(self, kind: int, flags: int, sid: int) -> None:
+        if kind != self._expected or (kind == SETTINGS and flags & ACK):
+            raise ProtocolError(PROTOCOL_ERROR, "another frame was expected here")
+        if kind == SETTINGS:
+            self._expected = None
+
+    def _check_begun(self, sid: int) -> None:
+        """Raises ProtocolError where a stream has not been begun."""
+        if not sid & 1 or sid > self.last:
+            raise ProtocolError(PROTOCOL_ERROR, "a frame for a stream that was not begun")
+
+    def _headers(self, sid: int, flags: int, block: bytes) -> None:
+        """A whole header block: of a request, or the trailers of one."""
+        meaning = self._known.get(block)
+        if meaning is None:
+            meaning = self._blocks.decode(block)
+        ended = bool(flags & END_STREAM)
+        if sid > self.last:
+            if not sid & 1:
+                raise ProtocolError(PROTOCOL_ERROR, "clients begin streams of odd numbers")
+            self.last = sid
+            if sid > self.accepts:
+                return  # begun before the peer saw that we go: it knows from GOAWAY that nobody looked at it
+            if len(self.streams) >= self._most:
+                self._resets.spend("streams at once")
+                self._reset(sid, REFUSED_STREAM)
+            elif meaning is MALFORMED:
+                self._resets.spend("malformed requests")
+                self._reset(sid, PROTOCOL_ERROR)
+            else:
+                self._open(self, sid, meaning, ended)
+            return
+        self._check_begun(sid)
+        stream = self.streams.get(sid)
+        if stream is None:
+            self._control.spend("frames for streams that have ended")
+        elif stream.request_ended:
+            self._end(stream, STREAM_CLOSED)
+        elif not ended or meaning is not TRAILERS:
+            self._end(stream, PROTOCOL_ERROR)
+        else:
+            stream.request_ended = True
+            stream.received(b"", True)
+
+    def _on_continuation(self, flags: int, sid: int, payload: bytes) -> None:
+        if self._expected is None or sid != self._block_of:
+            raise ProtocolError(PROTOCOL_ERROR, "CONTINUATION of nothing")
+        if not payload:
+            self._control.spend("empty frames")
+        self._block += payload
+        if len(self._block) > BLOCK_BYTES:
+            raise ProtocolError(ENHANCE_YOUR_CALM, f"headers of more than {BLOCK_BYTES} bytes")
+        if flags & END_HEADERS:
+            block, self._block, self._expected = self._block, b"", None
+            self._headers(sid, self._block_flags, block)
+
+    def _on_priority(self, _flags: int, sid: int, payload: bytes) -> None:
+        self._control.spend("PRIORITY frames")
+        if not sid:
+            raise ProtocolError(PROTOCOL_ERROR, "PRIORITY of no stream")
+        if len(payload) != 5:
+            raise ProtocolError(FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
+
+    def _on_reset(self, _flags: int, sid: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ProtocolError(FRAME_SIZE_ERROR, "RST_STREAM has 4 bytes")
+        self._check_begun(sid)
+        self._resets.spend("resets")
+        stream = self.streams.get(sid)
+        if stream is not None:
+            self._forget(stream)
+            stream.closed(int.from_bytes(payload, "big"))
+
+    def _on_settings(self, flags: int, sid: int, payload: bytes) -> None:
+        self._control.spend("SETTINGS frames")
+        if sid:
+            raise ProtocolError(PROTOCOL_ERROR, "SETTINGS of a stream")
+        if len(payload) % 6 or (flags & ACK and payload):
+            raise ProtocolError(FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
+        if flags & ACK:
+            return
+        for key, value in SETTING.iter_unpack(payload):
+            if key == INITIAL_WINDOW:
+                if value > LARGEST_WINDOW:
+                    raise ProtocolError(FLOW_CONTROL_ERROR, "a window is at most 2^31 - 1")
+                for stream in self.streams.values():
+                    stream.window += value - self.initial_window
+                    if stream.window > LARGEST_WINDOW:
+                        raise ProtocolError(FLOW_CONTROL_ERROR, "a window is at most 2^31 - 1")
+                self.initial_window = value
+            elif key == MAX_FRAME:
+                if not 16_384 <= value < 1 << 24:
+                    raise ProtocolError(PROTOCOL_ERROR, "frames have 16384 to 2^24 - 1 bytes")
+                self.largest_frame = value
+            elif key == ENABLE_PUSH and value > 1:
+                raise ProtocolError(PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+            elif key == MAX_HEADERS:
+                self.most_header_bytes = value
+            elif key == HEADER_TABLE_SIZE and value < self.table_bytes:
+                self.table_bytes, self._shrink = value, b"\x20"
+        self.out.append(frame(0, SETTINGS, ACK, 0))
+
+    def _on_push(self, _flags: int, _sid: int, _payload: bytes) -> None:
+        raise ProtocolError(PROTOCOL_ERROR, "clients do not push")
+
+    def _on_ping(self, flags: int, sid: int, payload: bytes) -> None:
+        self._control.spend("PING frames")
+        if sid:
+            raise ProtocolError(PROTOCOL_ERROR, "PING of a stream")
+        if len(payload) != 8:
+            raise ProtocolError(FRAME_SIZE_ERROR, "PING has 8 bytes")
+        if flags & ACK:
+            self.pong(payload)
+            return
+        now, sent = time.monotonic(), (self.last, self.window)
+        if sent != self._pinged[1]:  # it may measure the line whenever something was sent
+            self._strikes = 0
+        elif now - self._pinged[0] < self._ping_seconds:
+            self._strikes += 1
+            if self._strikes > STRIKES:
+                raise ProtocolError(ENHANCE_YOUR_CALM, "too_many_pings")  # as clients of gRPC expect it to be said
+        self._pinged = (now, sent)
+        self.out.append(frame(8, PING, ACK, 0) + payload)
+
+    def _on_goaway(self, _flags: int, sid: int, payload: bytes) -> None:
+        self._control.spend("GOAWAY frames")
+        if sid:
+            raise ProtocolError(PROTOCOL_ERROR, "GOAWAY of a stream")
+        if len(payload) < 8:
+            raise ProtocolError(FRAME_SIZE_ERROR, "GOAWAY has at least 8 bytes")
+
+    def _on_window(self, _flags: int, sid: int, payload: bytes) -> None:
+        self._control.spend("WINDOW_UPDATE frames")
+        if len(payload) != 4:
+            raise ProtocolError(FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
+        more = int.from_bytes(payload, "big") & LARGEST_WINDOW
+        if not sid:
+            self.window += more
+            if not more or self.window > LARGEST_WINDOW:
+                raise ProtocolError(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "a window cannot grow by that")
+            return
+        self._check_begun(sid)
+        stream = self.streams.get(sid)
+        if stream is not None:
+            stream.window += more
+            if not more or stream.window > LARGEST_WINDOW:
+                self._end(stream, FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR)
+
+    def _on_unknown(self, _flags: int, _sid: int, _payload: bytes) -> None:
+        self._control.spend("frames of unknown kinds")
+
+    def _grant_connection(self) -> None:
+        if self._credit < 0:
+            raise ProtocolError(FLOW_CONTROL_ERROR, "more data than the window of the connection allows")
+        more, self._credit = CONNECTION_WINDOW - self._credit, CONNECTION_WINDOW
+        self.out.append(frame(4, WINDOW_UPDATE, 0, 0) + more.to_bytes(4, "big"))
+        self._control.left = BURST  # who sends so much data may send other frames
+
+    # What is sent
+
+    def grant(self, stream: Stream, size: int) -> None:
+        """Lets the peer send so many bytes more on a stream."""
+        if not stream.request_ended and size > 0:
+            stream.credit += size
+            self.out.append(frame(4, WINDOW_UPDATE, 0, stream.sid) + size.to_bytes(4, "big"))
+
+    def goes_at_once(self, stream: Stream, size: int) -> bool:
+        """Whether an answer with so many bytes of data need not wait for anything."""
+        return size <= self.window and size <= stream.window and size <= LARGEST_FRAME and not self.blocked
+
+    def reply(self, stream: Stream, headers: bytes, prefix: bytes, data: bytes, trailers: bytes) -> None:
+        """A whole answer: compressed blocks of headers and trailers, and between them data in two parts."""
+        sid, size = stream.sid, len(prefix) + len(data)
+        if (
+            size <= self.window
+            and size <= stream.window
+            and size <= LARGEST_FRAME
+            and not self.blocked
+            and not self._shrink
+        ):
+            self.window -= size
+            pack = FRAME.pack
+            self.out.append(
+                b"".join(
+                    (
+                        pack(0, len(headers), HEADERS, END_HEADERS, sid),
+                        headers,
+                        pack(0, size, DATA, 0, sid),
+                        prefix,
+                        data,
+                        pack(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, sid),
+                        trailers,
+                    )
+                )
+            )
+            self._answered(stream)
+        else:
+            self.send_headers(stream, headers)
+            self.send(stream, prefix)
+            self.send(stream, data)
+            self.finish(stream, trailers)
+
+    def send_headers(self, stream: Stream, block: bytes) -> None:
+        """The headers of an answer."""
+        self._out_headers(stream.sid, END_HEADERS, block)
+
+    def send(self, stream: Stream, data: bytes) -> None:
+        """Data of an answer, which waits until the windows let it through."""
+        if stream.unsent is None:
+            stream.unsent = deque()
+        stream.unsent.append(memoryview(data))
+        stream.unsent_bytes += len(data)
+        self.unsent_bytes += len(data)
+        self.blocked[stream.sid] = stream
+
+    def finish(self, stream: Stream, trailers: bytes) -> None:
+        """The end of an answer, when its data is sent."""
+        if stream.unsent:
+            stream.trailers, stream.answer_ended = trailers, True
+        else:
+            self._out_headers(stream.sid, END_HEADERS | END_STREAM, trailers)
+            self._answered(stream)
+
+    def _out_headers(self, sid: int, flags: int, block: bytes) -> None:
+        block, self._shrink = self._shrink + block, b""
+        self.out.append(frame(len(block), HEADERS, flags, sid) + block)
+
+    def drop_unsent(self, stream: Stream) -> None:
+        """Forgets what was not sent yet of an answer."""
+        if stream.unsent:
+            self.unsent_bytes -= stream.unsent_bytes
+            stream.unsent, stream.unsent_bytes = None, 0
+            self.blocked.pop(stream.sid, None)
+
+    def cancel(self, stream: Stream, code: int) -> None:
+        """Ends a stream without an answer. `closed` is not called."""
+        self._forget(stream)
+        self._reset(stream.sid, code)
+
+    def pump(self) -> bool:
+        """Makes frames of what the windows let through, a part at a time; whether there was any."""
+        left = PUMPED
+        for stream in list(self.blocked.values()):
+            if self.window <= 0 or left <= 0:
+                break
+            done = self._pump(stream, min(left, LARGEST_FRAME * 4))
+            left -= done
+            if stream.sid in self.blocked and done:  # its turn comes again after that of the others
+                self.blocked[stream.sid] = self.blocked.pop(stream.sid)
+        return left < PUMPED
+
+    def _pump(self, stream: Stream, most: int) -> int:
+        parts, sent = stream.unsent, 0
+        while parts and sent < most and stream.window > 0 and self.window > 0:
+            part = parts[0]
+            size = min(len(part), stream.window, self.window, self.largest_frame, most - sent)
+            self.out.append(frame(size, DATA, 0, stream.sid))
+            self.out.append(part[:size])
+            stream.window -= size
+            self.window -= size
+            sent += size
+            if size == len(part):
+                parts.popleft()
+            else:
+                parts[0] = part[size:]
+            self._control.left += 2  # the peer says for each that it may be followed by more
+        stream.unsent_bytes -= sent
+        self.unsent_bytes -= sent
+        if not parts:
+            self.blocked.pop(stream.sid, None)
+            if stream.trailers is not None:
+                self.finish(stream, stream.trailers)
+        if sent:
+            stream.sent()
+        return sent
+
+    def ping(self, payload: bytes) -> None:
+        """A PING; `pong` is called with the payload when it is answered."""
+        self.out.append(frame(8, PING, 0, 0) + payload)
+
+    def go_away(self, last: int) -> None:
+        """Says that streams beyond `last` are not answered."""
+        self.out.append(frame(8, GOAWAY, 0, 0) + last.to_bytes(4, "big") + bytes(4))
+        self.accepts = last
+
+    def close(self) -> None:
+        """The connection is gone: ends all of its streams."""
+        self.ended = True
+        streams = list(self.streams.values())
+        self.streams.clear()
+        self.blocked.clear()
+        self.unsent_bytes = 0
+        for stream in streams:
+            stream.closed(CANCEL)
+
+    def _answered(self, stream: Stream) -> None:
+        """An answer was sent to its end."""
+        stream.answer_ended = True
+        if not stream.request_ended:  # nothing more of it is wanted
+            self._reset(stream.sid, NO_ERROR)
+        if self._control.left < BURST:
+            self._control.left += 4  # which a peer sends for an answer: windows, and a ping to measure the line
+        if self._resets.left < BURST:
+            self._resets.left += 1
+        self.streams.pop(stream.sid, None)
+
+    def _end(self, stream: Stream, code: int) -> None:
+        """Ends a stream by the peer's fault."""
+        self._resets.spend("faults on streams")
+        self._forget(stream)
+        self._reset(stream.sid, code)
+        stream.closed(code)
+
+    def _forget(self, stream: Stream) -> None:
+        self.streams.pop(stream.sid, None)
+        self.drop_unsent(stream)
+
+    def _reset(self, sid: int, code: int) -> None:
+        self.out.append(frame(4, RST_STREAM, 0, sid) + code.to_bytes(4, "big"))
+
+
+_OTHERS: tuple[Callable[[Connection, int, int, bytes], None], ...] = (
+    Connection._on_unknown,  # DATA and HEADERS do not come this way
+    Connection._on_unknown,
+    Connection._on_priority,
+    Connection._on_reset,
+    Connection._on_settings,
+    Connection._on_push,
+    Connection._on_ping,
+    Connection._on_goaway,
+    Connection._on_window,
+    Connection._on_continuation,
+    Connection._on_unknown,
+)
+
+
+def _hello(most_streams: int) -> bytes:
+    """The first frames of a server."""
+    settings = ((MAX_STREAMS, most_streams), (INITIAL_WINDOW, STREAM_WINDOW), (MAX_HEADERS, HEADER_BYTES))
+    return b"".join(
+        (
+            frame(6 * len(settings), SETTINGS, 0, 0),
+            *(SETTING.pack(*pair) for pair in settings),
+            frame(4, WINDOW_UPDATE, 0, 0),
+            (CONNECTION_WINDOW - 65_535).to_bytes(4, "big"),
+        )
+    )
+
+
+def _ignore(_payload: bytes) -> None:
+    pass

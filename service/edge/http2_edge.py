@@ -1,0 +1,481 @@
+"""The edge of our own: gRPC calls on HTTP/2. Short calls are computed where they arrive, others on threads."""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from service.config import Limits, ServerConfig, Tls
+from service.edge import grpc_protocol as grpc
+from service.edge.calls import Calls, Failed, ServedCall, Status, status_of
+from service.edge.frames import CANCEL, TABLE_BYTES
+from service.edge.headers import Headers
+from service.edge.http2 import STREAM_WINDOW, Connection, Stream
+from service.edge.loop import Loop, Transport
+from service.edge.methods import Method, Pool
+from service.edge.sockets import Listener
+from service.errors import CancelledError, InvalidArgumentError, LimitExceededError, NotSupportedError, TimeLimitError
+from service.serving.threads import Moved, Threads, settle
+
+INLINE_BYTES = 16_384  # of a request that is read on the edge's thread
+MOST_THREADS = 256  # for calls that are not streams, those that wait for others included
+WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
+SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
+STREAM_HELD = 262_144  # bytes of answers that a stream may be ahead of its client
+SLOW_SECONDS, SLOW_BYTES = 10.0, 1_024  # a request gets so long, and a second for each so many bytes
+STALLED_SECONDS = 60.0  # without a byte taken of an answer
+
+
+class _Route(NamedTuple):
+    """What the headers of a request mean here; kept with them, see `service.edge.http2`."""
+
+    request: grpc.Request
+    method: Method | None
+    inline: bool  # whether it may begin on the edge's thread
+    streams: bool
+    refused: Exception | None
+
+
+class _Connection(Connection):
+    """A connection that carries gRPC."""
+
+    transport: Transport
+    headed = False  # whether the two usual fields are in the client's compression table
+
+    def blocks(self, call: "_Call", size: int) -> tuple[bytes, bytes]:
+        """Headers and trailers of a successful answer of so many bytes, where they are not those that follow others."""
+        if call.trailing:
+            return grpc.PLAIN_HEADERS, grpc.trailers(grpc.OK, "", b"", call.trailing, self.most_header_bytes)
+        if self.table_bytes < TABLE_BYTES or self.headed or not self.goes_at_once(call, size):
+            return grpc.PLAIN_HEADERS, grpc.PLAIN_TRAILERS
+        self.headed = True
+        return grpc.FIRST_HEADERS, grpc.FIRST_TRAILERS
+
+
+class _Call(Stream, ServedCall):
+    """A call on a stream of HTTP/2, with one message each way."""
+
+    connection: _Connection
+
+    over = False  # nobody waits for it any more: it is answered, or was left
+    running = False  # a thread has it
+    deadline: float | None = None
+    body: bytearray | None = None  # what arrived of a request that came in several frames
+    size = 0  # of the message with its prefix, when that is known
+    stalled_since = 0.0
+
+    def __init__(self, edge: "Http2Edge", connection: _Connection, sid: int, route: _Route) -> None:
+        self.connection, self.sid, self.window = connection, sid, connection.initial_window
+        self.edge, self.route, self.method = edge, route, route.method
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        """The method that was asked for, as it was written."""
+        return self.route.request.path
+
+    def peer(self) -> str:
+        """The address that the call came from, without the port."""
+        return self.connection.transport.peer
+
+    def certificate(self) -> str:
+        """The name that a verified client certificate proves; empty: there is none."""
+        return self.connection.transport.certificate
+
+    def remaining(self) -> float | None:
+        """Seconds until the caller's deadline; None: it set none."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def active(self) -> bool:
+        """Whether anybody still waits for the answer."""
+        return not self.over
+
+    def metadata(self, key: str) -> str:
+        """A header of the call; empty if it was not sent."""
+        for name, value in self.route.request.metadata:
+            if name == key:
+                return grpc.metadata_value(name, value)
+        return ""
+
+    def received(self, data: bytes, ended: bool) -> None:
+        """A piece of the request arrived, perhaps the last."""
+        if self.over:
+            return
+        if self.body is None:
+            if ended:
+                self.edge.whole(self, data)
+                return
+            self.body, self.since = bytearray(), time.monotonic()
+        self.body += data
+        if not self.size and len(self.body) >= grpc.PREFIX_BYTES:
+            self._expect(*grpc.PREFIX.unpack_from(self.body))
+        if ended and not self.over:
+            self.edge.whole(self, self.body)
+
+    def _expect(self, _compressed: int, size: int) -> None:
+        """The length of the message is known: it is let in as a whole, or not at all."""
+        most = self.edge.limits.message_bytes
+        if size > most:
+            self.edge.refuse(self, grpc.too_large(size, most))
+            return
+        self.size = size + grpc.PREFIX_BYTES
+        assert self.body is not None
+        more = self.size - len(self.body) - self.credit
+        if more > 0:
+            self.edge.loop.hold(self.size)
+            self.connection.grant(self, more)
+
+    def closed(self, code: int) -> None:
+        """The peer has left it."""
+        self.edge.left(self)
+
+
+class _StreamCall(_Call):
+    """A call with streams: its handler runs on a thread, and takes messages from a queue."""
+
+    headed = False  # whether the headers of the answer were sent
+    posted = 0  # bytes of answers, as the handler's thread counts them
+    accepted = 0  # the same, as the edge's does
+    gone = 0  # those that were sent
+    wants_room = False
+
+    def __init__(self, edge: "Http2Edge", connection: _Connection, sid: int, route: _Route) -> None:
+        super().__init__(edge, connection, sid, route)
+        self.messages: SimpleQueue[bytes | None] = SimpleQueue()
+        self.room = threading.Event()
+        self.body = bytearray()
+        self.waiting = 0  # bytes in `messages`
+        self.owed = 0  # bytes that the client may send again
+
+    def received(self, data: bytes, ended: bool) -> None:
+        """A piece of the stream arrived. Messages that are whole go to the handler."""
+        if self.over:
+            return
+        body, prefix = self.body, grpc.PREFIX_BYTES
+        assert body is not None
+        body += data
+        while len(body) >= prefix:
+            compressed, size = grpc.PREFIX.unpack_from(body)
+            if size > self.edge.limits.message_bytes or compressed > 1:
+                self.edge.refuse(self, grpc.too_large(size, self.edge.limits.message_bytes))
+                return
+            if len(body) < prefix + size:
+                if not self.waiting:  # the handler waits for this one
+                    self._let(prefix + size - len(body))
+                break
+            self.messages.put(bytes(body[:1]) + bytes(body[prefix : prefix + size]))
+            self.waiting += prefix + size
+            del body[: prefix + size]
+        if ended:
+            self.messages.put(None)
+
+    def receive(self, seconds: float) -> bytes | None:
+        """The next message, None after the last. Raises queue.Empty where none came in so many seconds."""
+        message = self.messages.get(timeout=seconds)
+        if message is None:
+            return None
+        self.edge.loop.post(self.took, len(message) - 1 + grpc.PREFIX_BYTES)
+        if message[0]:
+            return grpc.decompressed(message[1:], self.route.request.encoding, self.edge.limits.message_bytes)
+        return message[1:]
+
+    def took(self, size: int) -> None:
+        """The handler has taken a message of so many bytes: the client may send as many."""
+        self.waiting -= size
+        self.owed += size
+        if self.over:
+            return
+        if not self.waiting and self.body is not None and len(self.body) >= grpc.PREFIX_BYTES:
+            self._let(grpc.PREFIX_BYTES + grpc.PREFIX.unpack_from(self.body)[1] - len(self.body))
+        if self.owed >= STREAM_WINDOW // 4:
+            self._let(0)
+
+    def _let(self, wanted: int) -> None:
+        """Lets the client send what it is owed, and the rest of the message that the handler waits for."""
+        more = max(wanted - self.credit, min(self.owed, STREAM_WINDOW - self.credit), 0)
+        self.owed = max(self.owed - more, 0)
+        if more:
+            self.edge.loop.hold(more)
+            self.connection.grant(self, more)
+            self.edge.loop.touched.add(self.connection.transport)
+
+    def send(self, message: bytes) -> bool:
+        """From the handler's thread: sends a message, waits for a slow client, and says whether there still is one."""
+        if self.over:
+            return False
+        self.posted += len(message)
+        self.edge.loop.post(self.edge.send, self, message)
+        while self.posted - self.gone > STREAM_HELD and not self.over:
+            self.room.clear()
+            self.wants_room = True
+            if self.posted - self.gone > STREAM_HELD and not self.over:
+                self.room.wait(1.0)
+            self.wants_room = False
+        return not self.over
+
+    def sent(self) -> None:
+        """The client took some."""
+        self.gone = self.accepted - self.unsent_bytes
+        self.stalled_since = 0.0
+        if self.wants_room:
+            self.room.set()
+
+    def wake(self) -> None:
+        """Lets the handler's thread see that nobody waits any more."""
+        self.messages.put(None)
+        self.room.set()
+
+
+class Http2Edge:
+    """A table of methods on our own HTTP/2 server."""
+
+    def __init__(self, methods: Iterable[Method], config: ServerConfig, calls: Calls) -> None:
+        self.limits: Limits = config.limits
+        self._calls = calls
+        self._methods = {method.path: method for method in methods}
+        self._threads = Threads(config.unary_threads, MOST_THREADS, "call")
+        self._pools: dict[Pool, Executor] = {
+            Pool.WAITING: ThreadPoolExecutor(WAITING_THREADS, "waiting"),
+            Pool.STREAM: ThreadPoolExecutor(config.limits.streams + SPARE_STREAM_THREADS, "stream"),
+        }
+        self._in_progress = 0
+        self.loop = Loop(
+            self,
+            silent_seconds=config.limits.silent_seconds,
+            age_seconds=config.connection_age_seconds,
+            idle_seconds=config.connection_idle_seconds,
+        )
+        self.loop.post(settle, self)
+
+    def bind(self, address: str, tls: Tls | None) -> int:
+        """Puts the server on an address and returns the port. Raises OSError where it is taken."""
+        listener = Listener(address, tls)
+        self.loop.listen(listener)
+        return listener.port()
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self.loop.start()
+
+    def drain(self, seconds: float) -> None:
+        """Accepts no more connections, answers all calls that were begun, then stops."""
+        self.loop.drain(seconds)
+
+    # For the loop
+
+    def connect(self, transport: Transport) -> Connection:
+        """The connection of a socket that was accepted."""
+        connection = _Connection(self._interpret, self._open, self.limits.concurrent_calls, self.limits.ping_seconds)
+        connection.transport = transport
+        return connection
+
+    def held(self, connection: Connection) -> int:
+        """Bytes of unfinished requests that a connection holds, or may send."""
+        streams: Sequence[Any] = list(connection.streams.values())
+        return sum(max(len(call.body or b""), call.size) + getattr(call, "waiting", 0) for call in streams)
+
+    def look(self, transport: Transport, now: float) -> None:
+        """Ends calls whose deadline has passed, requests that do not arrive, and answers that are not taken."""
+        streams: Sequence[Any] = list(transport.connection.streams.values())
+        for call in streams:
+            if call.unsent:
+                call.stalled_since = call.stalled_since or now
+                if now - call.stalled_since > STALLED_SECONDS:
+                    transport.connection.cancel(call, CANCEL)
+                    self.left(call)
+            elif call.over:
+                continue
+            elif call.deadline is not None and now > call.deadline:
+                self.refuse(call, TimeLimitError("the deadline of the call has passed"))
+            elif not call.running and call.body is not None:
+                allowed = SLOW_SECONDS + len(call.body) / SLOW_BYTES
+                if now - call.since > allowed:
+                    self.refuse(call, TimeLimitError(f"the request did not arrive within {allowed:.0f} s"))
+
+    def leave(self) -> None:
+        """Of a call on the edge's thread: goes on elsewhere. See `service.serving.threads`."""
+        raise Moved
+
+    # Calls, on the edge's thread
+
+    def _interpret(self, headers: Headers, too_large: bool) -> _Route:
+        request = grpc.interpret(headers, too_large)
+        method = self._methods.get(request.path)
+        refused: Exception | None = request.error
+        if refused is None and method is None:
+            refused = NotSupportedError(f"there is no method {request.path[:200]!r}")
+        streams = method is not None and (method.request_streams or method.response_streams)
+        return _Route(request, method, method is not None and method.pool is Pool.EDGE, streams, refused)
+
+    def _open(self, connection: Any, sid: int, route: _Route, ended: bool) -> None:
+        call = (_StreamCall if route.streams else _Call)(self, connection, sid, route)
+        connection.streams[sid] = call
+        self._in_progress += 1
+        if route.request.timeout is not None:
+            call.deadline = time.monotonic() + route.request.timeout
+        if ended:
+            call.request_ended = True
+        if route.request.http_status != 200:
+            self._finish(call)
+            connection.finish(call, grpc.http_headers(route.request.http_status))
+        elif route.refused is not None:
+            self.refuse(call, route.refused)
+        elif self._in_progress > self.limits.concurrent_calls:
+            most = self.limits.concurrent_calls
+            self.refuse(
+                call,
+                LimitExceededError(
+                    f"calls in progress in this worker: {self._in_progress}; the limit is {most}",
+                    limit=most,
+                    actual=self._in_progress,
+                ),
+            )
+        else:
+            if isinstance(call, _StreamCall):
+                call.running = True
+                assert route.method is not None
+                self._pools[Pool.STREAM].submit(self._run_stream, call)
+            if ended:
+                call.received(b"", True)
+
+    def whole(self, call: _Call, data: bytes | bytearray) -> None:
+        """A request with one message has arrived."""
+        size = len(data) - grpc.PREFIX_BYTES
+        if size < 0 or grpc.PREFIX.unpack_from(data) != (0, size):
+            if size < 0 or data[0] != 1 or int.from_bytes(data[1:5], "big") != size:
+                self.refuse(call, InvalidArgumentError("the call wants one message, whole and with its length"))
+                return
+        elif size <= INLINE_BYTES and call.route.inline:
+            try:
+                answer = self._calls.unary(call, bytes(data[grpc.PREFIX_BYTES :]))
+            except Moved:
+                pass
+            else:
+                self._answer(call, answer)
+                return
+        if size > self.limits.message_bytes:
+            self.refuse(call, grpc.too_large(size, self.limits.message_bytes))
+            return
+        call.running = True
+        assert call.method is not None
+        call.body = None
+        self._pools.get(call.method.pool, self._threads).submit(self._run, call, data)
+
+    def refuse(self, call: _Call, error: Exception) -> None:
+        """Ends a call with an error of ours, whatever its handler still does."""
+        if call.over:
+            return
+        if call.running:  # its own end comes later
+            call.over = True
+            if isinstance(call, _StreamCall):
+                call.wake()
+            self._send_status(call, status_of(error))
+        else:
+            self._answer(call, self._calls.failed(call, error))
+
+    def left(self, call: _Call) -> None:
+        """Nobody waits for a call any more."""
+        if call.over:
+            return
+        if call.running:
+            call.over = True
+            if isinstance(call, _StreamCall):
+                call.wake()
+        else:
+            self._finish(call)
+            self._calls.failed(call, CancelledError("the caller has left"))
+
+    def _finish(self, call: _Call) -> None:
+        """The end of a call that no thread has."""
+        call.over = True
+        call.body = None
+        self._in_progress -= 1
+
+    def _answer(self, call: _Call, answer: bytes | Status) -> None:
+        """The end of a call with one message each way."""
+        if call.over:
+            return
+        self._finish(call)
+        if answer.__class__ is not bytes:
+            self._send_status(call, answer)  # type: ignore[arg-type]
+            return
+        connection = call.connection
+        size = len(answer)
+        if connection.headed and not call.trailing and connection.table_bytes == TABLE_BYTES:
+            first, last = grpc.NEXT_HEADERS, grpc.NEXT_TRAILERS
+        else:
+            first, last = connection.blocks(call, size + grpc.PREFIX_BYTES)
+        connection.reply(call, first, b"\0" + size.to_bytes(4, "big"), answer, last)
+        if call.unsent:
+            self.loop.hold(size)
+
+    def _send_status(self, call: _Call, status: Status) -> None:
+        """The end of an answer with another status than OK; where it has not begun, all there is of it."""
+        connection = call.connection
+        block = grpc.trailers(*status, call.trailing, connection.most_header_bytes)
+        if not getattr(call, "headed", False):
+            block = grpc.PLAIN_HEADERS + block
+        connection.finish(call, block)
+        self.loop.touched.add(connection.transport)
+
+    def send(self, call: _StreamCall, message: bytes) -> None:
+        """A message of a stream."""
+        if call.over:
+            return
+        connection = call.connection
+        if not call.headed:
+            call.headed = True
+            connection.send_headers(call, grpc.PLAIN_HEADERS)
+        call.accepted += len(message)
+        connection.send(call, grpc.PREFIX.pack(0, len(message)) + message)
+        self.loop.touched.add(connection.transport)
+
+    def _ran(self, call: _Call, answer: bytes | Status | None) -> None:
+        """A thread is done with a call. None: it ended while nobody waited for it, or its answers are sent."""
+        call.running = False
+        if call.over:
+            self._in_progress -= 1
+            return
+        if isinstance(call, _StreamCall):
+            self._finish(call)
+            if isinstance(answer, Status):
+                self._send_status(call, answer)
+                return
+            if not call.headed:
+                call.connection.send_headers(call, grpc.PLAIN_HEADERS)
+            call.connection.finish(
+                call, grpc.trailers(grpc.OK, "", b"", call.trailing, call.connection.most_header_bytes)
+            )
+        else:
+            assert answer is not None
+            self._answer(call, answer)
+        self.loop.touched.add(call.connection.transport)
+
+    # Calls, on other threads
+
+    def _run(self, call: _Call, data: bytes | bytearray) -> None:
+        """A call with one message each way."""
+        answer: bytes | Status
+        try:
+            message = bytes(memoryview(data)[grpc.PREFIX_BYTES :])
+            if data[0]:
+                message = grpc.decompressed(message, call.route.request.encoding, self.limits.message_bytes)
+            answer = self._calls.unary(call, message)
+        except Exception as error:
+            answer = self._calls.failed(call, error)
+        self.loop.post(self._ran, call, answer)
+
+    def _run_stream(self, call: _StreamCall) -> None:
+        """A call with streams."""
+        status: Status | None = None
+        answers = self._calls.stream(call, call.receive)
+        try:
+            for answer in answers:
+                if not call.send(answer):
+                    break
+        except Failed as failed:
+            status = failed.status
+        finally:
+            answers.close()
+        self.loop.post(self._ran, call, status)

@@ -1,0 +1,421 @@
+"""One thread that reads and writes all connections of a worker, from epoll, and runs what others post to it.
+
+It knows HTTP/2 connections, and nothing of what they carry. What a peer may hold by being slow ends here.
+"""
+
+import heapq
+import itertools
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from service.edge.frames import ENHANCE_YOUR_CALM, LAST_STREAM
+from service.edge.http2 import Connection
+from service.edge.sockets import Listener, handshake, most_connections
+from service.edge.tls import certificate_name
+
+READ_BYTES = 65_536  # from a connection at a time: a hundred small calls, after which others have their turn
+READS_OF_TLS = 8  # records are 16 KiB
+ACCEPTED = 64  # connections at a time
+MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
+LOOK_SECONDS = 1.0  # between two looks at who is slow
+SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a request
+GOODBYE_SECONDS = 1.0  # for a peer to acknowledge that we go, or to close what has ended
+HELD_BYTES = 268_435_456  # of unfinished requests and unsent answers, of all connections together
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
+
+logger = logging.getLogger(__name__)
+
+
+class Protocol_(Protocol):  # noqa: N801  # typing has the other
+    """What the connections of a loop carry."""
+
+    def connect(self, transport: "Transport") -> Connection:
+        """The connection of a socket that was accepted."""
+
+    def look(self, transport: "Transport", now: float) -> None:
+        """Is called now and then, to end what is too slow."""
+
+    def held(self, connection: Connection) -> int:
+        """Bytes of unfinished requests that a connection holds."""
+
+
+class Transport:
+    """A socket with its connection."""
+
+    connection: Connection
+    certificate = ""  # the name that the peer's certificate proves
+    shaking = False  # TLS is not there yet
+    blocked = False  # the socket takes nothing more for now
+    leaving = 0.0  # since when we have been saying goodbye; 0: we have not
+    last_word = False  # whether the second GOAWAY was sent
+    ending = 0.0  # since when nothing but the peer's end is waited for
+    slow_since = 0.0  # since when the same frame has been arriving
+    progress = 0  # of the connection, at the last look
+    pinged = False
+    rest: "memoryview | bytes" = b""
+
+    def __init__(self, sock: socket.socket, peer: str, now: float) -> None:
+        self.sock, self.fd, self.peer = sock, sock.fileno(), peer
+        self.since = self.heard = now
+
+
+class Loop:
+    """The thread, its sockets, and its timers. Everything but `listen`, `start`, `post` and `drain` is the thread's."""
+
+    def __init__(
+        self, protocol: Protocol_, *, silent_seconds: float, age_seconds: float = 0.0, idle_seconds: float = 0.0
+    ) -> None:
+        """silent_seconds: after which a peer is pinged. age_seconds, idle_seconds: of connections; 0: no limit."""
+        self._protocol = protocol
+        self._silent, self._age, self._idle = silent_seconds, age_seconds, idle_seconds
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, IN)
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._asleep = False
+        self._listeners: dict[int, Listener] = {}
+        self._deaf = False  # whether no descriptors are left to accept with
+        self._most = most_connections()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._next_look = 0.0
+        self._until: float | None = None  # when the loop ends, whatever is left
+        self._taken = 0  # bytes that connections began to hold since the last look
+        self.transports: dict[int, Transport] = {}
+        self.touched: set[Transport] = set()  # those with something new to send
+        self.now = time.monotonic()
+        self.ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edge", daemon=True)
+
+    def listen(self, listener: Listener) -> None:
+        """Accepts from a socket. To be called before `start`."""
+        self._listeners[listener.fd] = listener
+        self._epoll.register(listener.fd, IN)
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def post(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Has the thread call something. From any thread."""
+        self._inbox.append((function, arguments))
+        if self._asleep:
+            self._asleep = False
+            os.eventfd_write(self._bell, 1)
+
+    def drain(self, seconds: float) -> None:
+        """Accepts no more, lets calls in progress finish, and ends after so many seconds at most. From any thread."""
+        if self._thread.is_alive():
+            self.post(self._leave, seconds)
+            self.ended.wait(seconds + 5.0)
+
+    def call_at(self, when: float, function: Callable[[], None]) -> None:
+        """Has the thread call something at a time of `time.monotonic`."""
+        heapq.heappush(self._timers, (when, next(self._numbers), function))
+
+    def _run(self) -> None:
+        transports, inbox, touched, monotonic = self.transports, self._inbox, self.touched, time.monotonic
+        poll = self._epoll.poll
+        while not self._is_over():
+            self._asleep = True
+            events = poll(0 if inbox else self._pause(), 256)
+            self._asleep = False
+            self.now = monotonic()
+            for fd, event in events:
+                transport = transports.get(fd)
+                if transport is not None:
+                    self._ready(transport, event)
+                elif fd == self._bell:
+                    with suppress(BlockingIOError):
+                        os.eventfd_read(fd)
+                elif fd in self._listeners:
+                    self._accept(self._listeners[fd])
+            for _ in range(len(inbox)):
+                function, arguments = inbox.popleft()
+                function(*arguments)
+            while self._timers and self._timers[0][0] <= self.now:
+                heapq.heappop(self._timers)[2]()
+            while touched:
+                self._flush(touched.pop())
+            if self.now >= self._next_look:
+                self._look()
+        self._end()
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do without anything arriving."""
+        until = self._next_look
+        if self._timers:
+            until = min(until, self._timers[0][0])
+        if self._until is not None:
+            until = min(until, self._until)
+        return max(until - time.monotonic(), 0.0)
+
+    # Connections begin and end
+
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(ACCEPTED):
+            if len(self.transports) >= self._most:
+                self._shed()
+            try:
+                accepted = listener.accept()
+            except OSError as error:  # no descriptors, no memory: those who wait are accepted when there are some
+                logger.warning("cannot accept a connection: %s", error)
+                if not self._shed():
+                    self._hear(False)
+                return
+            if accepted is None:
+                return
+            sock, peer = accepted
+            try:
+                transport = Transport(listener.wrapped(sock), peer, self.now)
+            except OSError:  # it is gone already
+                sock.close()
+                continue
+            transport.shaking = listener.tls is not None
+            transport.connection = self._protocol.connect(transport)
+            self.transports[transport.fd] = transport
+            self._epoll.register(transport.fd, IN)
+            if not transport.shaking:
+                self._flush(transport)
+            if self._until is not None:  # it came in while we closed the door
+                self._say_goodbye(transport)
+
+    def _hear(self, hear: bool) -> None:
+        """Begins or ceases to accept."""
+        if self._deaf == hear:
+            self._deaf = not hear
+            for fd in self._listeners:
+                self._epoll.modify(fd, IN if hear else 0)
+
+    def _shed(self) -> bool:
+        """Closes the connection that has been without a call for longest; whether there was one."""
+        idle = [t for t in self.transports.values() if t.shaking or not t.connection.streams]
+        if idle:
+            self.close(min(idle, key=lambda transport: transport.heard))
+        return bool(idle)
+
+    def close(self, transport: Transport) -> None:
+        """Closes a socket, and ends what is on it."""
+        if self.transports.pop(transport.fd, None) is None:
+            return
+        with suppress(OSError, ValueError):
+            self._epoll.unregister(transport.fd)
+        with suppress(OSError):
+            transport.sock.close()
+        self.touched.discard(transport)
+        transport.connection.close()
+
+    def _finish(self, transport: Transport) -> None:
+        """All was said: closes our side, and waits for the peer's end, so that what was sent is read."""
+        if not transport.ending:
+            transport.ending = self.now
+            transport.connection.close()
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_WR)
+
+    def _say_goodbye(self, transport: Transport) -> None:
+        """The first of two GOAWAYs: calls that are on their way are still answered."""
+        if transport.shaking:
+            self.close(transport)
+        elif not transport.leaving:
+            transport.leaving = self.now
+            connection = transport.connection
+            connection.pong = lambda _: self._say_last_word(transport)
+            connection.go_away(LAST_STREAM)
+            connection.ping(b"goodbye!")
+            self.touched.add(transport)
+            self.call_at(self.now + GOODBYE_SECONDS, lambda: self._say_last_word(transport))
+
+    def _say_last_word(self, transport: Transport) -> None:
+        """The second, when the peer has seen the first: what it begins from now on, nobody looks at."""
+        if not transport.last_word and transport.fd in self.transports:
+            transport.last_word = True
+            transport.connection.go_away(transport.connection.last)
+            self.touched.add(transport)
+
+    def _leave(self, seconds: float) -> None:
+        """Ends the loop when all calls have their answers, or after so many seconds."""
+        self._until = self.now + seconds
+        self._hear(True)
+        for listener in self._listeners.values():
+            self._accept(listener)  # who was already connected is not refused
+            with suppress(OSError, ValueError):
+                self._epoll.unregister(listener.fd)
+            listener.close()
+        self._listeners.clear()
+        for transport in list(self.transports.values()):
+            self._say_goodbye(transport)
+
+    def _is_over(self) -> bool:
+        return self._until is not None and (not self.transports or time.monotonic() >= self._until)
+
+    def _end(self) -> None:
+        for transport in list(self.transports.values()):
+            self.close(transport)
+        while self._inbox:
+            function, arguments = self._inbox.popleft()
+            function(*arguments)
+        self._epoll.close()
+        self.ended.set()
+
+    # Reading and writing
+
+    def _ready(self, transport: Transport, event: int) -> None:
+        """Does what a socket is ready for."""
+        if transport.shaking and not self._shake(transport):
+            return None
+        if event & OUT:
+            transport.blocked = False
+            self._epoll.modify(transport.fd, IN)
+            self._flush(transport)
+            if transport.fd not in self.transports:
+                return None
+        if not event & ~OUT:
+            return None
+        connection, receive = transport.connection, transport.sock.recv
+        for _ in range(READS_OF_TLS):
+            try:
+                data = receive(READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                break
+            except OSError:
+                data = b""
+            if not data:
+                return self.close(transport)
+            transport.heard = self.now
+            transport.pinged = False
+            connection.receive(data)
+            if not isinstance(transport.sock, ssl.SSLSocket):
+                break
+        if connection.out or connection.ended:
+            self._flush(transport)
+        return None
+
+    def _shake(self, transport: Transport) -> bool:
+        """Goes on with the handshake; whether it is done."""
+        try:
+            wanted = handshake(transport.sock)
+        except OSError:
+            self.close(transport)
+            return False
+        self._epoll.modify(transport.fd, wanted or IN)
+        if wanted:
+            return False
+        assert isinstance(transport.sock, ssl.SSLSocket)
+        transport.shaking = False
+        transport.certificate = certificate_name(transport.sock)
+        self._flush(transport)
+        return transport.fd in self.transports
+
+    def _flush(self, transport: Transport) -> None:
+        """Sends what there is to send, as far as the socket takes it."""
+        if transport.blocked or transport.shaking or transport.fd not in self.transports:
+            return self._hold(transport) if transport.blocked else None
+        connection, out = transport.connection, transport.connection.out
+        while True:
+            data: memoryview | bytes
+            if transport.rest:
+                data, transport.rest = transport.rest, b""
+            elif out:
+                data = b"".join(out) if len(out) > 1 else out[0]
+                out.clear()
+            elif connection.blocked and not connection.ended and connection.pump():
+                continue
+            else:
+                break
+            try:
+                sent = transport.sock.send(data)
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                sent = 0
+            except OSError:
+                return self.close(transport)
+            if sent < len(data):
+                transport.rest = memoryview(data)[sent:]
+                transport.blocked = True
+                self._epoll.modify(transport.fd, IN | OUT)
+                return self._hold(transport)
+        if connection.ended or (transport.last_word and not connection.streams):
+            self._finish(transport)
+        return None
+
+    def _hold(self, transport: Transport) -> None:
+        """Reads nothing more of a peer that takes so little of what it asked for."""
+        if len(transport.connection.out) > MOST_OUT:
+            self._epoll.modify(transport.fd, OUT)
+
+    # Slowness
+
+    def _look(self) -> None:
+        """Ends what is too slow, too old, or too large."""
+        self._next_look, self._taken = self.now + LOOK_SECONDS, 0
+        if self._deaf:
+            self._hear(True)
+        for listener in self._listeners.values():
+            if listener.tls is not None:
+                listener.tls.refresh()
+        for transport in list(self.transports.values()):
+            self._look_at(transport)
+        self.shed_held()
+
+    def _look_at(self, transport: Transport) -> None:
+        now, connection = self.now, transport.connection
+        if transport.shaking:
+            if now - transport.since > SLOW_SECONDS:
+                self.close(transport)
+            return None
+        if transport.ending:
+            if now - transport.ending > GOODBYE_SECONDS:
+                self.close(transport)
+            return None
+        moved, transport.progress = connection.progress != transport.progress, connection.progress
+        if moved or connection.is_between_frames():
+            transport.slow_since = 0.0
+        elif not transport.slow_since:
+            transport.slow_since = now
+        elif now - transport.slow_since > SLOW_SECONDS:
+            connection.fail(ENHANCE_YOUR_CALM, f"what was begun took more than {SLOW_SECONDS:g} s to arrive")
+        silent = now - transport.heard
+        if silent > self._silent * 4 / 3 and transport.pinged:
+            return self.close(transport)
+        if silent > self._silent and not transport.pinged:
+            transport.pinged = True
+            connection.ping(b"are you?")
+        if (self._age and now - transport.since > self._age) or (
+            self._idle and silent > self._idle and not connection.streams
+        ):
+            self._say_goodbye(transport)
+        if connection.streams:
+            self._protocol.look(transport, now)
+        self.touched.add(transport)
+        return None
+
+    def hold(self, size: int) -> None:
+        """Is to be called where a connection begins to hold so many bytes more, if they are many."""
+        self._taken += size
+        if self._taken > HELD_BYTES // 4:
+            self._taken = 0
+            self.post(self.shed_held)
+
+    def shed_held(self) -> None:
+        """Closes the connections that hold most until all together hold no more than they may."""
+        while True:
+            held = {t: self._held(t) for t in self.transports.values()}
+            if sum(held.values()) <= HELD_BYTES:
+                return
+            worst = max(held, key=held.__getitem__)
+            logger.warning("a connection from %s held %d bytes, and was closed", worst.peer, held[worst])
+            self.close(worst)
+
+    def _held(self, transport: Transport) -> int:
+        connection = transport.connection
+        waiting = sum(map(len, connection.out)) + len(transport.rest) if transport.blocked else 0
+        return waiting + connection.unsent_bytes + self._protocol.held(connection)

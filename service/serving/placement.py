@@ -1,0 +1,75 @@
+"""Where a version computes: what is short on the thread that asks, all else in one of a few slots."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from service.errors import ServiceError
+from service.model.engines.choice import TENSORFLOW, Choice, sample
+from service.model.proof import Proof
+from service.model.results import RawResult, Result
+from service.model.tensors import Array
+from service.serving.slots import Slots
+
+SHORT_SECONDS = 300e-6  # of a computation that others may wait for
+BATCHES = (1, 32, 256, 1_024)
+ROUNDS = 3
+
+Forward = Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
+ForwardRaw = Callable[[bytes, tuple[int, ...]], RawResult | None]
+
+
+class Computes(Protocol):
+    """What computes a version."""
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """The forward pass."""
+
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        """The same, for one sequence as bytes."""
+
+
+def short_input_bytes(engine: Choice, proof: Proof | None) -> int:
+    """Bytes of inputs up to which a forward pass takes no longer than SHORT_SECONDS, as measured now."""
+    if engine.single.name == TENSORFLOW or engine.many.name == TENSORFLOW:  # which computes on threads of its own
+        return 0
+    found = 0
+    with suppress(ServiceError):  # it takes no random inputs
+        for batch in BATCHES:
+            inputs = sample(engine.network, proof, batch)
+            size, seconds = sum(array.nbytes for array in inputs.values()), _seconds(engine, inputs)
+            if seconds > SHORT_SECONDS:
+                return found or int(size * SHORT_SECONDS / seconds)
+            found = size
+    return found
+
+
+def _seconds(engine: Choice, inputs: Mapping[str, Array]) -> float:
+    """Processor time of a forward pass: the least of a few, but one is enough to see that it is not short."""
+    least = float("inf")
+    for _ in range(ROUNDS):
+        begin = time.thread_time()
+        engine.forward(inputs)
+        least = min(least, time.thread_time() - begin)
+        if least > 4 * SHORT_SECONDS:
+            break
+    return least
+
+
+def placed(engine: Computes, short: int, slots: Slots) -> tuple[Forward, ForwardRaw]:
+    """The engine's two ways to compute, in a slot where the inputs have more than `short` bytes."""
+
+    def forward(inputs: Mapping[str, Array], initial_state: Mapping[str, Array]) -> Result:
+        if sum(array.nbytes for array in inputs.values()) <= short:
+            return engine.forward(inputs, initial_state)
+        with slots:
+            return engine.forward(inputs, initial_state)
+
+    def forward_raw(raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        if len(raw) <= short:
+            return engine.forward_raw(raw, shape)
+        with slots:
+            return engine.forward_raw(raw, shape)
+
+    return forward, forward_raw
