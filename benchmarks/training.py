@@ -134,8 +134,10 @@ def memory() -> dict[str, float]:
 
 def _long(rows: int) -> tuple[Any, Any, Any, Any]:
     """A network, its examples from a CSV file of so many rows with four features, its scaling and its options."""
-    from training import config, network, own_data
+    from training import config, network
+    from training import job as jobs
     from training.data import examples as data
+    from training.scaling import scaling_of
 
     with tempfile.TemporaryDirectory(prefix="unroll-bench-") as folder:
         path = Path(folder) / "long.csv"
@@ -143,8 +145,8 @@ def _long(rows: int) -> tuple[Any, Any, Any, Any]:
         asked = {"data": str(path), "time": "t", "target": "a", "window": WINDOW, "batch-size": 64, "epochs": 4}
         job = config.job_of(asked)
         examples = data.load(job.source, lambda *_: None, lambda _: None)
-    options = own_data.headed(job.options, examples)
-    scaling = own_data.scaling_of(options, examples)
+    options = jobs.headed(job.options, examples)
+    scaling = scaling_of(options, examples)
     return network.build(options, WINDOW, len(examples.layout.features), scaling), examples, scaling, options
 
 
@@ -166,9 +168,9 @@ def _network() -> tuple[Any, Any, Any]:
     from training.data.reference import reference
     from training.options import Options
 
-    dataset, options = reference(), Options()
-    model = network.build(options, *dataset.inputs.shape[1:])
-    return model, dataset.inputs, network.targets_for(model, dataset, options.chosen_loss)
+    options, train = Options(), reference()[1].train
+    model = network.build(options, train.window, train.values.shape[1])
+    return model, train.inputs(), network.targets_for(model, train.expected()[:, 0], options.chosen_loss)
 
 
 def _fit(notes: list[str]) -> Figure:

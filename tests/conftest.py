@@ -11,7 +11,7 @@ LONG = (
     "test_readme.py",
     "test_exactness.py",
     "test_topology.py",
-    "test_own_data.py",
+    "test_job_on_files.py",
     "test_sweep.py",
 )
 

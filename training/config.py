@@ -16,8 +16,8 @@ import yaml
 from service.errors import InvalidArgumentError
 from training.options import FOR_TABLES, Options, Registration, Source, as_document
 
-REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with own data the target decides
-OWN_ONLY = {"residual", "batch_size", "patience", "promote", "min_improvement", *(f.name for f in fields(Source))}
+REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with a file the target decides
+DATA_ONLY = {"residual", "batch_size", "patience", "min_improvement", *(f.name for f in fields(Source))}
 FILE = "config.yaml"  # under which a run keeps its own
 LARGEST = 1024 * 1024  # bytes of a file
 DEFAULTS = as_document(Options(), Source(), Registration())
@@ -68,8 +68,8 @@ def job_of(document: Mapping[str, Any]) -> Job:
     """
     values = {name: value_of(name, value) for name, value in document.items()}
     given = {name.replace("-", "_"): value for name, value in values.items()}
-    own = bool(given.get("data"))
-    if own:
+    from_file = bool(given.get("data"))
+    if from_file:
         for name in REFERENCE_ONLY:
             if name in values:
                 raise InvalidArgumentError(f"{name}: with --data the target decides that", field=name)
@@ -78,11 +78,11 @@ def job_of(document: Mapping[str, Any]) -> Job:
     def pick(kind: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
-    if not own:
+    if not from_file:
         for name, value in given.items():
-            if name in OWN_ONLY and value and value != DEFAULTS[name.replace("_", "-")]:
+            if name in DATA_ONLY and value and value != DEFAULTS[name.replace("_", "-")]:
                 raise InvalidArgumentError(f"{name}: makes sense only with --data", field=name)
-    options = replace(FOR_TABLES if own else Options(), **pick(Options))
+    options = replace(FOR_TABLES if from_file else Options(), **pick(Options))
     source = Source(**pick(Source))
     return Job(options, source, Registration(**pick(Registration)))
 

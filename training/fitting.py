@@ -9,13 +9,38 @@ import numpy as np
 from service.errors import InvalidArgumentError
 from training.backend import keras, tf
 from training.checkpoints import Checkpoints, Progress, State
+from training.data.examples import Examples
 from training.data.windows import Array, Windows
-from training.network import DENSE, OUTPUT, Scaling
+from training.network import DENSE, OUTPUT
 from training.options import Options
+from training.scaling import Scaling
 
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
 CHECKPOINT_SECONDS = 2.0  # between two checkpoints, at least
 VALIDATION_BATCH = 1024
+
+
+def fit_examples(
+    model: keras.Model,
+    examples: Examples,
+    targets: Array,
+    scaling: Scaling | None,
+    options: Options,
+    checkpoints: Checkpoints,
+    learning: Callable[[int, float, Progress], None],
+) -> Progress:
+    """Fits on windows where some are held out, which needs a scaling; else on everything at once, `targets` beside it.
+
+    `learning(whole epochs, share of the next, progress)` is called now and then.
+    """
+    parts = examples.parts
+    if scaling is not None:
+        return fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, learning)
+    losses = fit(
+        model, parts.train.inputs(), targets, options.epochs,
+        lambda epoch, loss: learning(epoch, 0.0, Progress(epoch, losses=[loss])),
+    )  # fmt: skip
+    return Progress(len(losses), losses=losses)
 
 
 class _Curve(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types

@@ -1,44 +1,61 @@
-"""The training job: data, network, fit, proof, registration, alias."""
+"""The training job: examples, network, fit, proof, measure, gate, registration, alias.
 
-import tempfile
+There are two sources of examples, a file and the reference sequences, and one job for both. Of the reference nothing is
+held out, so that it is fitted as one batch and neither measured nor compared.
+"""
+
 import time
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib import metadata
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from registry import tag
-from registry.store import Store
+from registry.cache import MODEL_FILE, Cache
+from registry.errors import ArtifactError, RegistryConflictError, RegistryNotFoundError
+from registry.references import Reference
+from registry.run import Run
+from registry.store import Store, VersionInfo
+from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs
-from service.version import version
-from training import config
-from training.checkpoints import Progress
-from training.data.reference import reference
+from service.model.network import Network
+from training import config, recording
+from training.checkpoints import Checkpoints, Progress
+from training.config import Job
+from training.data.examples import Examples, load
+from training.data.layout import Layout
 from training.data.windows import Array
+from training.evaluation.errors import Measured, errors, metric, predict
+from training.evaluation.gate import Champion, Decision, compare, decide
+from training.evaluation.measure import measure
 from training.interrupts import interruptible
-from training.options import Options, Registration, Source
+from training.options import Options
+from training.recording import Fitted, temporary_folder
+from training.scaling import Scaling, scaling_of
 
 if TYPE_CHECKING:
     from training.network import Weights
+
+CHALLENGER = "challenger"  # the alias of what was not promoted
+SHOWN = 8  # windows that the proof and the example hold
+DRAWN = 2000  # predictions that are drawn
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a job made."""
 
+    run_id: str
+    name: str
     version: str
-    losses: list[float]
-    before: "Weights"
-    after: "Weights"
-    inputs: Array
-    targets: Array
-    predictions: Array
-    parity: float  # error of our own network against Keras, as a fraction of what is allowed
+    alias: str
+    examples: Examples
+    fitted: Fitted
+    measured: Measured | None  # None: nothing is held out
+    champion: Champion | None
+    decision: Decision
 
 
 class Listener:
@@ -51,121 +68,236 @@ class Listener:
         """Something about the data that its owner should know."""
 
     def started(self, run_id: str, epochs: int) -> None:
-        """The run on people's own data has begun, or goes on; with so many epochs at most."""
+        """The run has begun, or goes on; with so many epochs at most."""
 
     def built(self, summary: str, weights: "Weights") -> None:
         """The network stands, with its initial weights."""
 
-    def progress(self, epoch: int, loss: float) -> None:
-        """So many epochs are done; the loss of the last one."""
-
     def learning(self, epoch: int, share: float, progress: Progress) -> None:
-        """On people's own data: so many epochs are done, and that share of the next."""
+        """So many epochs are done, and that share of the next."""
 
     def fitted(self, seconds: float) -> None:
         """The network is fitted."""
 
 
-def run(options: Options, registration: Registration, listener: Listener) -> Outcome:
-    """Trains and registers; the alias moves last, and only if everything before it succeeded.
+@dataclass(frozen=True)
+class _Ready:
+    """What a job needs before it has a run: whatever is wrong with options or data is found in making it."""
 
-    Raises InvalidArgumentError for options that make no sense, ModelError for a network that the service could not
-    serve, RegistryError. An interrupted run is marked KILLED, a failed one FAILED; neither leaves a version.
+    job: Job
+    store: Store
+    examples: Examples
+    options: Options  # with the last layer and the loss that the target wants
+    scaling: Scaling | None
+    model: Any  # Keras's
+    targets: Array  # of the training part, in the shape that the loss wants; where something is held out, unused
+
+
+def run(job: Job, listener: Listener, *, parent: str = "") -> Outcome:
+    """Trains and registers; the alias moves last, and only as the gate decides.
+
+    Raises InvalidArgumentError for options and data that make no sense, ModelError for a network that the service
+    could not serve, RegistryError, OSError. An interrupted run is marked KILLED, a failed one FAILED; neither leaves a
+    version, and both can be resumed.
     """
-    dataset = reference()
-    with ThreadPoolExecutor(1, "registry") as background:
-        # MLflow takes seconds to import and to make a new database; meanwhile TensorFlow is imported.
-        opening = background.submit(Store)
-        from training import fitting, network, proving
+    ready = _prepare(job, listener)
+    with _new_run(ready, parent) as mlrun:
+        return _run(ready, listener, mlrun)
 
-        model = network.build(options, *dataset.inputs.shape[1:])
-        targets = network.targets_for(model, dataset, options.chosen_loss)
-        store = opening.result()
+
+def attempt(job: Job, parent: str) -> tuple[str, float]:
+    """Trains within the run `parent` and registers nothing; gives the run and the error on the validation part."""
+    ready = _prepare(job, Listener())
+    with _new_run(ready, parent) as mlrun, temporary_folder() as folder, interruptible():
+        recording.beginning(ready.job, ready.examples, mlrun, folder / "beginning")
+        checkpoints = Checkpoints(mlrun.run_id, ready.examples.digest)
+        fitted = _fit(ready, checkpoints, Listener(), folder, mlrun)
+        part, classes = ready.examples.parts.validation, len(ready.examples.classes)
+        found = errors(predict(fitted.served, part), part.expected(), classes)
+        mlrun.log_summary({f"validation_{name}": error for name, error in found.items()})
+        checkpoints.remove()
+        return mlrun.run_id, found[metric(classes)]
+
+
+def resume(run_id: str, listener: Listener) -> Outcome:
+    """Goes on with a run that was interrupted or killed, from its last checkpoint, as if nothing had been.
+
+    Raises InvalidArgumentError for a run that is finished, and for data that changed meanwhile; and as `run`.
+    """
+    store = Store()
+    with temporary_folder() as folder:
+        job = config.job_of(config.load(store.run_file(run_id, config.FILE, folder)))
+    if store.run_status(run_id) == "FINISHED":
+        raise InvalidArgumentError(f"resume: run {run_id} is finished", field="resume")
+    ready = _prepare(job, listener, store)
+    Checkpoints(run_id, ready.examples.digest).load()  # which refuses data that changed, before the run is touched
+    with store.resumed(run_id) as mlrun:
+        return _run(ready, listener, mlrun)
+
+
+def _new_run(ready: _Ready, parent: str) -> AbstractContextManager[Run]:
+    """A run of the job's experiment, within another one if there is one."""
+    registration = ready.job.registration
     experiment = registration.experiment or registration.name
-    with (
-        store.run(experiment, f"{registration.name} seed {options.seed}", package_tags()) as run,
-        temporary_folder() as folder,
-        interruptible() as check,
-    ):
-        run.log_params(options.as_params())
-        before = network.weights(model)
-        listener.built(network.summary(model), before)
-        begin = time.monotonic()
-        losses = fitting.fit(model, dataset.inputs, targets, options.epochs, listener.progress)
-        listener.fitted(time.monotonic() - begin)
-        after = network.weights(model)
-        predictions = network.predict(model, dataset.inputs)
+    name = f"{registration.name} seed {ready.options.seed}"
+    return ready.store.run(experiment, name, recording.package_tags(), parent=parent)
 
-        network.save(model, folder / "model.keras")
-        proof = proving.proof(model, dataset.inputs)
-        proof.save(folder / "proof.npz")
-        served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
-        parity = proofs.replay(served, proof)
 
-        if losses:
-            run.log_metrics("loss", losses)
-            run.log_summary({"final_loss": losses[-1]})
-        over_time = {name: layer.over_time for name, layer in proving.states(model, dataset.inputs).items()}
-        (folder / "pictures").mkdir()
-        config.Job(options, Source(), registration).dump(folder / "pictures" / config.FILE)
-        log_pictures(run.log_files, folder / "pictures", losses, before, after, predictions, targets, over_time)
-        check()
-        version = run.register(
-            registration.name,
-            folder / "model.keras",
-            proof_file=folder / "proof.npz",
-            example={network.INPUT: dataset.inputs},
-            inputs=served.inputs,
-            outputs=served.outputs,
-            tags={tag.KIND: "trained"},
+def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready:
+    """Reads the data and builds the network."""
+    with ThreadPoolExecutor(1, "registry") as background:
+        # MLflow takes seconds to import and to make a new database; meanwhile data is read and TensorFlow imported.
+        opening = background.submit(lambda: store or Store())
+        examples = load(job.source, listener.reading, listener.found)
+        options = headed(job.options, examples)
+        from training import network
+
+        scaling = scaling_of(options, examples) if examples.held_out else None
+        model = network.build(options, examples.layout.window, len(examples.layout.features), scaling)
+        targets = examples.parts.train.expected()
+        if not examples.held_out:
+            targets = network.targets_for(model, targets[:, 0], options.chosen_loss)
+        return _Ready(job, opening.result(), examples, options, scaling, model, targets)
+
+
+def headed(options: Options, examples: Examples) -> Options:
+    """The options with the last layer and the loss that the target of a file wants."""
+    if not examples.held_out:
+        return options
+    classes = len(examples.classes)
+    if classes and options.loss not in {"", "sparse_categorical_crossentropy"}:
+        raise InvalidArgumentError(
+            f"loss: for classes there is sparse_categorical_crossentropy, got {options.loss}", field="loss"
         )
-        store.set_alias(registration.name, registration.alias, version.number)
-    return Outcome(version.number, losses, before, after, dataset.inputs, targets, predictions, parity)
+    units, activation = (classes, "softmax") if classes else (examples.parts.train.outputs, "linear")
+    return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
-def log_pictures(
-    log: Callable[[Path], None],
-    folder: Path,
-    losses: list[float],
-    before: "Weights",
-    after: "Weights",
-    predictions: Array,
-    targets: Array,
-    over_time: Mapping[str, Array],
-    validation_losses: Sequence[float] = (),
-) -> None:
-    """Draws the figures of a run and logs them, with the weights as arrays."""
-    from training import figures  # matplotlib is slow to import
-
-    drawn = {"weights.png": figures.weights_before_and_after(before, after)}
-    if losses:
-        drawn["loss.png"] = figures.loss_curve(losses, validation_losses)
-    if predictions.shape == targets.shape:
-        drawn["predictions.png"] = figures.predictions_against_targets(predictions, targets)
-    drawn |= {f"hidden_states_{name}.png": figures.hidden_states(name, states) for name, states in over_time.items()}
-    (folder / "figures").mkdir(parents=True)
-    (folder / "weights").mkdir()
-    for name, figure in drawn.items():
-        figure.savefig(folder / "figures" / name, dpi=110)
-    for when, weights in (("before", before), ("after", after)):
-        arrays = {name.replace("/", "."): value for name, value in weights.items()}
-        np.savez(folder / "weights" / f"{when}.npz", allow_pickle=False, **arrays)
-    log(folder)
-
-
-def package_tags() -> dict[str, str]:
-    """With which versions of what a run was made."""
-    libraries = {f"unroll.{package}": metadata.version(package) for package in ("keras", "tensorflow")}
-    return {"unroll.unroll": version(), **libraries}
+def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
+    listener.started(mlrun.run_id, ready.options.epochs)
+    examples, registration, store = ready.examples, ready.job.registration, ready.store
+    checkpoints = Checkpoints(mlrun.run_id, examples.digest)
+    with temporary_folder() as folder, interruptible() as check:
+        recording.beginning(ready.job, ready.examples, mlrun, folder / "beginning")
+        fitted = _fit(ready, checkpoints, listener, folder, mlrun)
+        measured = measure(fitted.served, examples, ready.job.source) if examples.held_out else None
+        current = _current(store, registration.name, registration.alias)
+        champion = _compare(store, current, fitted.served, examples, folder) if current and measured else None
+        decision = decide(measured, champion, registration)
+        if measured:
+            mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
+        check()
+        version = mlrun.register(
+            registration.name,
+            fitted.model,
+            proof_file=fitted.proof,
+            example={fitted.served.inputs[0].name: fitted.shown},
+            inputs=fitted.served.inputs,
+            outputs=fitted.served.outputs,
+            tags={tag.KIND: "trained", **_data_tags(examples), **_decision_tags(decision, measured, champion)},
+        )
+        try:
+            alias, decision = _move(ready, current, decision, version)
+        except BaseException:  # Ctrl-C above all
+            store.delete_version(version.name, version.number)
+            raise
+    checkpoints.remove()
+    return Outcome(
+        mlrun.run_id, registration.name, version.number, alias, examples, fitted, measured, champion, decision
+    )
 
 
-def temporary_folder() -> "_Folder":
-    """A folder that is gone when the block ends."""
-    return _Folder(prefix="unroll-")
+def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Path, mlrun: Run) -> Fitted:
+    """Fits the network, from a checkpoint if there is one, proves that it can be served, and logs how it went."""
+    from training import fitting, network, proving
+
+    model, examples = ready.model, ready.examples
+    before = network.weights(model)
+    listener.built(network.summary(model), before)
+    begin = time.monotonic()
+    progress = fitting.fit_examples(
+        model, examples, ready.targets, ready.scaling, ready.options, checkpoints, listener.learning
+    )
+    listener.fitted(time.monotonic() - begin)
+    after = network.weights(model)
+
+    network.save(model, folder / "model.keras")
+    shown = examples.shown.some(slice(SHOWN)).inputs()
+    proof = proving.proof(model, shown)
+    proof.save(folder / "proof.npz")
+    served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
+    parity = proofs.replay(served, proof)
+
+    drawn = (examples.parts.test if examples.held_out else examples.parts.train).some(slice(DRAWN))
+    targets = drawn.expected() if examples.held_out else ready.targets
+    fitted = Fitted(
+        folder / "model.keras", folder / "proof.npz", served, progress, before, after, shown, predict(served, drawn),
+        targets, parity,
+    )  # fmt: skip
+    over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
+    recording.fit(mlrun, folder / "pictures", fitted, over_time)
+    return fitted
 
 
-class _Folder(tempfile.TemporaryDirectory[str]):
-    """A temporary folder that is a Path."""
+# The gate and the registry.
 
-    def __enter__(self) -> Path:  # type: ignore[override]  # a Path instead of a str is the point
-        return Path(super().__enter__())
+
+def _current(store: Store, name: str, alias: str) -> VersionInfo | None:
+    """The version that the alias points at; None if there is none."""
+    try:
+        return store.resolve(Reference(name, alias=alias))
+    except RegistryNotFoundError:
+        return None
+
+
+def _compare(store: Store, version: VersionInfo, network: Network, examples: Examples, folder: Path) -> Champion:
+    """How the version that the alias points at does on the same held-out data."""
+    try:
+        path, _ = Cache(folder / "champion").fetch(store, version)
+        served = keras_file.read(path / MODEL_FILE)
+        known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
+        return compare(network, examples.layout, served, known, version.number, examples.parts.test)
+    except (ServiceError, ArtifactError) as error:
+        return Champion(version.number, None, None, str(error))
+
+
+def _champion_metrics(champion: Champion | None, metric: str) -> dict[str, float]:
+    return {f"champion_{metric}": champion.error} if champion and champion.error is not None else {}
+
+
+def _data_tags(examples: Examples) -> dict[str, str]:
+    """What inputs and outputs mean, and which file they come from."""
+    if examples.path is None:
+        return {}
+    return {tag.DATA: examples.layout.dumps(), tag.DATA_DIGEST: examples.digest}
+
+
+def _decision_tags(decision: Decision, measured: Measured | None, champion: Champion | None) -> dict[str, str]:
+    tags = {
+        tag.DECISION: "promoted" if decision.promoted else CHALLENGER,
+        tag.DECISION_REASON: decision.reason,
+    }
+    if measured is not None:
+        tags |= {tag.METRIC: measured.metric, tag.ERROR: f"{measured.network[measured.metric]:.9g}"}
+    if champion is not None:
+        tags[tag.CHAMPION_VERSION] = champion.version
+        if champion.error is not None:
+            tags[tag.CHAMPION_ERROR] = f"{champion.error:.9g}"
+    return tags
+
+
+def _move(ready: _Ready, current: VersionInfo | None, decision: Decision, version: VersionInfo) -> tuple[str, Decision]:
+    """Points the alias that was decided on at the version; `challenger` too if somebody moved the other meanwhile."""
+    store, name, alias = ready.store, ready.job.registration.name, ready.job.registration.alias
+    if decision.promoted:
+        try:
+            store.move_alias(name, alias, version.number, expected=current.number if current else "")
+        except RegistryConflictError as error:
+            decision = Decision(False, f"somebody else was faster: {error}")
+            store.set_tags(
+                name, version.number, {tag.DECISION: CHALLENGER, tag.DECISION_REASON: decision.reason}
+            )  # fmt: skip
+        else:
+            return alias, decision
+    store.set_alias(name, CHALLENGER, version.number)
+    return CHALLENGER, decision

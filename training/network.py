@@ -1,6 +1,5 @@
 """The network in Keras: how it is built, and what it computes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,9 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, LimitExceededError
 from training.backend import keras, tf
-from training.data.reference import Dataset
 from training.data.windows import Array
 from training.options import Options
+from training.scaling import Scaling
 
 INPUT, DENSE, CHANGE, OUTPUT = "sequence", "dense", "change", "output"
 KINDS = {
@@ -20,16 +19,6 @@ KINDS = {
 }
 
 Weights = dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Real units in and out: what is scaled is scaled inside the network."""
-
-    sample: Array  # (rows, features): what the input is normalised by
-    scale: float = 1.0  # of the output
-    offset: float = 0.0
-    relative: int | None = None  # the feature that is seen, and predicted, as its difference from the last timestep
 
 
 def build(options: Options, timesteps: int, features: int, scaling: Scaling | None = None) -> keras.Model:
@@ -95,23 +84,23 @@ def _residual(layers: list[Any], features: int, feature: int) -> keras.Model:
     return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, last[:, 0, feature : feature + 1]]), name="residual")
 
 
-def targets_for(model: keras.Model, data: Dataset, loss: str) -> Array:
-    """Targets in the shape that the loss wants beside the network's output.
+def targets_for(model: keras.Model, targets: Array, loss: str) -> Array:
+    """Targets, one for each sequence, in the shape that the loss wants for the network's output.
 
     For classification each distinct target is a class. Otherwise a target stands for every output of its sequence.
 
     Raises InvalidArgumentError where there are more classes than outputs.
     """
-    shape = (len(data.targets), *model.output_shape[1:])  # (sequences, …, outputs)
+    shape = (len(targets), *model.output_shape[1:])  # (sequences, …, outputs)
     if "categorical" in loss:
-        kinds, classes = np.unique(data.targets, return_inverse=True)
+        kinds, classes = np.unique(targets, return_inverse=True)
         if len(kinds) > shape[-1]:
             raise InvalidArgumentError(
                 f"dense_units: {len(kinds)} classes need as many outputs, got {shape[-1]}", field="dense_units"
             )
         classes = np.broadcast_to(classes.reshape(-1, *[1] * (len(shape) - 2)), shape[:-1])
         return classes.astype(np.float32) if loss.startswith("sparse") else np.eye(shape[-1], dtype=np.float32)[classes]
-    return np.broadcast_to(data.targets.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(np.float32)
+    return np.broadcast_to(targets.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(np.float32)
 
 
 def predict(model: keras.Model, inputs: Array) -> Array:

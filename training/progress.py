@@ -1,11 +1,13 @@
-"""Shows how the job on people's own data goes: bars on a terminal, a few lines elsewhere."""
+"""Shows how a training job goes: bars on a terminal, a few lines elsewhere."""
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from training.checkpoints import Progress as Fit
 from training.job import Listener
@@ -13,7 +15,7 @@ from training.job import Listener
 if TYPE_CHECKING:
     from training.network import Weights
 
-PLAIN_SECONDS = 10.0  # between two lines, where there is no terminal to draw a bar on
+PLAIN_LINES, PLAIN_SECONDS = 10, 10.0  # where there is no terminal to draw a bar on: lines, at least, or their distance
 
 
 def bar(console: Console) -> Progress:
@@ -23,10 +25,25 @@ def bar(console: Console) -> Progress:
                     disable=not console.is_terminal, transient=True)  # fmt: skip
 
 
+def weights_table(title: str, weights: "Weights") -> Table:
+    """Names, shapes and values."""
+    import numpy as np
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("weight", "shape", "values"):
+        table.add_column(column)
+    for weight, values in weights.items():
+        shown = np.array2string(values, precision=4, suppress_small=True, threshold=64)
+        table.add_row(weight, str(values.shape), shown)
+    return table
+
+
 class Shown(Listener):
     """Draws a job on a console."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, weights: bool = False) -> None:
+        """`weights`: whether initial weights are shown; those of large networks fill the screen."""
+        self._weights = weights
         self.run_id = ""
         self.check: Callable[[], None] = lambda: None  # called whenever something is told; may end the job
         self._console = console
@@ -46,35 +63,38 @@ class Shown(Listener):
 
     def started(self, run_id: str, epochs: int) -> None:
         """A line with the run, which is what one needs to go on after a kill."""
-        self.run_id, self._epochs = run_id, epochs
+        self.run_id, self._epochs, self._next_epoch = run_id, epochs, max(1, epochs // PLAIN_LINES)
         self._console.print(f"run {run_id}", highlight=False)
 
     def built(self, summary: str, weights: "Weights") -> None:
-        """Keras's table of layers."""
+        """Keras's table of layers, and the weights where they are shown."""
         self._console.print(summary, highlight=False, markup=False)
+        if self._weights:
+            self._console.print(weights_table("Weights before training", weights))
 
     def learning(self, epoch: int, share: float, progress: Fit) -> None:
         """A bar of epochs, with the losses; a line now and then where there is no bar."""
         self._last = progress
-        told = "" if not progress.epoch else (
-            f"loss {progress.losses[-1]:.4g}, validation {progress.validation_losses[-1]:.4g}, "
-            f"best {progress.best_loss:.4g} in epoch {progress.best_epoch}"
-        )  # fmt: skip
+        told = f"loss {progress.losses[-1]:.4g}" if progress.losses else ""
+        if progress.validation_losses:
+            told += f", validation {progress.validation_losses[-1]:.4g}, "
+            told += f"best {progress.best_loss:.4g} in epoch {progress.best_epoch}"
         self._draw("fitting", epoch + share, self._epochs, told)
-        if not self._console.is_terminal and time.monotonic() > self._next and told:
+        due = epoch >= self._next_epoch or time.monotonic() > self._next
+        if not self._console.is_terminal and due and told:
             self._console.print(f"epoch {epoch} of {self._epochs}: {told}", highlight=False)
             self._next = time.monotonic() + PLAIN_SECONDS
+            self._next_epoch = epoch + max(1, self._epochs // PLAIN_LINES)
 
     def fitted(self, seconds: float) -> None:
         """A line."""
         self.close()
         if self._last is not None:
             last = self._last
-            self._console.print(
-                f"fitted {last.epoch} epochs in {seconds:.1f} s; the best was epoch {last.best_epoch}, "
-                f"with the validation loss {last.best_loss:.5g}",
-                highlight=False,
-            )
+            best = ""
+            if last.validation_losses:
+                best = f"; the best was epoch {last.best_epoch}, with the validation loss {last.best_loss:.5g}"
+            self._console.print(f"fitted {last.epoch} epochs in {seconds:.1f} s{best}", highlight=False)
 
     def close(self) -> None:
         """Leaves the terminal as it was."""

@@ -19,7 +19,7 @@ from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
-from training.job import temporary_folder
+from training.recording import temporary_folder
 
 PROOF_BATCH = 3  # of the inputs of chance that a proof is made of, where none are given
 

@@ -11,8 +11,12 @@ from typing import Any
 
 from registry.store import Store
 from service.errors import InvalidArgumentError, ServiceError
-from training import config, own_data
-from training.job import Listener, package_tags
+from training import config
+from training.job import Listener
+from training.job import Outcome as Trained
+from training.job import attempt as attempt_job
+from training.job import run as run_job
+from training.recording import package_tags
 
 SWEEP = "sweep"  # the key of a config file under which is said what to try
 
@@ -52,7 +56,7 @@ class Outcome:
     """What a sweep gave."""
 
     trials: list[Trial]  # the best first
-    best: own_data.Outcome
+    best: Trained
 
 
 def spaces(document: Mapping[str, Any]) -> tuple[Space, ...]:
@@ -140,14 +144,14 @@ def run(
         done.sort(key=lambda trial: trial.error)
         best = config.job_of({**fixed, **done[0].values})
         parent.log_summary({"best_validation_error": done[0].error, "failed_trials": len(errors)})
-        return Outcome(done, own_data.run(best, listener, parent=parent.run_id))
+        return Outcome(done, run_job(best, listener, parent=parent.run_id))
 
 
 def attempt(document: dict[str, Any], parent: str) -> Trial:
     """A trial, in a process of its own."""
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # trials run side by side
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    run_id, error = own_data.attempt(config.job_of(document), parent)
+    run_id, error = attempt_job(config.job_of(document), parent)
     return Trial({}, error, run_id)
 
 

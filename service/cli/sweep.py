@@ -7,8 +7,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from service.cli.extras import require
-from service.cli.train import console, report
+from service.cli.common import console
+from service.cli.report import report
 
 if TYPE_CHECKING:
     from training.sweep import Trial
@@ -31,7 +31,6 @@ def sweep(
     Under `sweep` stand the options that are open: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
     0.001, high: 0.1, log: true}`.
     """
-    require("train")
     from training import config as configs
     from training import sweep as sweeps
     from training.interrupts import interruptible
@@ -66,7 +65,7 @@ def sweep(
     for trial in outcome.trials[:SHOWN]:
         table.add_row(_values(trial), f"{trial.error:.5g}")
     console.print(table)
-    report(outcome.best)
+    report(outcome.best, console)
 
 
 def _values(trial: "Trial") -> str:

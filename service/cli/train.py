@@ -1,27 +1,15 @@
-"""`unroll train`: the command, and how it shows what the job does."""
+"""`unroll train`: its options, and what each of them starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from service.cli.extras import require
+from service.cli.common import console
 from service.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from training import config as configs
-    from training import own_data
-    from training.job import Outcome
-    from training.network import Weights
+from training import config as configs
 
 DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
-PLAIN_LINES = 10  # of progress, where there is no terminal to draw a bar on
-
-console = Console()
 
 Data = Annotated[
     str | None, typer.Option(help="CSV or Parquet table, or .npz with x and y.", metavar="FILE", rich_help_panel=DATA)
@@ -156,165 +144,46 @@ def train(
 
     Without options: the reference network, SimpleRNN(4) and Dense(1), on three short sequences.
 
-    With --data: on your own data, measured on what was held out beside two baselines; the alias moves only if the new
-    network beats what the alias points at.
+    With --data: the data of a file, measured on what was held out, next to two baselines; the alias moves only if the
+    new network beats what it points at.
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
-    require("train")
-    from training import config as configs
-
     given.pop("config", None)
     given.pop("if-missing")
     if given.pop("resume"):
         if given or config:
             raise InvalidArgumentError("resume: a run goes on as it began, without other options", field="resume")
-        _train_on_data(None, resume)
+        _train(None, resume)
         return
     wanted = configs.job_of((configs.load(config) if config else {}) | given)
     registration = wanted.registration
     if if_missing and (number := _registered(registration.name, registration.alias)):
         console.print(f"{registration.name}@{registration.alias} is there: version {number}", highlight=False)
         return
-    if wanted.source.data:
-        _train_on_data(wanted, "")
-    else:
-        _train_reference(wanted)
+    _train(wanted, "")
 
 
-def _train_reference(wanted: "configs.Job") -> None:
-    options, registration = wanted.options, wanted.registration
+def _train(wanted: configs.Job | None, run_id: str) -> None:
+    """Runs what is wanted, or resumes a run; Ctrl-C ends it in one line and with the status of shells."""
     console.print("importing TensorFlow and MLflow …")
+    from service.cli.report import report
     from training import job
-    from training.interrupts import interruptible
-
-    class Shown(job.Listener):
-        """Draws a job on the console."""
-
-        def __init__(self) -> None:
-            self._bar: Progress | None = None
-            self._every = max(1, options.epochs // PLAIN_LINES)
-            self._next = self._every
-
-        def built(self, summary: str, weights: "Weights") -> None:
-            console.print(summary, highlight=False, markup=False)
-            console.print(_weights("Weights before training", weights))
-            if console.is_terminal and options.epochs:
-                columns = (
-                    TextColumn("fitting"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("loss {task.fields[loss]}"),
-                )
-                self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
-                self._task = self._bar.add_task("fit", total=options.epochs, loss="")
-                self._bar.start()
-
-        def progress(self, epoch: int, loss: float) -> None:
-            check()
-            if self._bar:
-                self._bar.update(self._task, completed=epoch, loss=f"{loss:.5g}")
-            elif epoch >= self._next:
-                console.print(f"epoch {epoch:>6} of {options.epochs}   loss {loss:.6g}", highlight=False)
-                self._next = epoch + self._every
-
-        def fitted(self, seconds: float) -> None:
-            self.close()
-            console.print(f"fitted {options.epochs} epochs in {seconds:.1f} s", highlight=False)
-
-        def close(self) -> None:
-            """Leaves the terminal as it was."""
-            if self._bar:
-                self._bar.stop()
-
-    shown = Shown()
-    try:
-        with interruptible() as check:
-            outcome = job.run(options, registration, shown)
-    except KeyboardInterrupt:
-        shown.close()
-        console.print("interrupted: nothing was registered, the run is marked KILLED")
-        raise typer.Exit(130) from None
-    finally:
-        shown.close()
-    _show(outcome)
-    name, alias = registration.name, registration.alias
-    console.print(
-        f"registered [bold]{name}[/] version [bold]{outcome.version}[/], and [bold]{name}@{alias}[/] points at it\n"
-        f"proof: our own network gives what Keras gives, within {outcome.parity:.2g} of what is allowed\n"
-        f"next: unroll serve --model models:/{name}@{alias}",
-        highlight=False,
-    )
-
-
-def _train_on_data(wanted: "configs.Job | None", run_id: str) -> None:
-    """Runs what is wanted, or goes on with a run; Ctrl-C ends it in one line and with the status of shells."""
-    from training import own_data
     from training.interrupts import interruptible
     from training.progress import Shown
 
-    shown = Shown(console)
+    shown = Shown(console, weights=bool(wanted and not wanted.source.data))
     try:
         with interruptible() as shown.check:
-            outcome = own_data.run(wanted, shown) if wanted else own_data.resume(run_id, shown)
+            outcome = job.run(wanted, shown) if wanted else job.resume(run_id, shown)
     except KeyboardInterrupt:
         shown.close()
         console.print("interrupted: nothing was registered" + (", the run is marked KILLED" if shown.run_id else ""))
         if shown.run_id:
-            console.print(f"go on with: unroll train --resume {shown.run_id}", highlight=False)
+            console.print(f"resume with: unroll train --resume {shown.run_id}", highlight=False)
         raise typer.Exit(130) from None
     finally:
         shown.close()
-    report(outcome)
-
-
-def report(outcome: "own_data.Outcome") -> None:
-    """What was measured, what was decided, and what was registered."""
-    measured, champion = outcome.measured, outcome.champion
-    table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for metric in measured.network:
-        table.add_column(metric.replace("_", " "), justify="right")
-    rows = {"this network": measured.network, **{f"baseline: {k}": v for k, v in measured.baselines.items()}}
-    if champion and champion.error is not None:
-        rows[f"champion, version {champion.version}"] = {measured.metric: champion.error}
-    for who, figures in rows.items():
-        table.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in measured.network))
-    console.print(table)
-    name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
-    console.print(
-        f"{verb}: {outcome.decision.reason}\n"
-        f"registered [bold]{name}[/] version [bold]{outcome.version}[/], "
-        f"and [bold]{name}@{outcome.alias}[/] points at it\n"
-        f"proof: our own network gives what Keras gives, within {outcome.parity:.2g} of what is allowed\n"
-        f"next: unroll serve --model models:/{name}@{outcome.alias}",
-        highlight=False,
-    )
-
-
-def _show(outcome: "Outcome") -> None:
-    import numpy as np
-
-    console.print(_weights("Weights after training", outcome.after))
-    table = Table(title="Predictions", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("sequence", "target", "prediction"):
-        table.add_column(column)
-    for sequence, target, prediction in zip(outcome.inputs, outcome.targets, outcome.predictions, strict=True):
-        table.add_row(*(np.array2string(a, precision=6, suppress_small=True) for a in (sequence, target, prediction)))
-    console.print(table)
-    if outcome.losses:
-        console.print(f"final loss {outcome.losses[-1]:.6g}", highlight=False)
-
-
-def _weights(title: str, weights: "Weights") -> Table:
-    import numpy as np
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for column in ("weight", "shape", "values"):
-        table.add_column(column)
-    for weight, values in weights.items():
-        shown: Any = np.array2string(values, precision=4, suppress_small=True, threshold=64)
-        table.add_row(weight, str(values.shape), shown)
-    return table
+    report(outcome, console)
 
 
 def _registered(name: str, alias: str) -> str:

@@ -15,8 +15,9 @@ from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model import proof as proofs
 from training import config, job
+from training.config import Job
 from training.data.reference import reference
-from training.options import Options, Source
+from training.options import Options, Registration, Source
 
 EPOCHS = 130
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -33,7 +34,7 @@ class Notes(job.Listener):
         self.told.append("built")
         self.summary, self.weights = summary, weights
 
-    def progress(self, epoch, loss):
+    def learning(self, epoch, share, progress):
         """So many epochs."""
         self.told.append(epoch)
         if self.error:
@@ -49,7 +50,7 @@ class Notes(job.Listener):
 def trained(registry):  # noqa: ARG001 - it must be there
     """A job that went well: what it gave, what it told, and its run."""
     notes = Notes()
-    outcome = job.run(Options(epochs=EPOCHS), job.Registration("reference", "champion", "papers"), notes)
+    outcome = job.run(Job(Options(epochs=EPOCHS), Source(), Registration("reference", "champion", "papers")), notes)
     return outcome, notes, run_of("papers")
 
 
@@ -90,9 +91,9 @@ def test_the_run_has_the_loss_of_every_epoch(trained):
     """The curve has one point for each epoch, in order, and the final loss stands by itself."""
     outcome, _, run = trained
     history = sorted((point.step, point.value) for point in client().get_metric_history(run.info.run_id, "loss"))
-    assert history == list(enumerate(outcome.losses))
+    assert history == list(enumerate(outcome.fitted.progress.losses))
     assert len(history) == EPOCHS
-    assert run.data.metrics["final_loss"] == outcome.losses[-1]
+    assert run.data.metrics["final_loss"] == outcome.fitted.progress.losses[-1]
 
 
 def test_the_run_has_figures_that_can_be_looked_at(trained):
@@ -113,20 +114,20 @@ def test_the_run_can_be_repeated_from_its_config(trained, tmp_path):
     """The run keeps a file that asks for the same job again."""
     _, _, run = trained
     again = config.job_of(config.load(Store().run_file(run.info.run_id, config.FILE, tmp_path)))
-    assert again == config.Job(Options(epochs=EPOCHS), Source(), job.Registration("reference", "champion", "papers"))
+    assert again == Job(Options(epochs=EPOCHS), Source(), Registration("reference", "champion", "papers"))
 
 
 def test_the_run_has_the_weights_before_and_after(trained):
     """The weights before and after training are there as arrays, the ones that the job gave."""
     outcome, notes, run = trained
-    for when, expected in (("before", outcome.before), ("after", outcome.after)):
+    for when, expected in (("before", outcome.fitted.before), ("after", outcome.fitted.after)):
         with np.load(artifacts(run)[f"weights/{when}.npz"], allow_pickle=False) as archive:
             arrays = {name.replace(".", "/"): archive[name] for name in archive.files}
         assert arrays.keys() == expected.keys()
         assert all(np.array_equal(arrays[name], expected[name]) for name in arrays)
     assert expected["simpleRNN/kernel"].shape == (2, 4)
-    assert not np.array_equal(outcome.before["simpleRNN/kernel"], outcome.after["simpleRNN/kernel"])
-    assert all(np.array_equal(notes.weights[name], outcome.before[name]) for name in outcome.before)
+    assert not np.array_equal(outcome.fitted.before["simpleRNN/kernel"], outcome.fitted.after["simpleRNN/kernel"])
+    assert all(np.array_equal(notes.weights[name], outcome.fitted.before[name]) for name in outcome.fitted.before)
 
 
 def test_the_listener_hears_how_it_goes(trained):
@@ -141,7 +142,7 @@ def test_the_version_is_tagged_and_the_alias_points_at_it(trained):
     outcome, _, run = trained
     version = Store().resolve(parse("models:/reference@champion"))
     assert (version.number, version.run_id) == (outcome.version, run.info.run_id)
-    assert version.tags.keys() == {tag.KIND, tag.DIGEST}
+    assert version.tags.keys() == {tag.KIND, tag.DIGEST, tag.DECISION, tag.DECISION_REASON}
     assert version.tags[tag.KIND] == "trained"
 
 
@@ -153,19 +154,19 @@ def test_the_version_is_what_was_trained(trained, tmp_path):
     assert digest == version.tags[tag.DIGEST]
     served = keras_file.read(path / MODEL_FILE)
     parity = proofs.replay(served, proofs.load(path / PROOF_FILE))
-    assert parity == pytest.approx(outcome.parity)
+    assert parity == pytest.approx(outcome.fitted.parity)
     assert 0 <= parity <= 1
-    assert np.array_equal(outcome.inputs, reference().inputs)
-    assert outcome.targets.tolist() == [[10], [20], [30]]
-    result = served.forward({"sequence": outcome.inputs})
-    np.testing.assert_allclose(result.outputs["output"], outcome.predictions, rtol=1e-5)
+    assert np.array_equal(outcome.examples.parts.train.inputs(), reference()[1].train.inputs())
+    assert outcome.fitted.targets.tolist() == [[10], [20], [30]]
+    result = served.forward({"sequence": outcome.examples.parts.train.inputs()})
+    np.testing.assert_allclose(result.outputs["output"], outcome.fitted.predictions, rtol=1e-5)
 
 
 def test_initial_weights_can_be_registered(trained):  # noqa: ARG001 - after it
     """Zero epochs register the network as chance made it, without a curve; the experiment is named like the model."""
-    outcome = job.run(Options(epochs=0, units=(3,)), job.Registration("untrained", "first"), job.Listener())
-    assert outcome.losses == []
-    assert all(np.array_equal(outcome.after[name], value) for name, value in outcome.before.items())
+    outcome = job.run(Job(Options(epochs=0, units=(3,)), Source(), Registration("untrained", "first")), job.Listener())
+    assert outcome.fitted.progress.losses == []
+    assert all(np.array_equal(outcome.fitted.after[name], value) for name, value in outcome.fitted.before.items())
     run = run_of("untrained")
     assert run.info.status == "FINISHED"
     assert not run.data.metrics
@@ -176,9 +177,9 @@ def test_initial_weights_can_be_registered(trained):  # noqa: ARG001 - after it
 def test_a_classifier_is_registered(trained):  # noqa: ARG001 - after it
     """A classifier with outputs at every timestep goes the same way, though its outputs are not like its targets."""
     options = Options(epochs=0, dense_units=3, dense_activation="softmax", return_sequences=True)
-    outcome = job.run(options, job.Registration("classifier"), job.Listener())
-    assert outcome.predictions.shape == (3, 3, 3)
-    assert 0 <= outcome.parity <= 1
+    outcome = job.run(Job(options, Source(), Registration("classifier")), job.Listener())
+    assert outcome.fitted.predictions.shape == (3, 3, 3)
+    assert 0 <= outcome.fitted.parity <= 1
     assert "figures/predictions.png" not in artifacts(run_of("classifier"))
 
 
@@ -189,12 +190,12 @@ def test_a_job_that_ends_early_leaves_no_version(trained, error, status):
     before = versions("reference")
     notes = Notes(error("for a test"))
     with pytest.raises(error, match="for a test"):
-        job.run(Options(epochs=100), job.Registration("reference", "champion", f"ended-{status}"), notes)
+        job.run(Job(Options(epochs=100), Source(), Registration("reference", "champion", f"ended-{status}")), notes)
     assert notes.told == ["built", 100]
     run = run_of(f"ended-{status}")
     assert run.info.status == status
     assert run.data.params["epochs"] == "100"
-    assert not artifacts(run)
+    assert set(artifacts(run)) == {"config.yaml"}  # from which it can be resumed
     assert versions("reference") == before
     assert Store().describe("reference").aliases == {"champion": outcome.version}
 
@@ -203,7 +204,7 @@ def test_options_that_make_no_sense_leave_no_run(trained):  # noqa: ARG001 - aft
     """A network that cannot be built is refused before a run or a model is made."""
     for options in (Options(activation="no_such_thing"), Options(dense_activation="softmax")):
         with pytest.raises(InvalidArgumentError):
-            job.run(options, job.Registration("refused"), job.Listener())
+            job.run(Job(options, Source(), Registration("refused")), job.Listener())
     assert client().get_experiment_by_name("refused") is None
     with pytest.raises(RegistryNotFoundError):
         Store().describe("refused")
@@ -219,7 +220,9 @@ def test_a_version_that_cannot_be_registered_leaves_the_alias(trained, registry)
         )
     try:
         with pytest.raises(RegistryError, match="Model Version creation error"):
-            job.run(Options(epochs=0), job.Registration("reference", "champion", "refused-late"), job.Listener())
+            job.run(
+                Job(Options(epochs=0), Source(), Registration("reference", "champion", "refused-late")), job.Listener()
+            )
     finally:
         with sqlite3.connect(registry / "mlflow.db") as database:
             database.execute("DROP TRIGGER refuse")

@@ -8,8 +8,8 @@ import pytest
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model import keras_file
 from service.model import proof as proofs
-from training.data.reference import reference as sequences
-from training.options import Options
+from training.data.examples import load
+from training.options import Options, Source
 
 CLASSES = {"dense_units": 3, "dense_activation": "softmax"}
 R3_LOSS = 0.00685  # of seed 0
@@ -24,6 +24,11 @@ def network():
     return network
 
 
+def sequences():
+    """The reference sequences."""
+    return load(Source(), lambda *_: None, lambda _: None).parts.train
+
+
 def quiet(epoch, loss):
     """Hears of progress and says nothing."""
 
@@ -32,11 +37,11 @@ def trained(network, epochs, progress=quiet, **options):
     """A fitted network and its losses."""
     options = Options(epochs=epochs, **options)
     dataset = sequences()
-    model = network.build(options, *dataset.inputs.shape[1:])
-    targets = network.targets_for(model, dataset, options.chosen_loss)
+    model = network.build(options, 3, 2)
+    targets = network.targets_for(model, dataset.expected()[:, 0], options.chosen_loss)
     from training import fitting
 
-    return model, fitting.fit(model, dataset.inputs, targets, options.epochs, progress)
+    return model, fitting.fit(model, dataset.inputs(), targets, options.epochs, progress)
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +67,7 @@ def test_the_reference_network_learns_what_was_published(network, reference):
     model, losses, _ = reference
     assert len(losses) == 2000
     assert losses[-1] == pytest.approx(R3_LOSS, rel=0.01)
-    np.testing.assert_allclose(network.predict(model, sequences().inputs), R3_PREDICTIONS, atol=2e-4)
+    np.testing.assert_allclose(network.predict(model, sequences().inputs()), R3_PREDICTIONS, atol=2e-4)
 
 
 def test_weights_have_the_names_and_shapes_of_the_service(network, reference):
@@ -101,8 +106,8 @@ def test_the_curve_is_that_of_keras(network, short):
     model, losses = short
     dataset = sequences()
     plain = network.build(Options(seed=3), 3, 2)
-    targets = network.targets_for(plain, dataset, "mean_squared_error")
-    history = plain.fit(dataset.inputs, targets, epochs=130, batch_size=3, shuffle=False, verbose=0).history["loss"]
+    targets = network.targets_for(plain, dataset.expected()[:, 0], "mean_squared_error")
+    history = plain.fit(dataset.inputs(), targets, epochs=130, batch_size=3, shuffle=False, verbose=0).history["loss"]
     np.testing.assert_allclose(losses, history, rtol=1e-3)
     for name, values in network.weights(model).items():
         np.testing.assert_allclose(values, network.weights(plain)[name], rtol=1e-3, atol=1e-4)
@@ -158,7 +163,7 @@ def test_other_networks_fit_with_the_loss_that_suits_them(network, options, loss
 def test_a_classifier_learns_its_classes(network):
     """With softmax each target is a class, in order of size, and after training each sequence is in its own."""
     model, losses = trained(network, 300, **CLASSES)
-    probabilities = network.predict(model, sequences().inputs)
+    probabilities = network.predict(model, sequences().inputs())
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert losses[-1] < losses[0]
     assert probabilities.argmax(axis=1).tolist() == [0, 1, 2]
@@ -180,7 +185,7 @@ def test_a_classifier_learns_its_classes(network):
 def test_targets_have_the_shape_that_the_loss_wants(network, options, expected):
     """Targets stand for every output of their sequence, and are classes where the loss is about classes."""
     options = Options(**options)
-    targets = network.targets_for(network.build(options, 3, 2), sequences(), options.chosen_loss)
+    targets = network.targets_for(network.build(options, 3, 2), sequences().expected()[:, 0], options.chosen_loss)
     assert targets.dtype == np.float32
     assert np.array_equal(targets, np.array(expected, np.float32))
 
@@ -238,7 +243,7 @@ def test_too_few_outputs_for_the_classes_are_refused(network, loss):
     """Three classes need three outputs, and a network with fewer is refused for its number of them."""
     options = Options(dense_units=2, dense_activation="softmax", loss=loss)
     with pytest.raises(InvalidArgumentError, match="3 classes need as many outputs, got 2") as caught:
-        network.targets_for(network.build(options, 3, 2), sequences(), options.chosen_loss)
+        network.targets_for(network.build(options, 3, 2), sequences().expected()[:, 0], options.chosen_loss)
     assert caught.value.field == "dense_units"
 
 
@@ -257,7 +262,7 @@ def test_the_record_of_a_run_names_the_loss_that_was_used():
 def test_our_network_reproduces_the_proof(network, reference, options, tmp_path):
     """A saved network is read by the service and gives Keras's outputs and final states, as its proof says."""
     model = reference[0] if options is None else network.build(Options(**options), 3, 2)
-    inputs = sequences().inputs
+    inputs = sequences().inputs()
     from training import proving
 
     network.save(model, tmp_path / "model.keras")
@@ -273,7 +278,7 @@ def test_states_are_those_of_our_network(network, reference, tmp_path):
     from training import proving
 
     model, _, _ = reference
-    inputs = sequences().inputs
+    inputs = sequences().inputs()
     network.save(model, tmp_path / "model.keras")
     served = keras_file.read(tmp_path / "model.keras")
     (name, states), *others = proving.states(model, inputs).items()

@@ -11,10 +11,9 @@ from pyarrow import csv
 
 from registry.store import Store
 from service.errors import InvalidArgumentError
-from training import config, job, own_data, scoring
+from training import config, job, scoring
 from training.data import files
 from training.data.layout import Layout
-from training.options import Options
 
 ROWS = 150  # of each of two series
 
@@ -34,7 +33,7 @@ def folder(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
     csv.write_csv(pa.table(columns), folder / "table.csv")
     common = {"data": str(folder / "table.csv"), "time": "t", "group": "place", "window": 5, "epochs": 0, "units": 3}
     for name, options in (("scored_levels", {"target": "y", "horizon": 2}), ("scored_kinds", {"target": "kind"})):
-        own_data.run(config.job_of({**common, "name": name, **options}), job.Listener())
+        job.run(config.job_of({**common, "name": name, **options}), job.Listener())
     return folder
 
 
@@ -120,7 +119,7 @@ def test_what_cannot_be_scored_leaves_no_file(folder, levels):
 
 def test_a_version_of_no_table_is_refused(folder):
     """A version that was not trained on a table says that nobody knows which columns it takes."""
-    job.run(Options(epochs=0), job.Registration("none"), job.Listener())
+    job.run(config.job_of({"epochs": 0, "name": "none"}), job.Listener())
     with pytest.raises(
         InvalidArgumentError, match=r"^model: version 1 of none was not trained with unroll train --data"
     ):

@@ -1,4 +1,4 @@
-"""Examples: what a network learns from and is measured on, made of a file."""
+"""Examples: what a network learns from and is measured on, of a file or of the reference sequences."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 from service.errors import InvalidArgumentError
 from training.data import files, sequences, tables
 from training.data.layout import Layout
+from training.data.reference import reference
 from training.data.windows import Parts, Windows
 from training.options import Source
 
@@ -17,11 +18,21 @@ class Examples:
     """What a network learns from and is measured on."""
 
     name: str
-    path: Path
-    digest: str  # SHA-256 of the file
     layout: Layout
     parts: Parts
-    findings: tuple[str, ...]  # what a reader of the file should know
+    path: Path | None = None  # None: the reference sequences
+    digest: str = ""  # SHA-256 of the file
+    findings: tuple[str, ...] = ()  # what a reader of the file should know
+
+    @property
+    def held_out(self) -> bool:
+        """Whether windows are set apart to stop the fit by and to measure it on; the reference has none."""
+        return len(self.parts.test) > 0
+
+    @property
+    def shown(self) -> Windows:
+        """Windows of which the first stand in the proof and the input example."""
+        return self.parts.validation if self.held_out else self.parts.train
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -35,10 +46,14 @@ class Examples:
 
 
 def load(source: Source, progress: files.Progress, found: Callable[[str], None]) -> Examples:
-    """The examples that a file holds. `found` hears at once what a reader should know, `progress` how far reading is.
+    """The examples of a source: a file, or the reference sequences where it names none.
+
+    `found` hears at once what a reader should know, `progress` how far reading is.
 
     Raises InvalidArgumentError, in one line that names the column, for what cannot be learned from; OSError.
     """
+    if not source.data:
+        return Examples("reference", *reference())
     path = Path(source.data)
     findings: list[str] = []
 
@@ -63,7 +78,7 @@ def load(source: Source, progress: files.Progress, found: Callable[[str], None])
     _check_varied(layout, parts.train)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Examples(path.stem, path, digest, layout, parts, tuple(findings))
+    return Examples(path.stem, layout, parts, path, digest, tuple(findings))
 
 
 def _check_varied(layout: Layout, train: Windows) -> None:

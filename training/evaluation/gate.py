@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from service.model.network import Network
 from training.data.layout import Layout
 from training.data.windows import Windows
-from training.evaluation.errors import errors, metric, predict
+from training.evaluation.errors import Measured, errors, metric, predict
 from training.options import Registration
 
 
@@ -48,10 +48,12 @@ def compare(
     )
 
 
-def decide(champion: Champion | None, registration: Registration) -> Decision:
-    """Whether the alias moves to a challenger."""
+def decide(measured: Measured | None, champion: Champion | None, registration: Registration) -> Decision:
+    """Whether the alias moves to a challenger; `measured` is None where nothing is held out to compare by."""
     if registration.promote != "better":
         return Decision(registration.promote == "always", f"--promote {registration.promote}")
+    if measured is None:
+        return Decision(True, "nothing is held out to compare by")
     if champion is None:
         return Decision(True, "there is no champion yet")
     if champion.error is None or champion.challenger_error is None:

@@ -20,7 +20,7 @@ def windows(starts, *, outputs=2, window=3, count=24):
 def examples(train, test, classes=()):
     """Examples of these windows."""
     layout = Layout(("y",), "y", train.window, train.outputs, classes)
-    return Examples("n", None, "", layout, Parts(train, test, test), ())
+    return Examples("n", layout, Parts(train, test, test))
 
 
 def test_baselines_know_the_past_only():

@@ -1,4 +1,4 @@
-"""The job on people's own data, end to end on a real registry: what it leaves, the gate, resuming, the same bits."""
+"""The job on the data of a file, end to end on a real registry: what it leaves, the gate, resuming, the same bits."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.check import check
 from tests.service.support import eventually
-from training import checkpoints, config, job, own_data
+from training import checkpoints, config, job
 from training.data.examples import load
 from training.data.layout import Layout
 from training.evaluation.errors import errors, predict
@@ -52,7 +52,7 @@ def wanted(folder, **options):
 @pytest.fixture(scope="module")
 def first(folder):
     """The first version of a model: what the job gave."""
-    return own_data.run(wanted(folder, name="wave", epochs=8, dropout=0.1), job.Listener())
+    return job.run(wanted(folder, name="wave", epochs=8, dropout=0.1), job.Listener())
 
 
 def client():
@@ -88,8 +88,8 @@ def test_the_measure_stands_beside_two_baselines(first):
     assert metrics["held_out_rmse"] == first.measured.network["rmse"]
     assert metrics["baseline_last_value_rmse"] == first.measured.baselines["last value"]["rmse"]
     assert metrics["held_out_rmse"] < metrics["baseline_mean_rmse"]
-    assert len(client().get_metric_history(first.run_id, "val_loss")) == first.progress.epoch == 8
-    assert first.progress.best_loss == min(first.progress.validation_losses)
+    assert len(client().get_metric_history(first.run_id, "val_loss")) == first.fitted.progress.epoch == 8
+    assert first.fitted.progress.best_loss == min(first.fitted.progress.validation_losses)
 
 
 def test_the_data_is_linked_with_its_digest(first, folder):
@@ -112,8 +112,8 @@ def test_what_ran_can_be_run_again_bit_for_bit(first, folder, tmp_path):
     file = Store().run_file(first.run_id, "config.yaml", tmp_path)
     again = config.job_of(config.load(file) | {"name": "again"})
     assert again.options == wanted(folder, epochs=8, dropout=0.1).options
-    outcome = own_data.run(again, job.Listener())
-    assert outcome.progress == first.progress
+    outcome = job.run(again, job.Listener())
+    assert outcome.fitted.progress == first.fitted.progress
     digests = [Store().resolve(parse(f"models:/{name}@champion")) for name in ("wave", "again")]
     one, other = (keras_file.read(fetched(version, tmp_path) / MODEL_FILE) for version in digests)
     assert one.digest == other.digest
@@ -124,7 +124,7 @@ def test_what_ran_can_be_run_again_bit_for_bit(first, folder, tmp_path):
 
 def test_a_worse_network_stays_challenger(first, folder):
     """What does worse on the same held-out data is registered as challenger, with both figures and the reason."""
-    outcome = own_data.run(wanted(folder, name="wave", epochs=0), job.Listener())
+    outcome = job.run(wanted(folder, name="wave", epochs=0), job.Listener())
     assert (outcome.alias, outcome.decision.promoted) == ("challenger", False)
     assert Store().describe("wave").aliases == {"champion": first.version, "challenger": outcome.version}
     tags = Store().version("wave", outcome.version).tags
@@ -138,11 +138,11 @@ def test_a_worse_network_stays_challenger(first, folder):
 def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
     """What does better becomes champion, unless it is not better by as much as was asked for."""
     better = {"name": "wave", "epochs": 25, "window": 12}  # another window, the same targets
-    held = own_data.run(wanted(folder, **better, **{"min-improvement": 0.99}), job.Listener())
+    held = job.run(wanted(folder, **better, **{"min-improvement": 0.99}), job.Listener())
     assert held.alias == "challenger"
     assert "wanted is 0.99 less" in held.decision.reason
     assert held.champion.challenger_error < held.champion.error
-    outcome = own_data.run(wanted(folder, **better), job.Listener())
+    outcome = job.run(wanted(folder, **better), job.Listener())
     assert outcome.alias == "champion"
     assert outcome.champion.version == first.version
     assert Store().describe("wave").aliases["champion"] == outcome.version
@@ -151,13 +151,13 @@ def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
 
 def test_what_cannot_be_compared_is_not_promoted_unasked(folder):
     """A network of other features stays challenger, says why, and becomes champion where that is asked for."""
-    first = own_data.run(wanted(folder, name="others", epochs=0), job.Listener())
+    first = job.run(wanted(folder, name="others", epochs=0), job.Listener())
     one = {"name": "others", "features": "y", "epochs": 1}
-    outcome = own_data.run(wanted(folder, **one), job.Listener())
+    outcome = job.run(wanted(folder, **one), job.Listener())
     assert outcome.alias == "challenger"
     assert "cannot be compared: it takes 2 features, not 1" in outcome.decision.reason
     assert Store().describe("others").aliases["champion"] == first.version
-    always = own_data.run(wanted(folder, **one, promote="always"), job.Listener())
+    always = job.run(wanted(folder, **one, promote="always"), job.Listener())
     assert Store().describe("others").aliases["champion"] == always.version
 
 
@@ -171,9 +171,7 @@ def test_what_cannot_be_compared_is_not_promoted_unasked(folder):
 )
 def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
     """Stacks, both directions, dropout and classes are registered with a proof that our own network reproduces."""
-    outcome = own_data.run(
-        wanted(folder, **{"name": "kinds", "promote": "always", "epochs": 1, **options}), job.Listener()
-    )
+    outcome = job.run(wanted(folder, **{"name": "kinds", "promote": "always", "epochs": 1, **options}), job.Listener())
     version = Store().version("kinds", outcome.version)
     path = fetched(version, tmp_path)
     assert 0 <= proofs.replay(keras_file.read(path / MODEL_FILE), proofs.load(path / PROOF_FILE)) <= 1
@@ -189,7 +187,7 @@ def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
 def test_mistakes_leave_no_run(folder):
     """Data that cannot be learned from is refused before there is an experiment."""
     with pytest.raises(InvalidArgumentError, match="did you mean 'y'"):
-        own_data.run(wanted(folder, name="mistake", target="yy"), job.Listener())
+        job.run(wanted(folder, name="mistake", target="yy"), job.Listener())
     assert client().get_experiment_by_name("mistake") is None
 
 
@@ -214,13 +212,13 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(first, folder, tmp_pa
     listener = Interrupted()
     before = {version.version for version in client().search_model_versions("name = 'wave'")}
     with pytest.raises(KeyboardInterrupt):
-        own_data.run(wanted(folder, name="wave", epochs=8, dropout=0.1, promote="never"), listener)
+        job.run(wanted(folder, name="wave", epochs=8, dropout=0.1, promote="never"), listener)
     assert client().get_run(listener.run_id).info.status == "KILLED"
     assert {version.version for version in client().search_model_versions("name = 'wave'")} == before
-    outcome = own_data.resume(listener.run_id, job.Listener())
+    outcome = job.resume(listener.run_id, job.Listener())
     assert outcome.run_id == listener.run_id
     assert client().get_run(listener.run_id).info.status == "FINISHED"
-    assert outcome.progress == first.progress
+    assert outcome.fitted.progress == first.fitted.progress
     one, other = (
         keras_file.read(fetched(Store().version("wave", number), tmp_path) / MODEL_FILE)
         for number in (first.version, outcome.version)
@@ -228,7 +226,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(first, folder, tmp_pa
     assert one.digest == other.digest
     assert not checkpoints.Checkpoints(listener.run_id, "").folder.exists()
     with pytest.raises(InvalidArgumentError, match=rf"^resume: run {listener.run_id} is finished"):
-        own_data.resume(listener.run_id, job.Listener())
+        job.resume(listener.run_id, job.Listener())
 
 
 def test_a_killed_process_is_resumed(folder):
@@ -262,7 +260,7 @@ def test_a_killed_process_is_resumed(folder):
 
     resumed = Resumed()
     with pytest.raises(KeyboardInterrupt):
-        own_data.resume(run_id, resumed)
+        job.resume(run_id, resumed)
     assert resumed.epoch > 0
     assert len(resumed.losses) == resumed.epoch
     assert client().get_run(run_id).info.status == "KILLED"
@@ -270,6 +268,6 @@ def test_a_killed_process_is_resumed(folder):
     try:
         (folder / "wave.csv").write_text((folder / "kept.csv").read_text() + "400,1,1,up\n")
         with pytest.raises(InvalidArgumentError, match=r"^resume: the data has changed"):
-            own_data.resume(run_id, job.Listener())
+            job.resume(run_id, job.Listener())
     finally:
         (folder / "kept.csv").rename(folder / "wave.csv")

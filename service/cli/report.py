@@ -1,0 +1,60 @@
+"""What `unroll train` and `unroll sweep` show at the end: errors, predictions, what was decided and registered."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from training.progress import weights_table
+
+if TYPE_CHECKING:
+    from training.evaluation.errors import Measured
+    from training.evaluation.gate import Champion
+    from training.job import Outcome
+
+
+def report(outcome: "Outcome", console: Console) -> None:
+    """What was measured, what was decided, and what was registered."""
+    if outcome.measured:
+        console.print(_errors(outcome.measured, outcome.champion))
+    else:
+        _reference(outcome, console)
+    name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
+    console.print(
+        f"{verb}: {outcome.decision.reason}\n"
+        f"registered [bold]{name}[/] version [bold]{outcome.version}[/], "
+        f"and [bold]{name}@{outcome.alias}[/] points at it\n"
+        f"proof: our own network gives what Keras gives, within {outcome.fitted.parity:.2g} of what is allowed\n"
+        f"next: unroll serve --model models:/{name}@{outcome.alias}",
+        highlight=False,
+    )
+
+
+def _errors(measured: "Measured", champion: "Champion | None") -> Table:
+    table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for metric in measured.network:
+        table.add_column(metric.replace("_", " "), justify="right")
+    rows = {"this network": measured.network, **{f"baseline: {k}": v for k, v in measured.baselines.items()}}
+    if champion and champion.error is not None:
+        rows[f"champion, version {champion.version}"] = {measured.metric: champion.error}
+    for who, figures in rows.items():
+        table.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in measured.network))
+    return table
+
+
+def _reference(outcome: "Outcome", console: Console) -> None:
+    """The weights of the reference, and what it predicts of the sequences that it learned from."""
+    fitted = outcome.fitted
+    console.print(weights_table("Weights after training", fitted.after))
+    table = Table(title="Predictions", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("sequence", "target", "prediction"):
+        table.add_column(column)
+    inputs = outcome.examples.parts.train.inputs()
+    for sequence, target, prediction in zip(inputs, fitted.targets, fitted.predictions, strict=True):
+        table.add_row(*(np.array2string(a, precision=6, suppress_small=True) for a in (sequence, target, prediction)))
+    console.print(table)
+    if fitted.progress.losses:
+        console.print(f"final loss {fitted.progress.losses[-1]:.6g}", highlight=False)
