@@ -6,6 +6,7 @@ window: 48
 units: [64, 32]
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -35,8 +36,7 @@ class Job:
         """Flat, such that `job_of` gives this job again."""
         if not self.source.data:
             return as_document(self.options, self.registration)
-        source = replace(self.source, data=str(Path(self.source.data).resolve()))
-        made = as_document(source, self.options, self.registration)
+        made = as_document(self.source, self.options, self.registration)
         return {name: value for name, value in made.items() if name not in REFERENCE_ONLY}
 
     def dump(self, path: Path) -> None:
@@ -84,6 +84,8 @@ def job_of(document: Mapping[str, Any]) -> Job:
                 raise InvalidArgumentError(f"{name}: makes sense only with --data", field=name)
     options = replace(FOR_TABLES if from_file else Options(), **pick(Options))
     source = Source(**pick(Source))
+    if source.data:  # of the same file from any folder, in every record of the run
+        source = replace(source, data=os.path.abspath(source.data))
     return Job(options, source, Registration(**pick(Registration)))
 
 

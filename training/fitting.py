@@ -29,7 +29,7 @@ def fit_examples(
     checkpoints: Checkpoints,
     learning: Callable[[int, float, Progress], None],
 ) -> Progress:
-    """Fits on windows where some are held out, which needs a scaling; else on everything at once, `targets` beside it.
+    """Fits on windows where some are held out, which needs a scaling; else on everything at once with `targets`.
 
     `learning(whole epochs, share of the next, progress)` is called now and then.
     """
@@ -162,7 +162,7 @@ class _Fit:
     def __init__(self, model: keras.Model, options: Options, checkpoints: Checkpoints) -> None:
         self.model, self._options, self._checkpoints = model, options, checkpoints
         model.optimizer.build(model.trainable_variables)
-        # Weights, the state of dropout's chance, and what the optimizer keeps.
+        # Weights, the state of dropout's random numbers, and what the optimizer keeps.
         self._variables = [*model.variables, *model.optimizer.variables]
         self._written = -CHECKPOINT_SECONDS  # the first epoch is written at once
         self.state = State(Progress(), self._values(), model.get_weights())
@@ -208,12 +208,12 @@ def fit_windows(
     scaling: Scaling,
     options: Options,
     checkpoints: Checkpoints,
-    told: Callable[[int, float, Progress], None],
+    learning: Callable[[int, float, Progress], None],
 ) -> Progress:
     """Fits on windows from where the checkpoints end, and leaves the weights of the best epoch in the network.
 
     These are the optimiser steps of `model.fit`, many of them in one call of a compiled function, on one iterator over
-    all epochs. `told(whole epochs, share of the next, progress)` is called now and then. What is interrupted is
+    all epochs. `learning(whole epochs, share of the next, progress)` is called now and then. What is interrupted is
     written first. The same seed gives the same bits on one machine, interrupted or not.
     """
     tf.config.experimental.enable_op_determinism()
@@ -229,12 +229,12 @@ def fit_windows(
             core.reset_metrics()
             for step in range(0, feed.steps, STEPS):
                 learn(batches, tf.constant(min(STEPS, feed.steps - step)))
-                told(progress.epoch, min(1.0, (step + STEPS) / feed.steps), progress)
+                learning(progress.epoch, min(1.0, (step + STEPS) / feed.steps), progress)
             loss = float(core.get_metrics_result()["loss"])
             core.reset_metrics()
             judge(held, tf.constant(checks.steps))
             fit.note(loss, float(core.get_metrics_result()["loss"]))
-            told(progress.epoch, 0.0, fit.state.progress)
+            learning(progress.epoch, 0.0, fit.state.progress)
     except BaseException:
         fit.write()
         raise

@@ -51,6 +51,7 @@ class Outcome:
     name: str
     version: str
     alias: str
+    options: Options
     examples: Examples
     fitted: Fitted
     measured: Measured | None  # None: nothing is held out
@@ -102,6 +103,7 @@ def run(job: Job, listener: Listener, *, parent: str = "") -> Outcome:
     """
     ready = _prepare(job, listener)
     with _new_run(ready, parent) as mlrun:
+        recording.beginning(job, ready.examples, mlrun)
         return _run(ready, listener, mlrun)
 
 
@@ -109,7 +111,7 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
     """Trains within the run `parent` and registers nothing; gives the run and the error on the validation part."""
     ready = _prepare(job, Listener())
     with _new_run(ready, parent) as mlrun, temporary_folder() as folder, interruptible():
-        recording.beginning(ready.job, ready.examples, mlrun, folder / "beginning")
+        recording.beginning(job, ready.examples, mlrun)
         checkpoints = Checkpoints(mlrun.run_id, ready.examples.digest)
         fitted = _fit(ready, checkpoints, Listener(), folder, mlrun)
         part, classes = ready.examples.parts.validation, len(ready.examples.classes)
@@ -178,7 +180,6 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
     examples, registration, store = ready.examples, ready.job.registration, ready.store
     checkpoints = Checkpoints(mlrun.run_id, examples.digest)
     with temporary_folder() as folder, interruptible() as check:
-        recording.beginning(ready.job, ready.examples, mlrun, folder / "beginning")
         fitted = _fit(ready, checkpoints, listener, folder, mlrun)
         measured = measure(fitted.served, examples, ready.job.source) if examples.held_out else None
         current = _current(store, registration.name, registration.alias)
@@ -203,7 +204,16 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             raise
     checkpoints.remove()
     return Outcome(
-        mlrun.run_id, registration.name, version.number, alias, examples, fitted, measured, champion, decision
+        mlrun.run_id,
+        registration.name,
+        version.number,
+        alias,
+        ready.options,
+        examples,
+        fitted,
+        measured,
+        champion,
+        decision,
     )
 
 
@@ -279,6 +289,8 @@ def _decision_tags(decision: Decision, measured: Measured | None, champion: Cham
     }
     if measured is not None:
         tags |= {tag.METRIC: measured.metric, tag.ERROR: f"{measured.network[measured.metric]:.9g}"}
+        best = min(measured.baselines, key=lambda name: measured.baselines[name][measured.metric])
+        tags |= {tag.BASELINE: best, tag.BASELINE_ERROR: f"{measured.baselines[best][measured.metric]:.9g}"}
     if champion is not None:
         tags[tag.CHAMPION_VERSION] = champion.version
         if champion.error is not None:

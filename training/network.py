@@ -52,7 +52,7 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
     layers: list[Any] = [keras.Input((timesteps, features), name=INPUT)]
     if scaling is not None:
         normalization = keras.layers.Normalization(name="normalization")
-        normalization.adapt(scaling.sample)
+        normalization.adapt(scaling.sample.astype(np.float64))  # Keras adds up in the type that it is given
         layers.append(normalization)
     base, kind = KINDS[options.network]
     for i, units in enumerate(options.units):

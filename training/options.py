@@ -24,7 +24,7 @@ class Options:
     bidirectional: bool = False
     """Whether recurrent layers read their sequence in both directions."""
     dropout: float = 0.0
-    """Share of what a recurrent layer gives that is dropped while fitting."""
+    """Share of a recurrent layer's outputs that is dropped while fitting."""
     residual: bool = False
     """Whether the network sees and gives the target as its difference from the last known value: for what drifts."""
     activation: str = "tanh"
@@ -48,7 +48,7 @@ class Options:
     patience: int = 0
     """Epochs without a better validation loss after which fitting stops; 0: never."""
     seed: int = 0
-    """Seed of everything that is left to chance."""
+    """Seed of everything random."""
 
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for numbers out of range."""

@@ -19,9 +19,9 @@ PLAIN_LINES, PLAIN_SECONDS = 10, 10.0  # where there is no terminal to draw a ba
 
 
 def bar(console: Console) -> Progress:
-    """A bar with what is told beside it; nothing is drawn where there is no terminal."""
+    """A bar with text next to it; nothing is drawn where there is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    return Progress(*columns, TextColumn("{task.fields[told]}"), TimeRemainingColumn(), console=console,
+    return Progress(*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console,
                     disable=not console.is_terminal, transient=True)  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Shown(Listener):
         """`weights`: whether initial weights are shown; those of large networks fill the screen."""
         self._weights = weights
         self.run_id = ""
-        self.check: Callable[[], None] = lambda: None  # called whenever something is told; may end the job
+        self.check: Callable[[], None] = lambda: None  # called at every step; may end the job
         self._console = console
         self._bar: Progress | None = None
         self._next = time.monotonic() + PLAIN_SECONDS
@@ -75,14 +75,14 @@ class Shown(Listener):
     def learning(self, epoch: int, share: float, progress: Fit) -> None:
         """A bar of epochs, with the losses; a line now and then where there is no bar."""
         self._last = progress
-        told = f"loss {progress.losses[-1]:.4g}" if progress.losses else ""
+        note = f"loss {progress.losses[-1]:.4g}" if progress.losses else ""
         if progress.validation_losses:
-            told += f", validation {progress.validation_losses[-1]:.4g}, "
-            told += f"best {progress.best_loss:.4g} in epoch {progress.best_epoch}"
-        self._draw("fitting", epoch + share, self._epochs, told)
+            note += f", validation {progress.validation_losses[-1]:.4g}, "
+            note += f"best {progress.best_loss:.4g} in epoch {progress.best_epoch}"
+        self._draw("fitting", epoch + share, self._epochs, note)
         due = epoch >= self._next_epoch or time.monotonic() > self._next
-        if not self._console.is_terminal and due and told:
-            self._console.print(f"epoch {epoch} of {self._epochs}: {told}", highlight=False)
+        if not self._console.is_terminal and due and note:
+            self._console.print(f"epoch {epoch} of {self._epochs}: {note}", highlight=False)
             self._next = time.monotonic() + PLAIN_SECONDS
             self._next_epoch = epoch + max(1, self._epochs // PLAIN_LINES)
 
@@ -102,10 +102,10 @@ class Shown(Listener):
             self._bar.stop()
             self._bar = None
 
-    def _draw(self, what: str, done: float, total: float, told: str) -> None:
+    def _draw(self, what: str, done: float, total: float, note: str) -> None:
         self.check()
         if self._bar is None:
             self._bar = bar(self._console)
-            self._task = self._bar.add_task(what, total=total, told="")
+            self._task = self._bar.add_task(what, total=total, note="")
             self._bar.start()
-        self._bar.update(self._task, completed=done, told=told)
+        self._bar.update(self._task, completed=done, note=note)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 def quiet() -> Iterator[None]:
     """Throws away what native code writes to standard error; TensorFlow logs there before it reads its settings.
 
-    Also sets what it reads: few logs, and the CPU unless told otherwise, since such networks are too small for more.
+    Also sets what it reads: few logs, and the CPU by default, since such networks are too small for more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

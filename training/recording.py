@@ -11,6 +11,7 @@ import numpy as np
 
 from registry.run import Run
 from service.model.network import Network
+from service.version import version
 from training import config
 from training.checkpoints import Progress
 from training.config import Job
@@ -37,21 +38,23 @@ class Fitted:
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 
-def beginning(job: Job, examples: Examples, mlrun: Run, folder: Path) -> None:
-    """What ran and on what: logged before the fit, so that a run that dies can be resumed."""
-    folder.mkdir()
-    job.dump(folder / config.FILE)
-    mlrun.log_files(folder)
+def beginning(job: Job, examples: Examples, mlrun: Run) -> None:
+    """Logs what ran and on what, before the fit, so that a run that dies can be resumed; the file comes last.
+
+    Once for a run: MLflow refuses parameters that change.
+    """
     params = job.options.as_params()
     if examples.path is not None:
-        chosen = {"promote": job.registration.promote, "min_improvement": job.registration.min_improvement}
-        params = params | job.source.as_params() | chosen
+        params = params | job.source.as_params() | {"min_improvement": job.registration.min_improvement}
         counts = {f"{name}_windows": len(part) for name, part in examples.parts.named().items()}
         profile = {
             "sha256": examples.digest, "timesteps": examples.timesteps, **counts, "findings": examples.findings
         }  # fmt: skip
         mlrun.log_dataset(examples.name, examples.path, examples.digest, profile)
-    mlrun.log_params(params)
+    mlrun.log_params(params | {"promote": job.registration.promote})
+    with temporary_folder() as folder:
+        job.dump(folder / config.FILE)
+        mlrun.log_files(folder)
 
 
 def fit(mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array]) -> None:
@@ -83,7 +86,8 @@ def fit(mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array]
 
 def package_tags() -> dict[str, str]:
     """With which versions of what a run was made."""
-    return {f"unroll.{package}": metadata.version(package) for package in ("unroll", "keras", "tensorflow")}
+    libraries = {f"unroll.{package}": metadata.version(package) for package in ("keras", "tensorflow")}
+    return {"unroll.unroll": version(), **libraries}
 
 
 def temporary_folder() -> "_Folder":

@@ -21,7 +21,7 @@ from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
 from training.recording import temporary_folder
 
-PROOF_BATCH = 3  # of the inputs of chance that a proof is made of, where none are given
+PROOF_BATCH = 3  # of the random inputs that a proof is made of, where none are given
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -60,8 +60,8 @@ def register(
     try:
         network.forward(inputs)
     except InvalidArgumentError as error:
-        told = f"{proof_from.name}: " if proof_from else "give inputs with --proof-from: those of chance do not fit: "
-        raise InvalidArgumentError(f"{told}{error.message}", field="proof-from") from error
+        hint = f"{proof_from.name}: " if proof_from else "give inputs with --proof-from: random ones do not fit: "
+        raise InvalidArgumentError(f"{hint}{error.message}", field="proof-from") from error
     store = Store()
     with (
         store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
@@ -17,6 +18,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.network import Network
 from training.data import files
+from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
 from training.data.windows import Array, Windows
 from training.evaluation.errors import predict
@@ -41,6 +43,8 @@ class Score:
 
     rows: int
     predicted: int  # rows with a whole window behind them, and no missing value in it
+    gaps: int = 0  # uneven steps that no window spans
+    filled: int = 0  # missing values for which the value before stands, as in training
 
 
 def load(reference: str, cache: Path) -> Model:
@@ -67,7 +71,9 @@ def load(reference: str, cache: Path) -> Model:
 def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Score:
     """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
 
-    Rows without a whole window behind them have no prediction. `out` appears whole or not at all.
+    Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
+    kept, and a missing value becomes the one before it, where values were filled. Rows without a whole window behind
+    them have no prediction. `out` appears whole or not at all.
 
     Raises InvalidArgumentError for columns that are missing or of other types, and for times that go back; OSError.
     """
@@ -86,14 +92,15 @@ def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Scor
             rows, predicted = rows + batch.num_rows, predicted + count
         if not rows:
             raise InvalidArgumentError(f"data: {data.name} has no rows", field="data")
-    return Score(rows, predicted)
+    return Score(rows, predicted, stream.gaps, stream.filled)
 
 
 @dataclass
 class _Series:
     """The end of a series, as far as it is needed for what follows."""
 
-    rows: Array
+    rows: Array  # since the last gap, no more than a window has
+    known: Array  # (1, features): the last values that were there since the last gap
     time: Any = None
 
 
@@ -103,6 +110,8 @@ class Stream:
 
     network: Network
     layout: Layout
+    gaps: int = 0
+    filled: int = 0
     _series: dict[int, _Series] = field(default_factory=dict)
     _codes: files.Codes = field(default_factory=files.Codes)
 
@@ -119,15 +128,18 @@ class Stream:
         at = 0
         for first, end in zip(firsts, [*firsts[1:], count], strict=True):
             chosen = order[first:end]
-            series = self._series.setdefault(int(codes[chosen[0]]), _Series(rows[:0]))
-            if times is not None:
-                self._check_order(times[chosen], series)
-            piece = np.concatenate([series.rows, rows[chosen]])
-            begin = np.arange(len(series.rows), len(piece)) - layout.window + 1
-            starts[chosen] = np.where(begin >= 0, begin + at, -1)
-            series.rows = piece[max(0, len(piece) - layout.window + 1) :].copy()
-            pieces.append(piece)
-            at += len(piece)
+            series = self._series.setdefault(int(codes[chosen[0]]), self._begin())
+            breaks = np.zeros(len(chosen), bool) if times is None else self._breaks(times[chosen], series)
+            cuts = np.flatnonzero(breaks)
+            for number, run in enumerate(np.split(chosen, cuts)):
+                if number:  # each but the first begins after a gap
+                    series.rows, series.known = rows[:0], self._begin().known
+                piece = np.concatenate([series.rows, self._fill(rows[run], series)])
+                begin = np.arange(len(series.rows), len(piece)) - layout.window + 1
+                starts[run] = np.where(begin >= 0, begin + at, -1)
+                series.rows = piece[max(0, len(piece) - layout.window + 1) :].copy()
+                pieces.append(piece)
+                at += len(piece)
         values = np.concatenate(pieces) if pieces else rows
         gone = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=1))])
         whole = starts >= 0
@@ -137,8 +149,34 @@ class Stream:
         predicted = predict(self.network, windows) if len(found) else None
         return self._batch(batch, predicted, whole), len(found)
 
-    def _check_order(self, times: Any, series: _Series) -> None:
+    def _begin(self) -> _Series:
+        width = len(self.layout.features)
+        return _Series(np.empty((0, width), np.float32), np.full((1, width), np.nan, np.float32))
+
+    def _breaks(self, times: Any, series: _Series) -> npt.NDArray[np.bool_]:
+        """Before which rows a gap lies, as training found them. Raises InvalidArgumentError for times that go back."""
         known = times if series.time is None else np.concatenate([[series.time], times])
+        self._check_order(known)
+        series.time = times[-1]
+        breaks = np.zeros(len(times), bool)
+        if self.layout.step and self.layout.gaps in ("error", "split") and len(known) > 1:
+            breaks[len(times) - len(known) + 1 :] = is_uneven(known, self.layout.step)
+        self.gaps += int(np.count_nonzero(breaks))
+        return breaks
+
+    def _fill(self, rows: Array, series: _Series) -> Array:
+        """Rows with the last value before for each missing one, where training filled them."""
+        if self.layout.missing not in ("ffill", "interpolate"):
+            return rows
+        missing = int(np.count_nonzero(np.isnan(rows)))
+        filled = np.concatenate([series.known, rows])
+        for i in range(filled.shape[1]):
+            forward_fill(filled[:, i], np.zeros(1, np.int64))
+        series.known = filled[-1:]
+        self.filled += missing - int(np.count_nonzero(np.isnan(filled[1:])))
+        return filled[1:]
+
+    def _check_order(self, known: Any) -> None:
         back = known[1:] <= known[:-1]
         if back.any():
             at = int(np.argmax(back))
@@ -146,7 +184,6 @@ class Stream:
                 f"time: column {self.layout.time!r} goes from {known[at]} to {known[at + 1]}; sort the file",
                 field="time",
             )
-        series.time = times[-1]
 
     def _batch(self, batch: "pa.RecordBatch", predicted: Array | None, whole: Any) -> "pa.RecordBatch":
         import pyarrow as pa

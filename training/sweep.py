@@ -95,9 +95,9 @@ def run(
     jobs: int,
     cluster: str,
     listener: Listener,
-    told: Callable[[Trial | str, int], None],
+    tried: Callable[[Trial | str, int], None],
 ) -> Outcome:
-    """Tries so many jobs, so many at a time, and puts the best through the gate; `told` hears of each, and how many.
+    """Tries so many jobs, so many at a time, and puts the best through the gate; `tried` hears of each, and how many.
 
     Each trial is a run within the sweep's run, judged on the validation part. The best is then fitted once more, which
     gives the same network on the same kind of machine, and only that one is measured on what is held out.
@@ -134,11 +134,11 @@ def run(
                     except ServiceError as error:
                         errors.append(error)
                         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-                        told(error.message, len(done) + len(errors))
+                        tried(error.message, len(done) + len(errors))
                     else:
                         done.append(trial)
                         study.tell(asked, trial.error)
-                        told(trial, len(done) + len(errors))
+                        tried(trial, len(done) + len(errors))
         if not done:
             raise errors[0]
         done.sort(key=lambda trial: trial.error)

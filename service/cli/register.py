@@ -18,7 +18,7 @@ def register(
     experiment: Annotated[str, typer.Option(help="MLflow experiment; default: the model's name.")] = "",
     proof_from: Annotated[
         Path | None,
-        typer.Option(help="Inputs of the proof, an .npz with an array for each; default: of chance.", metavar="FILE"),
+        typer.Option(help="Inputs of the proof, an .npz with an array for each; default: random.", metavar="FILE"),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="`tensorflow`: also what only Keras computes, for servers with that engine.")

@@ -7,8 +7,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from training.progress import weights_table
-
 if TYPE_CHECKING:
     from training.evaluation.errors import Measured
     from training.evaluation.gate import Champion
@@ -21,6 +19,8 @@ def report(outcome: "Outcome", console: Console) -> None:
         console.print(_errors(outcome.measured, outcome.champion))
     else:
         _reference(outcome, console)
+    if outcome.measured and (baseline := outcome.measured.better_baseline):
+        console.print(_advice(outcome, baseline), highlight=False, markup=False)
     name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
     console.print(
         f"{verb}: {outcome.decision.reason}\n"
@@ -32,6 +32,16 @@ def report(outcome: "Outcome", console: Console) -> None:
     )
 
 
+def _advice(outcome: "Outcome", baseline: str) -> str:
+    """What may help a network that a baseline beats."""
+    layout, options = outcome.examples.layout, outcome.options
+    ways = ["more --epochs or another --learning-rate", "unroll sweep"]
+    if not layout.classes and not options.residual and layout.target in layout.features:
+        ways.insert(0, "--residual, which learns changes from the last value and suits series that drift")
+    text = f"this network is worse than the baseline {baseline!r}; what may help: {'; '.join(ways)}"
+    return text if outcome.decision.promoted else f"{text}. --promote always moves the alias in any case"
+
+
 def _errors(measured: "Measured", champion: "Champion | None") -> Table:
     table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -40,6 +50,8 @@ def _errors(measured: "Measured", champion: "Champion | None") -> Table:
     rows = {"this network": measured.network, **{f"baseline: {k}": v for k, v in measured.baselines.items()}}
     if champion and champion.error is not None:
         rows[f"champion, version {champion.version}"] = {measured.metric: champion.error}
+    if measured.better_baseline:
+        rows[f"baseline: {measured.better_baseline} (better)"] = rows.pop(f"baseline: {measured.better_baseline}")
     for who, figures in rows.items():
         table.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in measured.network))
     return table
@@ -47,6 +59,8 @@ def _errors(measured: "Measured", champion: "Champion | None") -> Table:
 
 def _reference(outcome: "Outcome", console: Console) -> None:
     """The weights of the reference, and what it predicts of the sequences that it learned from."""
+    from training.progress import weights_table
+
     fitted = outcome.fitted
     console.print(weights_table("Weights after training", fitted.after))
     table = Table(title="Predictions", title_justify="left", box=SIMPLE_HEAD)

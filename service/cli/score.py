@@ -2,12 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from service.cli.extras import require
+
+if TYPE_CHECKING:
+    from training.scoring import Score
 
 console = Console()
 
@@ -31,11 +34,21 @@ def score(
     loaded = scoring.load(model, cache.expanduser())
     begin = time.monotonic()
     with bar(console) as shown:
-        task = shown.add_task("scoring", total=None, told="")
+        task = shown.add_task("scoring", total=None, note="")
         done = scoring.score(loaded, data, out, lambda at, of: shown.update(task, completed=at, total=of))
     seconds = time.monotonic() - begin
     console.print(
         f"scored {done.rows} rows with version {loaded.version} of {loaded.name} in {seconds:.1f} s; "
-        f"{done.predicted} have a whole window behind them\nwritten to {out}",
+        f"{done.predicted} have a whole window behind them" + _treated(done) + f"\nwritten to {out}",
         highlight=False,
     )
+
+
+def _treated(done: "Score") -> str:
+    """What was done about gaps and missing values, as in training."""
+    parts = []
+    if done.gaps:
+        parts.append(f"{done.gaps} gaps, which no window spans")
+    if done.filled:
+        parts.append(f"{done.filled} missing values filled with the value before")
+    return "".join(f"\n{part}, as in training" for part in parts)

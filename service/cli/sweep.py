@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from service.cli.common import console
-from service.cli.report import report
+from service.cli.extras import require
 
 if TYPE_CHECKING:
     from training.sweep import Trial
@@ -31,6 +31,8 @@ def sweep(
     Under `sweep` stand the options that are open: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
     0.001, high: 0.1, log: true}`.
     """
+    require("train")
+    from service.cli.report import report
     from training import config as configs
     from training import sweep as sweeps
     from training.interrupts import interruptible
@@ -39,9 +41,9 @@ def sweep(
     document = configs.load(config)
     listener = Shown(console)
     with bar(console) as shown:
-        task = shown.add_task("trials", total=trials, told="")
+        task = shown.add_task("trials", total=trials, note="")
 
-        def told(trial: "Trial | str", count: int) -> None:
+        def tried(trial: "Trial | str", count: int) -> None:
             listener.check()
             shown.update(task, completed=count)
             text = trial if isinstance(trial, str) else f"{_values(trial)}: {trial.error:.5g}"
@@ -51,7 +53,7 @@ def sweep(
 
         try:
             with interruptible() as listener.check:
-                outcome = sweeps.run(document, trials, jobs, cluster, listener, told)
+                outcome = sweeps.run(document, trials, jobs, cluster, listener, tried)
         except KeyboardInterrupt:
             shown.stop()
             listener.close()

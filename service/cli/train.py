@@ -1,13 +1,16 @@
 """`unroll train`: its options, and what each of them starts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import console
+from service.cli.extras import require
 from service.errors import InvalidArgumentError
-from training import config as configs
+
+if TYPE_CHECKING:
+    from training import config as configs
 
 DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
 
@@ -25,13 +28,17 @@ def train(
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version; default: champion.")] = None,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Train only where the alias is not there yet.")
+        bool,
+        typer.Option(
+            "--if-missing", help="Train only where the alias is not there yet; status 1 if it is not there afterwards."
+        ),
     ] = False,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment; default: the model's name.")] = None,
     promote: Annotated[
         str | None,
         typer.Option(
-            help="Move the alias: always, never, or (default) if better than what it points at, on held-out data."
+            help="Move the alias: always, never, or (default) if better, on held-out data, than what it points at; "
+            "than the baselines where there is no alias yet."
         ),
     ] = None,
     min_improvement: Annotated[
@@ -136,9 +143,7 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate. [0.01; tables: 0.003]", rich_help_panel=FITTING)
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of everything left to chance. [0]", rich_help_panel=FITTING)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [0]", rich_help_panel=FITTING)] = None,
 ) -> None:
     """Train a network, and register it in MLflow with a proof of what it computes.
 
@@ -148,6 +153,9 @@ def train(
     new network beats what it points at.
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
+    require("train")
+    from training import config as configs
+
     given.pop("config", None)
     given.pop("if-missing")
     if given.pop("resume"):
@@ -160,11 +168,14 @@ def train(
     if if_missing and (number := _registered(registration.name, registration.alias)):
         console.print(f"{registration.name}@{registration.alias} is there: version {number}", highlight=False)
         return
-    _train(wanted, "")
+    _train(wanted, "", needed=if_missing)
 
 
-def _train(wanted: configs.Job | None, run_id: str) -> None:
-    """Runs what is wanted, or resumes a run; Ctrl-C ends it in one line and with the status of shells."""
+def _train(wanted: "configs.Job | None", run_id: str, *, needed: bool = False) -> None:
+    """Runs what is wanted, or resumes a run; Ctrl-C ends it in one line and with the status of shells.
+
+    Where the alias is `needed` and did not move, the status is 1, so that what waits for the alias is not started.
+    """
     console.print("importing TensorFlow and MLflow …")
     from service.cli.report import report
     from training import job
@@ -184,6 +195,8 @@ def _train(wanted: configs.Job | None, run_id: str) -> None:
     finally:
         shown.close()
     report(outcome, console)
+    if needed and not outcome.decision.promoted:
+        raise typer.Exit(1)
 
 
 def _registered(name: str, alias: str) -> str:

@@ -81,8 +81,9 @@ def versions(name):
 def test_the_run_has_every_option_as_a_parameter(trained):
     """A finished run says with which options, the chosen loss among them, and which packages it was made."""
     _, _, run = trained
+    asked = {**Options(epochs=EPOCHS).as_params(), "promote": "better"}
     assert (run.info.status, run.info.run_name) == ("FINISHED", "reference seed 0")
-    assert run.data.params == {name: str(value) for name, value in Options(epochs=EPOCHS).as_params().items()}
+    assert run.data.params == {name: str(value) for name, value in asked.items()}
     assert run.data.params["loss"] == "mean_squared_error"
     assert {"unroll.unroll", "unroll.keras", "unroll.tensorflow"} <= set(run.data.tags)
 
@@ -229,3 +230,11 @@ def test_a_version_that_cannot_be_registered_leaves_the_alias(trained, registry)
     assert run_of("refused-late").info.status == "FAILED"
     assert versions("reference") == before
     assert Store().describe("reference").aliases == {"champion": outcome.version}
+
+
+def test_the_alias_stays_where_that_is_asked_for(trained):
+    """With `promote: never` the reference network is registered as challenger, and the champion stays."""
+    outcome, _, _ = trained
+    made = job.run(config.job_of({"epochs": 0, "seed": 3, "promote": "never"}), job.Listener())
+    assert made.alias == "challenger"
+    assert Store().describe("reference").aliases == {"champion": outcome.version, "challenger": made.version}

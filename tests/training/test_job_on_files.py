@@ -52,7 +52,7 @@ def wanted(folder, **options):
 @pytest.fixture(scope="module")
 def first(folder):
     """The first version of a model: what the job gave."""
-    return job.run(wanted(folder, name="wave", epochs=8, dropout=0.1), job.Listener())
+    return job.run(wanted(folder, name="wave", epochs=8, dropout=0.1, promote="always"), job.Listener())
 
 
 def client():
@@ -81,7 +81,7 @@ def test_what_is_served_takes_and_gives_real_units(first, folder, tmp_path):
     assert first.measured.network == errors(predicted, examples.parts.test.expected(), 0)
 
 
-def test_the_measure_stands_beside_two_baselines(first):
+def test_the_measure_is_compared_with_two_baselines(first):
     """The errors of network, last value and mean are metrics of the run, and the network beats the mean."""
     metrics = client().get_run(first.run_id).data.metrics
     assert set(first.measured.baselines) == {"last value", "mean"}
@@ -111,7 +111,7 @@ def test_what_ran_can_be_run_again_bit_for_bit(first, folder, tmp_path):
     """The run's own config gives the same weights to the last bit."""
     file = Store().run_file(first.run_id, "config.yaml", tmp_path)
     again = config.job_of(config.load(file) | {"name": "again"})
-    assert again.options == wanted(folder, epochs=8, dropout=0.1).options
+    assert again.options == wanted(folder, epochs=8, dropout=0.1, promote="always").options
     outcome = job.run(again, job.Listener())
     assert outcome.fitted.progress == first.fitted.progress
     digests = [Store().resolve(parse(f"models:/{name}@champion")) for name in ("wave", "again")]
@@ -151,7 +151,7 @@ def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
 
 def test_what_cannot_be_compared_is_not_promoted_unasked(folder):
     """A network of other features stays challenger, says why, and becomes champion where that is asked for."""
-    first = job.run(wanted(folder, name="others", epochs=0), job.Listener())
+    first = job.run(wanted(folder, name="others", epochs=0, promote="always"), job.Listener())
     one = {"name": "others", "features": "y", "epochs": 1}
     outcome = job.run(wanted(folder, **one), job.Listener())
     assert outcome.alias == "challenger"
@@ -227,6 +227,29 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(first, folder, tmp_pa
     assert not checkpoints.Checkpoints(listener.run_id, "").folder.exists()
     with pytest.raises(InvalidArgumentError, match=rf"^resume: run {listener.run_id} is finished"):
         job.resume(listener.run_id, job.Listener())
+
+
+def test_a_run_on_a_relative_path_is_resumed(folder, monkeypatch):
+    """A run whose file was named relative to the working directory goes on, from another one too."""
+    monkeypatch.chdir(folder)
+    listener = Interrupted()
+    relative = config.job_of({"data": "wave.csv", **QUICK, "name": "relative", "epochs": 5})
+    with pytest.raises(KeyboardInterrupt):
+        job.run(relative, listener)
+    monkeypatch.chdir(folder.parent)
+    outcome = job.resume(listener.run_id, job.Listener())
+    assert outcome.fitted.progress.epoch == 5
+    assert client().get_run(listener.run_id).data.params["data"] == str(folder / "wave.csv")
+
+
+def test_a_version_that_a_baseline_beats_is_not_the_first_champion(folder):
+    """Without a champion, what does worse than a baseline becomes challenger, and its tags name the baseline."""
+    outcome = job.run(wanted(folder, name="worse", epochs=0), job.Listener())
+    assert (outcome.alias, outcome.decision.promoted) == ("challenger", False)
+    tags = Store().version("worse", outcome.version).tags
+    assert tags[tag.BASELINE] == "last value"
+    assert float(tags[tag.ERROR]) > float(tags[tag.BASELINE_ERROR])
+    assert "the baseline 'last value' is better" in tags[tag.DECISION_REASON]
 
 
 def test_a_killed_process_is_resumed(folder):

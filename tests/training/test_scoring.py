@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,7 @@ def folder(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
     }
     csv.write_csv(pa.table(columns), folder / "table.csv")
     common = {"data": str(folder / "table.csv"), "time": "t", "group": "place", "window": 5, "epochs": 0, "units": 3}
+    common["promote"] = "always"
     for name, options in (("scored_levels", {"target": "y", "horizon": 2}), ("scored_kinds", {"target": "kind"})):
         job.run(config.job_of({**common, "name": name, **options}), job.Listener())
     return folder
@@ -98,6 +101,64 @@ def test_missing_values_have_no_prediction(folder, levels):
     assert done.predicted == 2 * (ROWS - 4) - 5
     gone = [i for i, value in enumerate(table["prediction_1"].to_pylist()) if value is None and 3 < i < ROWS]
     assert gone == [50, 51, 52, 53, 54]
+
+
+@pytest.fixture(scope="module")
+def hourly():
+    """A network over hours that was trained with values filled, and no window across a gap."""
+    import keras
+
+    from service.model import keras_file
+
+    keras.utils.set_random_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.keras"
+        keras.Sequential([keras.Input((5, 1)), keras.layers.SimpleRNN(3), keras.layers.Dense(1)]).save(path)
+        return keras_file.read(path)
+
+
+def hours(folder, *, gap=False, holes=()):
+    """A table of 120 hours, with 30 hours missing after the 60th where asked for, and rows without a value."""
+    times = np.arange("2024-01-01T00", "2024-01-06T00", dtype="datetime64[h]").astype("datetime64[s]")
+    if gap:
+        times[60:] += np.timedelta64(30, "h")
+    values = [None if i in holes else float(np.sin(i / 3)) for i in range(120)]
+    csv.write_csv(pa.table({"t": times, "y": values}), folder / "hours.csv")
+    return folder / "hours.csv"
+
+
+@pytest.mark.parametrize("size", [7, 65536])
+@pytest.mark.parametrize(("gaps", "across"), [("split", 0), ("error", 0), ("keep", 4), ("", 4)])
+def test_no_window_spans_a_gap_unless_training_kept_them(hourly, tmp_path, monkeypatch, gaps, across, size):
+    """After a gap as many rows have no prediction as at the beginning, wherever the file is cut into pieces."""
+    layout = Layout(("y",), "y", 5, 1, (), "t", "", "error", gaps, 3600.0)
+    table = csv.read_csv(hours(tmp_path, gap=True))
+    pq.write_table(table, tmp_path / "hours.parquet")
+    monkeypatch.setattr(files, "ROWS", size)
+    done, table = scored(scoring.Model(hourly, layout, "m", "1"), tmp_path / "hours.parquet", tmp_path / "o.parquet")
+    predictions = table["prediction"].to_pylist()
+    assert sum(value is not None for value in predictions[60:64]) == across
+    assert done.predicted == 120 - 8 + across
+    assert done.gaps == (0 if across else 1)
+
+
+@pytest.mark.parametrize("size", [7, 65536])
+@pytest.mark.parametrize("missing", ["ffill", "interpolate", "drop", "error"])
+def test_missing_values_are_filled_as_in_training(hourly, tmp_path, monkeypatch, missing, size):
+    """Where training filled values, a missing one is the one before it; else windows that hold it give nothing."""
+    layout = Layout(("y",), "y", 5, 1, (), "t", "", missing, "split", 3600.0)
+    holes = (0, 41, 42, 99)
+    pq.write_table(csv.read_csv(hours(tmp_path, holes=holes)), tmp_path / "hours.parquet")
+    monkeypatch.setattr(files, "ROWS", size)
+    done, table = scored(scoring.Model(hourly, layout, "m", "1"), tmp_path / "hours.parquet", tmp_path / "o.parquet")
+    if missing in ("drop", "error"):
+        assert (done.predicted, done.filled) == (120 - 5 - 6 - 5, 0)
+        return
+    assert (done.predicted, done.filled) == (120 - 5, 3)  # nothing stands before the first row
+    values = np.sin(np.arange(120) / 3).astype(np.float32)
+    values[[41, 42]] = values[40]
+    (output,) = hourly.forward({hourly.inputs[0].name: values[None, 39:44, None]}).outputs.values()
+    assert table["prediction"][43].as_py() == pytest.approx(float(output[0, 0]), rel=1e-5)
 
 
 def test_what_cannot_be_scored_leaves_no_file(folder, levels):

@@ -25,6 +25,7 @@ def document(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
         patch.setenv("UNROLL_CHECKPOINTS", str(folder / "checkpoints"))
         yield {
             "data": str(folder / "wave.csv"), "time": "t", "target": "y", "window": 6, "epochs": 1, "units": 3,
+            "promote": "always",
             "sweep": {"units": [[2], [3, 2]], "learning-rate": {"low": 0.001, "high": 0.1, "log": True}},
         }  # fmt: skip
 

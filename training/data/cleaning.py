@@ -44,16 +44,34 @@ def sort(table: files.Table, note: Callable[[str], None]) -> None:
         )
 
 
+def usual_step(times: npt.NDArray[Any] | None, segments: Ints) -> float:
+    """The median distance of two times of a series, in seconds where they are dates; 0 where there is none."""
+    if times is None:
+        return 0.0
+    same = segments[1:] == segments[:-1]
+    return float(np.median(_steps(times)[same])) if same.any() else 0.0
+
+
+def is_uneven(times: npt.NDArray[Any], usual: float) -> npt.NDArray[np.bool_]:
+    """Between which neighbours, (rows - 1,), the distance is not about the usual one."""
+    steps = _steps(times)
+    uneven: npt.NDArray[np.bool_] = (steps > EVEN * usual) | (steps < usual / EVEN)
+    return uneven
+
+
+def _steps(times: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    steps = np.diff(times)
+    steps = steps / np.timedelta64(1, "s") if steps.dtype.kind == "m" else steps
+    return steps.astype(np.float64)
+
+
 def split_at_gaps(table: files.Table, segments: Ints, source: Source, note: Callable[[str], None]) -> Ints:
     """Finds uneven times, and gives the segments of rows that follow each other."""
     if table.times is None:
         return segments
-    steps = np.diff(table.times).astype(np.float64)
     same = segments[1:] == segments[:-1]
-    if not same.any():
-        return segments
-    usual = float(np.median(steps[same]))
-    uneven = same & ((steps > EVEN * usual) | (steps < usual / EVEN))
+    usual = usual_step(table.times, segments)
+    uneven = same & is_uneven(table.times, usual)
     if not uneven.any():
         return segments
     at = int(np.argmax(uneven))
@@ -80,36 +98,36 @@ def fill(
     counts = dict(zip(columns.features, np.count_nonzero(empty, axis=0).tolist(), strict=True))
     counts[columns.target] = int(np.count_nonzero(~observed))
     rows = len(observed)
-    told = ", ".join(f"{name!r} in {count} of {rows} rows" for name, count in counts.items() if count)
+    listed = ", ".join(f"{name!r} in {count} of {rows} rows" for name, count in counts.items() if count)
     kept: npt.NDArray[np.bool_] = np.ones(rows, bool)
-    if not told:
+    if not listed:
         return observed, segments, kept
     if source.missing == "error":
         raise InvalidArgumentError(
-            f"missing: no value for {told}; choose --missing drop, ffill or interpolate", field="missing"
+            f"missing: no value for {listed}; choose --missing drop, ffill or interpolate", field="missing"
         )
     bad = empty.any(axis=1)
     if source.missing == "drop":
         kept = np.logical_not(bad) & observed
-        note(f"no value for {told}: {np.count_nonzero(~kept)} rows left out, and no window spans them")
+        note(f"no value for {listed}: {np.count_nonzero(~kept)} rows left out, and no window spans them")
     else:
         starts = np.flatnonzero(np.concatenate([[True], segments[1:] != segments[:-1]]))
         for i in np.flatnonzero(empty.any(axis=0)):
             column = table.features[:, i]
             if source.missing == "interpolate":
                 _interpolate(column, empty[:, i], segments, parts, table.times)
-            _forward_fill(column, starts)
+            forward_fill(column, starts)
         kept = np.logical_and.reduce(np.isfinite(table.features), axis=1)
         how = "the value before" if source.missing == "ffill" else (
             "interpolated for training; the value before where held out, since nobody knows the next one there"
         )  # fmt: skip
-        note(f"no value for {told}: {how}; what was missing is never a target")
+        note(f"no value for {listed}: {how}; what was missing is never a target")
     if not kept.all():
         segments = _numbered(segments, ~kept[:-1] | ~kept[1:])
     return observed, segments, kept
 
 
-def _forward_fill(column: Array, starts: npt.NDArray[np.int64]) -> None:
+def forward_fill(column: Array, starts: npt.NDArray[np.int64]) -> None:
     """The last value before, within a segment; what has none stays missing."""
     places = np.where(np.isnan(column), -1, np.arange(len(column)))
     first = np.zeros(len(column), np.int64)

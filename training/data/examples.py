@@ -75,25 +75,36 @@ def load(source: Source, progress: files.Progress, found: Callable[[str], None])
                 f"{source.validation:g} and {source.test:g}",
                 field="window",
             )
-    _check_varied(layout, parts.train)
+    _check_varied(path, layout, parts.train)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Examples(path.stem, layout, parts, path, digest, tuple(findings))
 
 
-def _check_varied(layout: Layout, train: Windows) -> None:
+def _check_varied(path: Path, layout: Layout, train: Windows) -> None:
     """Raises InvalidArgumentError for a feature or target that says nothing in the part to train on."""
     rows = train.rows()
     for i, name in enumerate(layout.features):
         column = train.values[rows, i]
         if (column == column[0]).all():
             raise InvalidArgumentError(
-                f"features: column {name!r} is constant ({column[0]:g}) in the part to train on; leave it out",
+                f"features: column {name!r} {_sameness(path, name, float(column[0]), '; leave it out')}",
                 field="features",
             )
     if not layout.classes:
         first = train.targets[train.target_starts[0]]
         if (train.targets[train.target_starts] == first).all():
             raise InvalidArgumentError(
-                f"target: column {layout.target!r} is constant ({first:g}) in the part to train on", field="target"
+                f"target: column {layout.target!r} {_sameness(path, layout.target, float(first))}", field="target"
             )
+
+
+def _sameness(path: Path, name: str, value: float, hint: str = "") -> str:
+    """Why a column that has one value in single precision says nothing: it is constant, or differs by too little."""
+    least, greatest = (value, value) if path.suffix.lower() == ".npz" else files.distinct(path, name, value)
+    if least < greatest:
+        return (
+            f"has numbers from {least:.17g} to {greatest:.17g} in the part to train on, which are one and the same in "
+            f"float32, in which networks compute: subtract {least:.17g} from them"
+        )
+    return f"is constant ({value:g}) in the part to train on{hint}"

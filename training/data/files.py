@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BLOCK = 4 * 1024 * 1024  # bytes of a CSV file that are read at once, and from whose first ones types are inferred
 ROWS = 65536  # of a Parquet file that are read at once
+LARGEST = float(np.finfo(np.float32).max)
 NAMED = 12  # columns that an error names
 
 Progress = Callable[[int, int], None]  # done, of so many
@@ -83,7 +84,7 @@ def names_classes(found: "pa.Schema", target: str) -> bool:
 
 
 def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns, batch by batch: features and a numeric target as float32, group and labels as text.
+    """The chosen columns, batch by batch: features and a numeric target as float64, group and labels as text.
 
     Raises InvalidArgumentError that names the column for what is no number where one is expected.
     """
@@ -94,7 +95,7 @@ def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress
     texts = {columns.group, columns.target if columns.labels else ""} - {""}
     numbers = {*columns.features, columns.target} - texts - {columns.time, columns.group, ""}
     flags = {name for name in numbers if pa.types.is_boolean(found.field(name).type)}
-    kinds = dict.fromkeys(numbers, pa.float32()) | dict.fromkeys(texts, pa.string())
+    kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(texts, pa.string())
     with _arrow_errors(path, found):
         if _is_parquet(path):
             with parquet.ParquetFile(path) as file:
@@ -143,7 +144,7 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
         features.append(matrix(batch, columns.features))
         if columns.target:
             column = batch.column(columns.target)
-            targets.append(classes.of(column) if columns.labels else column.to_numpy(zero_copy_only=False))
+            targets.append(classes.of(column) if columns.labels else single(column, columns.target))
         if columns.time:
             times.append(_times(batch.column(columns.time), columns.time))
         if columns.group:
@@ -167,6 +168,17 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
         _joined(groups) if groups else None,
         tuple(names.places),
     )
+
+
+def distinct(path: Path, name: str, like: float) -> tuple[float, float]:
+    """The least and the greatest of a column's numbers that are `like` in single precision; reads the file again."""
+    least, greatest = np.inf, -np.inf
+    for batch in batches(path, schema(path), Columns((name,)), lambda *_: None):
+        values = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        values = values[values.astype(np.float32) == np.float32(like)]
+        if len(values):
+            least, greatest = min(least, float(values.min())), max(greatest, float(values.max()))
+    return least, greatest
 
 
 class Codes:
@@ -200,12 +212,34 @@ class Codes:
 
 
 def matrix(batch: "pa.RecordBatch", names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Columns of a batch beside each other, (rows, columns); NaN where there is no finite number."""
+    """Columns of a batch side by side, (rows, columns); NaN where there is no finite number."""
     made = np.empty((batch.num_rows, len(names)), np.float32)
     for i, name in enumerate(names):
-        made[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
+        made[:, i] = single(batch.column(name), name)
     made[~np.isfinite(made)] = np.nan
     return made
+
+
+def single(column: Any, name: str) -> npt.NDArray[np.float32]:
+    """A column in single precision, in which networks compute.
+
+    Raises InvalidArgumentError for a finite number that is too large for it.
+    """
+    values = column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    check_range(values, name)
+    made: npt.NDArray[np.float32] = values.astype(np.float32)
+    return made
+
+
+def check_range(values: npt.NDArray[np.float64], name: str) -> None:
+    """Raises InvalidArgumentError for a finite number that single precision does not hold."""
+    large = (np.abs(values) > LARGEST) & np.isfinite(values)
+    if large.any():
+        raise InvalidArgumentError(
+            f"data: column {name!r} has the value {values[large][0]:g}; networks compute in float32, which ends at "
+            f"{LARGEST:.3g}: divide the column by a constant",
+            field="data",
+        )
 
 
 def is_number(text: str) -> bool:

@@ -1,7 +1,7 @@
 """What a network's inputs and outputs mean; kept with each version, so that others can feed and read it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,12 @@ class Layout:
     classes: tuple[str, ...] = ()
     time: str = ""
     group: str = ""
+    missing: str = ""
+    """What training did about missing values: error, drop, ffill or interpolate; empty: the version does not say."""
+    gaps: str = ""
+    """What training did about uneven times: error, split or keep; empty: the version does not say."""
+    step: float = 0.0
+    """The usual distance of two times, in seconds where they are dates; 0: there are no times."""
 
     def dumps(self) -> str:
         """As JSON."""
@@ -22,6 +28,7 @@ class Layout:
 
     @staticmethod
     def loads(text: str) -> "Layout":
-        """From JSON."""
-        found = json.loads(text)
+        """From JSON; what later versions added is left out."""
+        known = {field.name for field in fields(Layout)}
+        found = {name: value for name, value in json.loads(text).items() if name in known}
         return Layout(**{**found, "features": tuple(found["features"]), "classes": tuple(found["classes"])})

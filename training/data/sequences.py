@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from service.errors import InvalidArgumentError
+from training.data import files
 from training.data.layout import Layout
 from training.data.windows import Parts, Windows, parts_by_place
 from training.options import Source
@@ -27,6 +28,7 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
             f"data: x is {x.dtype} of shape {list(x.shape)}; expected numbers (sequences, timesteps, features)",
             field="data",
         )
+    files.check_range(x.astype(np.float64, copy=False), "x")
     if y.ndim not in {1, 2} or len(y) != len(x):
         raise InvalidArgumentError(
             f"data: y has the shape {list(y.shape)}; expected ({len(x)},) or ({len(x)}, outputs)", field="data"
@@ -43,6 +45,7 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
     elif y.dtype.kind not in "fiub":
         raise InvalidArgumentError(f"task: y is {y.dtype}, which is no number; it can only be classified", field="task")
     else:
+        files.check_range(y.astype(np.float64, copy=False), "y")
         y = y.astype(np.float32).reshape(count, -1)
         finite &= np.isfinite(y).all(axis=1)
     if not finite.all():

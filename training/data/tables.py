@@ -28,6 +28,7 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
     cleaning.sort(table, note)
     segments = np.zeros(len(table.target), np.int32) if table.groups is None else table.groups
     series = segments
+    step = cleaning.usual_step(table.times, segments)
     segments = cleaning.split_at_gaps(table, segments, source, note)
     clock = table.times
     parts = (
@@ -52,7 +53,16 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
     if chosen.labels:
         _check_classes(chosen.target, table.classes, made)
     layout = Layout(
-        chosen.features, chosen.target, source.window, source.horizon, table.classes, source.time, source.group
+        chosen.features,
+        chosen.target,
+        source.window,
+        source.horizon,
+        table.classes,
+        source.time,
+        source.group,
+        source.missing,
+        source.gaps,
+        step,
     )
     return layout, made
 

@@ -21,31 +21,46 @@ def baselines(examples: Examples, season: int) -> dict[str, Figures]:
             return errors(np.asarray(predicted, np.float32), expected, 0)
         return {"error_rate": float(np.mean(predicted != expected))}
 
+    # What is expected of anything that nothing else is known of: a class, or the mean of each step, (outputs,).
+    usual = (
+        np.bincount(train.expected()[:, 0], minlength=classes).argmax()
+        if classes
+        else train.expected().mean(axis=0, dtype=np.float64)
+    )
     found = {}
     if test.lead:
-        found["last value"] = judged(_last(test))
+        found["last value"] = judged(_last(test, usual))
     if test.lead and season:
-        found["seasonal"] = judged(_seasonal(test, season))
+        found["seasonal"] = judged(_seasonal(test, season, usual))
     elif classes:
-        usual = np.bincount(train.expected()[:, 0], minlength=classes).argmax()
-        found["most frequent"] = judged(np.full_like(expected, usual))
+        found["most frequent"] = judged(np.broadcast_to(usual, expected.shape))
     else:
-        found["mean"] = judged(np.broadcast_to(train.expected().mean(axis=0, dtype=np.float64), expected.shape))
+        found["mean"] = judged(np.broadcast_to(usual, expected.shape))
     return found
 
 
-def _last(windows: Windows) -> npt.NDArray[np.generic]:
-    """The last target that is known at the end of each window, for all its targets."""
-    known = windows.targets[np.maximum(windows.target_starts - windows.lead, 0)]
-    return np.broadcast_to(known[:, None], (len(windows), windows.outputs))
+def _last(windows: Windows, otherwise: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """The last target that is known at the end of each window, for all its targets; `otherwise` where none is."""
+    return _known(windows, np.repeat((windows.target_starts - windows.lead)[:, None], windows.outputs, 1), otherwise)
 
 
-def _seasonal(windows: Windows, season: int) -> npt.NDArray[np.generic]:
+def _seasonal(windows: Windows, season: int, otherwise: npt.ArrayLike) -> npt.NDArray[np.generic]:
     """The targets one season (or as many as are needed) earlier; the last known one where the series is younger."""
     ahead = np.arange(windows.outputs)
     back = season * -(-(ahead + windows.lead) // season)
-    rows = windows.target_starts[:, None] + ahead - back
-    there = rows >= 0
-    if windows.segments is not None:
-        there &= windows.segments[np.maximum(rows, 0)] == windows.segments[windows.starts][:, None]
-    return np.where(there, windows.targets[np.maximum(rows, 0)], _last(windows))
+    return _known(windows, windows.target_starts[:, None] + ahead - back, _last(windows, otherwise))
+
+
+def _known(windows: Windows, rows: npt.NDArray[np.int64], otherwise: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """The targets in rows of the windows' own segments, (windows, outputs); of a missing one the last known before it.
+
+    `otherwise` where the segment begins later, or has no target until then.
+    """
+    targets, segments = windows.targets, windows.segments
+    missing = targets < 0 if targets.dtype.kind == "i" else np.isnan(targets)
+    last = np.maximum.accumulate(np.where(missing, -1, np.arange(len(targets))))  # with a target, at or before each row
+    found = np.where(rows >= 0, last[np.maximum(rows, 0)], -1)
+    there = found >= 0
+    if segments is not None:
+        there &= segments[np.maximum(found, 0)] == segments[windows.starts][:, None]
+    return np.where(there, targets[np.maximum(found, 0)], otherwise)

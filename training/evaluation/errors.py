@@ -23,6 +23,13 @@ class Measured:
     network: Figures
     baselines: dict[str, Figures] = field(default_factory=dict)
 
+    @property
+    def better_baseline(self) -> str:
+        """The best baseline, if it is better than the network; empty: none is. An error that is not finite is worse."""
+        best = min(self.baselines, key=lambda name: self.baselines[name][self.metric], default="")
+        error = self.network[self.metric]
+        return best if best and not error <= self.baselines[best][self.metric] else ""
+
     def as_metrics(self) -> Figures:
         """Flat, for the record of a run."""
         own = {f"held_out_{name}": value for name, value in self.network.items()}
@@ -34,14 +41,14 @@ class Measured:
         return own | others
 
 
-def predict(network: Network, windows: Windows, told: Callable[[int, int], None] = lambda *_: None) -> Array:
+def predict(network: Network, windows: Windows, progress: Callable[[int, int], None] = lambda *_: None) -> Array:
     """What a network gives for windows, (windows, outputs), computed batch by batch without Keras."""
     (name,) = (spec.name for spec in network.inputs)
     (output,) = (spec.name for spec in network.outputs)
     parts = []
     for i, batch in enumerate(windows.batches(BATCH)):
         parts.append(network.forward({name: batch.inputs()}).outputs[output])
-        told(min((i + 1) * BATCH, len(windows)), len(windows))
+        progress(min((i + 1) * BATCH, len(windows)), len(windows))
     return np.concatenate(parts)
 
 

@@ -1,4 +1,4 @@
-"""The gate: whether the alias moves to a new version, judged beside the version it points at."""
+"""The gate: whether the alias moves to a new version, judged against the version it points at."""
 
 from dataclasses import dataclass
 
@@ -30,21 +30,28 @@ class Decision:
 def compare(
     network: Network, layout: Layout, champion: Network, champion_layout: Layout | None, version: str, test: Windows
 ) -> Champion:
-    """The champion and its challenger on the same held-out targets, the champion with windows of its own length."""
+    """The champion and its challenger on the held-out targets that both predict, each as it serves.
+
+    A network takes sequences of any length, so the champion's window is what it was trained with, as its version says;
+    where that says nothing, as its file says. Of two horizons the steps are compared that both have.
+    """
     classes = len(layout.classes)
+    length = champion_layout.window if champion_layout else (champion.declared[0].shape[1:2] or (None,))[0]
     reason = _incomparable(layout, champion, champion_layout, test)
-    if reason:
+    if not reason and not length:
+        reason = "its file leaves the number of timesteps open, and the version does not name its window"
+    if reason or not length:
         return Champion(version, None, None, reason)
-    length = champion.inputs[0].shape[1] or test.window
     theirs, both = test.reaching_back(length)
     if not len(theirs):
         return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
-    expected = theirs.expected()
     deciding = metric(classes)
+    steps = len(layout.classes) or min(test.outputs, champion.outputs[0].shape[1] or test.outputs)
+    expected = theirs.expected()[:, :steps]
     return Champion(
         version,
-        errors(predict(champion, theirs), expected, classes)[deciding],
-        errors(predict(network, test.some(both)), expected, classes)[deciding],
+        errors(predict(champion, theirs)[:, :steps], expected, classes)[deciding],
+        errors(predict(network, test.some(both))[:, :steps], expected, classes)[deciding],
     )
 
 
@@ -55,17 +62,27 @@ def decide(measured: Measured | None, champion: Champion | None, registration: R
     if measured is None:
         return Decision(True, "nothing is held out to compare by")
     if champion is None:
-        return Decision(True, "there is no champion yet")
+        return _first(measured)
     if champion.error is None or champion.challenger_error is None:
         return Decision(False, f"the champion, version {champion.version}, cannot be compared: {champion.reason}")
     least = registration.min_improvement
     figures = f"held-out error {champion.challenger_error:.6g}, the champion's (version {champion.version}) is "
     figures += f"{champion.error:.6g}"
-    better = champion.challenger_error < champion.error * (1 - least) or (
-        least == 0 and champion.challenger_error < champion.error
-    )
+    better = champion.challenger_error < champion.error * (1 - least)
     wanted = f"; wanted is {least:.3g} less" if least and not better else ""
     return Decision(better, figures + wanted)
+
+
+def _first(measured: Measured) -> Decision:
+    """What to do where there is no champion: a network that a baseline beats is not worth serving unasked."""
+    if baseline := measured.better_baseline:
+        error = measured.baselines[baseline][measured.metric]
+        return Decision(
+            False,
+            f"there is no champion yet, but the baseline {baseline!r} is better: held-out error {error:.6g}, "
+            f"the network's is {measured.network[measured.metric]:.6g}",
+        )
+    return Decision(True, "there is no champion yet")
 
 
 def _incomparable(layout: Layout, champion: Network, known: Layout | None, test: Windows) -> str:
@@ -75,11 +92,14 @@ def _incomparable(layout: Layout, champion: Network, known: Layout | None, test:
     width, outputs = champion.inputs[0].shape[2], champion.outputs[0].shape
     if width != test.values.shape[1]:
         return f"it takes {width} features, not {test.values.shape[1]}"
-    if len(outputs) != 2 or outputs[1] != (len(layout.classes) or test.outputs):
-        return f"it gives outputs of shape {outputs[1:]}, not {len(layout.classes) or test.outputs}"
+    expected = len(layout.classes) or (known.horizon or 1 if known else test.outputs)
+    if len(outputs) != 2 or outputs[1] != expected:
+        return f"it gives outputs of shape {outputs[1:]}, not {expected}"
     if known is None:
         return ""
-    for what in ("features", "target", "horizon", "classes"):
+    if known.horizon != layout.horizon and (layout.classes or not known.horizon or not layout.horizon):
+        return f"its horizon is {known.horizon}, not {layout.horizon}"
+    for what in ("features", "target", "classes"):
         mine, its = getattr(layout, what), getattr(known, what)
         if mine != its:
             return f"its {what} {'are' if what.endswith('s') else 'is'} {its}, not {mine}"

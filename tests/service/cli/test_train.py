@@ -162,10 +162,15 @@ ON_WAVE = ("--time=t", "--target=y", "--window=8", "--units=4,3")
 def test_on_own_data_it_shows_the_measure_and_the_decision(folder, wave):  # noqa: ARG001 - it must be there
     """The errors of network and baselines stand in a table; what was decided, and why, is said, and the status is 0."""
     data = f"--data={wave / 'ripple.csv'}"
-    better = train(data, *ON_WAVE, "--epochs=3")
+    missing = train(data, *ON_WAVE, "--epochs=0", "--name=none", "--if-missing")
+    assert missing.exit_code == 1
+    for shown in ("baseline: last value (better)", "this network is worse than the baseline 'last value'",
+                  "--residual", "not promoted: there is no champion yet", "none@challenger"):  # fmt: skip
+        assert shown in missing.output
+    better = train(data, *ON_WAVE, "--epochs=3", "--promote=always")
     assert better.exit_code == 0, better.output
     for shown in ("features: y", "Error on held-out data", "this network", "baseline: last value", "baseline: mean",
-                  "promoted: there is no champion", "registered ripple version 1, and ripple@champion"):  # fmt: skip
+                  "promoted: --promote always", "registered ripple version 1, and ripple@champion"):  # fmt: skip
         assert shown in better.output
     worse = train(data, *ON_WAVE, "--epochs=0")
     assert worse.exit_code == 0, worse.output
@@ -192,7 +197,7 @@ def test_what_is_typed_wins_over_the_file(folder, wave):  # noqa: ARG001 - it mu
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(folder, wave):
     """Ctrl-C while it fits own data says how to go on, and going on registers what was trained."""
     command = [sys.executable, "-m", "service.cli", "train", "--data", str(wave / "ripple.csv"), *ON_WAVE]
-    command += ["--name=resumed", "--epochs=100", "--patience=0"]
+    command += ["--name=resumed", "--epochs=100", "--patience=0", "--promote=always"]
     log = folder / "resumed-log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), cwd=folder)

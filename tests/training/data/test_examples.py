@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.errors import InvalidArgumentError
 from training.data import examples as data
 from training.data import files
+from training.data.layout import Layout
 from training.data.windows import parts_by_place, parts_by_time, slide
 from training.options import Source
 
@@ -204,6 +205,17 @@ def test_held_out_values_are_not_filled_from_their_future(tmp_path):
     assert values[90] == values[89]
 
 
+def test_the_layout_says_what_was_done(tmp_path):
+    """Window, treatment of gaps and missing values, and the usual step travel with the version."""
+    days = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]").astype(str)
+    path = write(tmp_path / "d.csv", t=days, y=numbers(100))
+    layout = load(Source(path, target="y", time="t", window=4, missing="ffill", gaps="split"))[0].layout
+    assert (layout.missing, layout.gaps, layout.step) == ("ffill", "split", 86400)
+    assert Layout.loads(layout.dumps()) == layout
+    older = '{"features":["y"],"target":"y","window":4,"horizon":1,"classes":[],"time":"t","group":"","later":1}'
+    assert Layout.loads(older) == Layout(("y",), "y", 4, 1, (), "t")
+
+
 def test_gaps_are_split_or_kept(tmp_path):
     """No window spans an uneven step, or all do, as asked; months of different lengths are even."""
     times = [*range(40), *range(50, 110)]
@@ -253,6 +265,32 @@ def test_a_mistake_is_one_line_that_names_the_column(tmp_path, columns, options,
         load(Source(path, **{"window": 3, **options}))
     assert caught.value.message.startswith(message)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("path", ["bad.csv", "bad.parquet"])
+def test_what_single_precision_does_not_hold_is_said_as_it_is(tmp_path, path):
+    """Numbers too close together or too large for float32 are not called constant or missing."""
+    close = [1e9 + i % 7 for i in range(80)]
+    large = [1e39 * (1 + i) for i in range(80)]
+    for columns, target, message in (
+        ({"t": range(80), "y": close}, "y", "column 'y' has numbers from 1000000000 to 1000000006 in the part to"),
+        ({"t": range(80), "y": large, "x": close}, "y", "data: column 'y' has the value 1e+39; networks compute in"),
+    ):
+        file = write(tmp_path / "bad.csv", **columns)
+        if path.endswith("parquet"):
+            from pyarrow import csv
+
+            pq.write_table(csv.read_csv(file), tmp_path / path)
+        with pytest.raises(InvalidArgumentError) as caught:
+            load(Source(str(tmp_path / path), target=target, time="t", window=3))
+        assert message in caught.value.message
+
+
+def test_arrays_too_large_for_single_precision_are_refused(tmp_path):
+    """An array with a number beyond float32 is refused with the number."""
+    np.savez(tmp_path / "a.npz", x=np.full((30, 3, 1), 1e300), y=np.arange(30))
+    with pytest.raises(InvalidArgumentError, match=r"column 'x' has the value 1e\+300"):
+        load(Source(str(tmp_path / "a.npz")))
 
 
 def test_a_word_far_down_is_found(tmp_path):
