@@ -4,6 +4,7 @@ There are two sources of examples, a file and the reference sequences, and one j
 held out, so that it is fitted as one batch and neither measured nor compared.
 """
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -118,7 +119,8 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
         found = errors(predict(fitted.served, part), part.expected(), classes)
         mlrun.log_summary({f"validation_{name}": error for name, error in found.items()})
         checkpoints.remove()
-        return mlrun.run_id, found[metric(classes)]
+        error = found[metric(classes)]
+        return mlrun.run_id, error if math.isfinite(error) else math.inf  # so that errors can be compared
 
 
 def resume(run_id: str, listener: Listener) -> Outcome:

@@ -1,5 +1,6 @@
 """The gate: whether the alias moves to a new version, judged against the version it points at."""
 
+import math
 from dataclasses import dataclass
 
 from service.model.network import Network
@@ -68,7 +69,8 @@ def decide(measured: Measured | None, champion: Champion | None, registration: R
     least = registration.min_improvement
     figures = f"held-out error {champion.challenger_error:.6g}, the champion's (version {champion.version}) is "
     figures += f"{champion.error:.6g}"
-    better = champion.challenger_error < champion.error * (1 - least)
+    # A champion whose error is no number gives nothing that can be used; anything that does is better.
+    better = champion.challenger_error < (champion.error * (1 - least) if math.isfinite(champion.error) else math.inf)
     wanted = f"; wanted is {least:.3g} less" if least and not better else ""
     return Decision(better, figures + wanted)
 

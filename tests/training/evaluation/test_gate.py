@@ -25,6 +25,8 @@ MEASURED = Measured("rmse", {"rmse": 1.9}, {"last value": {"rmse": 2.5}, "mean":
         ((2.0, 1.9), {"min_improvement": 0.1}, False),
         ((2.0, 1.7), {"min_improvement": 0.1}, True),
         ((0.0, 0.0), {}, False),
+        ((float("nan"), 1.9), {"min_improvement": 0.1}, True),
+        ((2.0, float("nan")), {}, False),
         ((None, None), {}, False),
     ],
 )
