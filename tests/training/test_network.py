@@ -10,6 +10,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from training.data.examples import load
 from training.options import Options, Source
+from training.scaling import Scaling
 
 CLASSES = {"dense_units": 3, "dense_activation": "softmax"}
 R3_LOSS = 0.00685  # of seed 0
@@ -90,6 +91,16 @@ def test_progress_is_told_while_it_fits(reference):
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == 2000
     assert all(losses[epoch - 1] == loss for epoch, loss in told)
+
+
+def test_inputs_are_normalised_in_double_precision(network):
+    """Mean and variance of many rows far from zero are those of double precision, within what float32 holds."""
+    sample = (1e4 + np.random.default_rng(0).normal(size=(500_000, 2))).astype(np.float32)
+    model = network.build(Options(), 3, 2, Scaling(sample))
+    layer = model.get_layer("normalization")
+    exact = sample.astype(np.float64)
+    np.testing.assert_allclose(np.ravel(layer.mean), exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(layer.variance), exact.var(axis=0), rtol=1e-3)
 
 
 # The loop.
