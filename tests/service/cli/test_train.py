@@ -89,7 +89,8 @@ def test_every_option_reaches_the_job(typed):  # noqa: ARG001 - after it
     client = MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert run.data.params == {
-        **{name: str(value) for name, value in Options().as_params().items()}, **given, "return_sequences": "True"
+        **{name: str(value) for name, value in Options().as_params().items()}, **given, "return_sequences": "True",
+        "promote": "better",
     }  # fmt: skip
     assert Store().describe("other").aliases == {"champion": "1"}
 
@@ -159,7 +160,7 @@ def wave(tmp_path_factory):
 ON_WAVE = ("--time=t", "--target=y", "--window=8", "--units=4,3")
 
 
-def test_on_own_data_it_shows_the_measure_and_the_decision(folder, wave):  # noqa: ARG001 - it must be there
+def test_on_a_file_it_shows_the_measure_and_the_decision(folder, wave):  # noqa: ARG001 - it must be there
     """The errors of network and baselines stand in a table; what was decided, and why, is said, and the status is 0."""
     data = f"--data={wave / 'ripple.csv'}"
     missing = train(data, *ON_WAVE, "--epochs=0", "--name=none", "--if-missing")
