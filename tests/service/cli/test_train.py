@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_with_one_line_and_the_status_of_shells(typed, folder):  
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), cwd=folder)
     try:
-        eventually(lambda: process.poll() is not None or "Weights before" in log.read_text(), timeout=90)
+        eventually(lambda: process.poll() is not None or "Weights before" in log.read_text(), timeout=150)
         process.send_signal(signal.SIGINT)
         status = process.wait(60)
     finally:
@@ -204,7 +204,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(folder, wave):
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), cwd=folder)
     try:
         begun = wave / "checkpoints"
-        eventually(lambda: process.poll() is not None or list(begun.glob("*/state.npz")), timeout=90)
+        eventually(lambda: process.poll() is not None or list(begun.glob("*/state.npz")), timeout=150)
         process.send_signal(signal.SIGINT)
         status = process.wait(60)
     finally:
