@@ -47,13 +47,13 @@ stubs:
 	$(PROTOC) --python_out=$(INTO) --pyi_out=$(INTO) --grpc_python_out=$(INTO) service/pb/unroll.proto
 	$(PROTOC) --pyi_out=$(INTO) --descriptor_set_out=$(INTO)/service/pb/inference.binpb service/pb/inference.proto
 
-lock: .venv/installed  ## constraints.txt from what is installed
-	$(BIN)/pip freeze --exclude-editable > constraints.txt
+lock: .venv/installed  ## constraints.txt anew: all versions with hashes, for all platforms; UPGRADE=--upgrade for newer ones
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url $(UPGRADE) --quiet --output-file constraints.txt pyproject.toml
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+.venv/installed: pyproject.toml constraints.txt tools/install.py
+	@$(PYTHON) tools/install.py .venv
+	@touch $@
