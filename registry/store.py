@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +23,11 @@ from registry.errors import (
     RegistryError,
     RegistryNotFoundError,
 )
+from registry.location import check_installed, uris
 from registry.mlflow_errors import mlflow_errors
 from registry.references import Reference
 from registry.run import Run
 
-DATABASES = {"mssql", "mysql", "postgresql", "sqlite"}  # schemes of URIs that MLflow opens through SQLAlchemy
-DEFAULT_URI = "sqlite:///mlflow.db"  # what MLflow itself takes as default
 LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own default is two minutes, seven times over
@@ -59,12 +57,6 @@ class VersionInfo:
     created: float  # seconds since the epoch
 
 
-def uris() -> tuple[str, str]:
-    """Tracking and registry URI, as MLflow's variables say; a local SQLite file where they say nothing."""
-    tracking = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    return tracking, os.environ.get("MLFLOW_REGISTRY_URI") or tracking
-
-
 def ui_command(host: str, port: int) -> list[str]:
     """The command that shows the store in MLflow's web interface. Raises RegistryError where a server does already."""
     tracking, registry = uris()
@@ -87,12 +79,7 @@ class Store:
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._tracking_uri, self._registry_uri = uris()
-        databases = {urlsplit(uri).scheme.partition("+")[0] for uri in uris()} & DATABASES
-        if databases and not (find_spec("sqlalchemy") and find_spec("alembic")):
-            raise RegistryError(
-                f"a registry in a database ({databases.pop()}) needs all of MLflow, the extra `local`; without it, set "
-                "MLFLOW_TRACKING_URI to an MLflow server"
-            )
+        check_installed()
         with mlflow_errors():
             from mlflow import MlflowClient
 

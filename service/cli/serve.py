@@ -135,6 +135,7 @@ def serve(
     token or certificate is set up; elsewhere nobody has it until one is.
     """
     require("serve")
+    from registry import location
     from service import logs
     from service.config import Limits, ServerConfig, Tls
     from service.supervisor.supervisor import Supervisor
@@ -171,6 +172,7 @@ def serve(
         webhook_address=webhook,
         webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
     )
+    location.check_installed()
     logs.configure("supervisor")
     Supervisor(config).run()
     # A thread that waits for the registry may hold locks (h5py's) which the interpreter would wait for at its end.

@@ -1,5 +1,7 @@
 """Our wheel, built once, and environments that hold it, or everything but it."""
 
+import fcntl
+
 import pytest
 
 from tests.outside.environments import Environment, build_wheel
@@ -7,8 +9,13 @@ from tests.outside.environments import Environment, build_wheel
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The wheel."""
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    """The wheel, built by the first process of the tests that asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if base.name.startswith("popen-") else base) / "wheel"  # one for all processes of a run
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return next(folder.glob("*.whl"), None) or build_wheel(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Nothing is fetched: the files of each distribution that an environment would hav
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,12 +16,25 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTION = "unroll-serving"
+PACKAGES = ("registry", "service", "training", "unroll")
 HERE = Path(sysconfig.get_path("purelib"))
 
 
+def sources():
+    """The files of this checkout: those that Git keeps, or would."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
 def build_wheel(into):
-    """The wheel of this checkout, built as a release is."""
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", into, ROOT)
+    """The wheel of this checkout, built as a release is: from its files alone, not from what was built before."""
+    for name in sources():
+        if name.partition("/")[0] in {*PACKAGES, "LICENSE", "README.md", "pyproject.toml"}:
+            copy = into / "checkout" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", into, into / "checkout")
     (wheel,) = into.glob("*.whl")
     return wheel
 

@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +99,13 @@ def serve(server):
         sys.stderr.write(line)
         if found := re.search(r"serving \S+ version \d+ on ([\d.:]+)", line):
             break
+    threading.Thread(target=lambda: sys.stderr.writelines(server.stderr), daemon=True).start()
     versions = []
     with unroll.Client(found[1]) as client:
+        until = time.monotonic() + 120
+        while {model.name for model in client.models() if model.default_version} != set(NAMES):
+            assert time.monotonic() < until, "not all models are served"
+            time.sleep(0.1)
         change = unroll.WeightChange("output/bias", 0.5, "add")
         for base in ("1", "2"):
             client.override_weights([change], model="reference", expected_version=base, reason="test")
@@ -114,7 +121,8 @@ def serve(server):
 def inputs(client, name):
     """Three sequences for a model, of numbers like those it learned from."""
     (spec,) = client.model(name).versions[0].inputs
-    shape = [3, *spec.shape[1:]]
+    timesteps = {"reference": 3, "softmax": 3, "registered": 5}.get(name, 6)
+    shape = [3, timesteps, spec.shape[2]]
     random = np.random.default_rng(1).normal(size=shape)
     return (random if name in {"reference", "softmax", "registered"} else 5000 + 100 * random).astype(np.float32)
 

@@ -51,6 +51,7 @@ def by_server(uri, x):
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # from now on, so that a request waits until it is served
         config = uvicorn.Config(scoring_server.init(mlflow.pyfunc.load_model(uri)), log_level="warning")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
