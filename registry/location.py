@@ -17,7 +17,7 @@ def uris() -> tuple[str, str]:
 
 
 def check_installed() -> None:
-    """Raises RegistryError where the registry is in a database and what MLflow reads databases with is not installed."""
+    """Raises RegistryError where the registry is in a database and what MLflow reads it with is not installed."""
     databases = {urlsplit(uri).scheme.partition("+")[0] for uri in uris()} & DATABASES
     if databases and not (find_spec("sqlalchemy") and find_spec("alembic")):
         raise RegistryError(

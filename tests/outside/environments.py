@@ -61,11 +61,12 @@ class Environment:
         """Puts a wheel into it."""
         pip("--python", self.python, "install", "--no-deps", "--no-index", wheel)
 
-    def link(self, distributions):
-        """Links the files of distributions that are installed here, as their records list them."""
-        for distribution in distributions:
+    def link(self, *extras):
+        """Links the files of what `pip install` brings with the wheel and these extras, as their records list them."""
+        (ours,) = self.packages.glob("unroll_serving-*.dist-info")
+        for distribution in closure(metadata.Distribution.at(ours), extras):
             for file in distribution.files or ():
-                if file.parts[0] not in {"..", "__pycache__"} and "__pycache__" not in file.parts:
+                if file.parts[0] != ".." and "__pycache__" not in file.parts:
                     target = self.packages / file
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if not target.exists():
@@ -114,22 +115,21 @@ class Environment:
         return printed
 
 
-def closure(*extras):
-    """The distributions that `pip install` would bring with these extras, as they are installed here."""
-    found = {}
-    waiting = [(DISTRIBUTION, extras)]
-    done = set()
+def closure(first, extras):
+    """The distributions that one needs with these extras, as they are installed here."""
+    found, done, waiting = {}, set(), [(first, tuple(extras))]
     while waiting:
-        name, wanted = waiting.pop()
-        if (name, wanted) in done:
-            continue
-        done.add((name, wanted))
-        distribution = metadata.distribution(name)
-        if name != DISTRIBUTION:
-            found[name] = distribution
+        distribution, wanted = waiting.pop()
         for text in distribution.requires or ():
             requirement = Requirement(text)
+            name, more = canonicalize_name(requirement.name), tuple(sorted(requirement.extras))
             marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted)):
-                waiting.append((canonicalize_name(requirement.name), tuple(sorted(requirement.extras))))
+            needed = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted))
+            if needed and (name, more) not in done:
+                done.add((name, more))
+                if name == DISTRIBUTION:
+                    waiting.append((first, more))
+                else:
+                    found[name] = metadata.distribution(name)
+                    waiting.append((found[name], more))
     return found.values()

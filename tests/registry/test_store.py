@@ -22,9 +22,10 @@ from registry.errors import (
     RegistryNotFoundError,
     RegistryUnavailableError,
 )
+from registry.location import uris
 from registry.references import Reference, parse
 from registry.run import BATCH
-from registry.store import LARGEST_VERSION, RegisteredModel, Store, ui_command, uris
+from registry.store import LARGEST_VERSION, RegisteredModel, Store, ui_command
 from service.model import keras_file, proof
 from tests.service.support import R2_INPUTS, R3_INPUTS, keep, r2, r3
 
