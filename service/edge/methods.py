@@ -83,7 +83,7 @@ class Call(Protocol):
         return caller.name if caller.personal else self.peer()
 
     def require(self, role: Role) -> None:
-        """Raises PermissionDeniedError where the caller lacks a role that what is asked for needs besides the row's."""
+        """Raises PermissionDeniedError where the caller lacks a role that a request needs in addition to the row's."""
         caller = self.caller()
         if role not in caller.roles:
             raise denied(caller, role)
@@ -103,7 +103,7 @@ class Call(Protocol):
 
 
 def denied(caller: Caller, needed: Role) -> PermissionDeniedError:
-    """What a caller is told that lacks a role."""
+    """The error of a caller that lacks a role."""
     if not caller.how:
         return PermissionDeniedError(
             f"this call needs the role {needed.value} ({needed.text}): send a token that has it, "

@@ -48,7 +48,7 @@ BY_CODE: dict[grpc.StatusCode, type[errors.ServiceError]] = {
 
 
 def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
-    """What a client is told of an error: code, text, and the bytes of a google.rpc.Status.
+    """What a client gets for an error: code, text, and the bytes of a google.rpc.Status.
 
     An error that is not a ServiceError is a fault of ours: its text may hold anything, so the client gets a fixed
     sentence with an id, and the log gets the trace under the same id.

@@ -1,7 +1,8 @@
 """MLflow's input formats as arrays: what its scoring servers and `mlflow deployments predict` take.
 
-The formats are `inputs`, `instances`, `dataframe_split` and `dataframe_records`; beside them go DataFrames, arrays, and
-arrays by name. The first axis is always the batch: a row of a table is a sequence, and its cells hold arrays.
+The formats are `inputs`, `instances`, `dataframe_split` and `dataframe_records`; DataFrames, arrays, and
+arrays by name are taken too. The first axis is always the batch: a row of a table is a sequence, and its cells hold
+arrays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

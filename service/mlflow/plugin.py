@@ -38,7 +38,7 @@ A deployment is a registered model that the server serves. --name is NAME, NAME@
             -C expected_version=VERSION refuses if somebody else moved it (else: whatever it points at now).
             An alias that does not exist is created.
   create, delete, run-local
-            not here: a server is told what to serve by `unroll serve --model models:/NAME@ALIAS`, or while it runs by
+            not here: name a model in `unroll serve --model models:/NAME@ALIAS`, or load it while the server runs by
             RepositoryModelLoad and RepositoryModelUnload of the Open Inference Protocol.
 """
 # Exact classes, as in service.edge.status: an error without a row fails the test of both tables.
@@ -75,7 +75,7 @@ class UnrollDeploymentClient(BaseDeploymentClient):
     ) -> PredictionsResponse:
         """The prediction for a payload in one of MLflow's formats.
 
-        `predictions` is the output as nested lists, or such by name where there are several; beside it stand `model`
+        `predictions` is the output as nested lists, or such by name where there are several; next to it stand `model`
         and `version`, which answered.
         """
         _no_endpoint(endpoint)

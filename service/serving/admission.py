@@ -50,7 +50,7 @@ class Admission:
     ) -> Iterator[None]:
         """Admits a network to compute such inputs in the block; waits for it, and for a slot where that is asked for.
 
-        Raises LimitExceededError for a call that makes more than there is room for at all; InvalidArgumentError for
+        Raises LimitExceededError for a call that makes more than the bound; InvalidArgumentError for
         inputs whose shapes a layer cannot take; what `call.check` raises after a wait.
         """
         batch = len(next(iter(inputs.values())))

@@ -20,12 +20,14 @@ from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
 from service.model.network import Network
+from service.model.results import Result
 from service.model.statistics import WeightStatistics
+from service.model.tensors import Array
 from service.serving.admission import Admission, Asking
 from service.serving.batching import Batcher
-from service.serving.fast_path import most_bytes
+from service.serving.fast_path import FastPath
 from service.serving.on_demand import OnDemand
-from service.serving.placement import Forward, ForwardRaw, placed, short_input_bytes
+from service.serving.placement import Computes, Placed, short_input_bytes
 from service.serving.quota import Quota
 from service.serving.slots import Slots
 from service.serving.threads import leave
@@ -45,11 +47,13 @@ class LoadedVersion:
     statistics: WeightStatistics
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
-    short_bytes: int  # up to which one sequence, as bytes, is within the bounds of the server, and quick
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
-    # By the engine, batched where that gains, and in a slot where it takes long.
-    forward: Forward
-    forward_raw: ForwardRaw
+    computes: Computes  # by that engine: in batches where that gains, and in a slot where it takes long
+    fast_path: FastPath
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """Outputs and final states for inputs that `Network.check` accepted. Raises as `Network.forward`."""
+        return self.computes.forward(inputs, initial_state)
 
     def check_streamable(self) -> None:
         """Raises NotReadyError where the network cannot be fed piecewise."""
@@ -146,7 +150,7 @@ class Host:
         return bool(models) and all(model.entry.default_version in model.versions for model in models)
 
     def prepare(self, snapshot: Snapshot) -> None:
-        """Loads what a snapshot adds, beside what is served. Raises ServiceError; then nothing has changed."""
+        """Loads what a snapshot adds, next to what is served. Raises ServiceError; then nothing has changed."""
         loaded = {
             (version.model, version.entry.digest): version
             for model in self._snapshot.models.values()
@@ -231,16 +235,22 @@ def load_version(
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
         slots = slots or Slots(1)
-        forward: Forward
-        forward_raw: ForwardRaw
+        computes: Computes
         if engine.batches:
-            batcher = Batcher(engine, limits.computed, slots)
-            forward, forward_raw = batcher.forward, batcher.forward_raw
+            computes = Batcher(engine, limits.computed, slots)
         else:
-            forward, forward_raw = placed(engine, short_input_bytes(engine, proof), slots)
-        made_by, short = proof.made_by if proof else "", most_bytes(network, limits)
-        statistics = WeightStatistics(network)
-        return LoadedVersion(model, entry, network, statistics, made_by, error, short, engine, forward, forward_raw)
+            computes = Placed(engine, short_input_bytes(engine, proof), slots)
+        return LoadedVersion(
+            model=model,
+            entry=entry,
+            network=network,
+            statistics=WeightStatistics(network),
+            proof_made_by=proof.made_by if proof else "",
+            proof_error=error,
+            engine=engine,
+            computes=computes,
+            fast_path=FastPath(network, computes, limits),
+        )
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version

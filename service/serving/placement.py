@@ -1,7 +1,7 @@
 """Where a version computes: what is short on the thread that asks, all else in one of a few slots."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,18 +16,15 @@ SHORT_SECONDS = 300e-6  # of a computation that others may wait for
 BATCHES = (1, 32, 256, 1_024)
 ROUNDS = 3
 
-Forward = Callable[[Mapping[str, Array], Mapping[str, Array]], Result]
-ForwardRaw = Callable[[bytes, tuple[int, ...]], RawResult | None]
-
 
 class Computes(Protocol):
-    """What computes a version."""
+    """What computes a version: an engine, one in its place, or batches of it."""
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """The forward pass."""
 
     def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """The same, for one sequence as bytes."""
+        """The output for one sequence as bytes, from states of zero; None where these are no such bytes."""
 
 
 def short_input_bytes(engine: Choice, proof: Proof | None) -> int:
@@ -57,19 +54,23 @@ def _seconds(engine: Choice, inputs: Mapping[str, Array]) -> float:
     return least
 
 
-def placed(engine: Computes, short: int, slots: Slots) -> tuple[Forward, ForwardRaw]:
-    """The engine's two ways to compute, in a slot where the inputs have more than `short` bytes."""
+class Placed:
+    """An engine that computes on the thread that asks what is short, and all else in a slot."""
 
-    def forward(inputs: Mapping[str, Array], initial_state: Mapping[str, Array]) -> Result:
-        if sum(array.nbytes for array in inputs.values()) <= short:
-            return engine.forward(inputs, initial_state)
-        with slots:
-            return engine.forward(inputs, initial_state)
+    def __init__(self, engine: Computes, short: int, slots: Slots) -> None:
+        """short: bytes of inputs up to which a forward pass is short."""
+        self._engine, self._short, self._slots = engine, short, slots
 
-    def forward_raw(raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        if len(raw) <= short:
-            return engine.forward_raw(raw, shape)
-        with slots:
-            return engine.forward_raw(raw, shape)
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """As the engine's."""
+        if sum(array.nbytes for array in inputs.values()) <= self._short:
+            return self._engine.forward(inputs, initial_state)
+        with self._slots:
+            return self._engine.forward(inputs, initial_state)
 
-    return forward, forward_raw
+    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        """As the engine's."""
+        if len(raw) <= self._short:
+            return self._engine.forward_raw(raw, shape)
+        with self._slots:
+            return self._engine.forward_raw(raw, shape)

@@ -92,9 +92,9 @@ class Choice:
         return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
 
     def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """The shortest way, for one sequence from states of zero, little-endian and not checked; gives the output so.
+        """The fast path: one sequence from states of zero, little-endian and not checked; gives the output so.
 
-        None where this is not what the network takes, or a number is not finite: whoever goes the long way finds out
+        None where this is not what the network takes, or a number is not finite: the slow path finds out
         what is wrong.
         """
         if isinstance(self.single, scalar.ScalarEngine):

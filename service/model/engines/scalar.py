@@ -77,7 +77,7 @@ class ScalarEngine:
         """One sequence as it came, little-endian and not checked; gives the output so.
 
         The bits of `forward` from states of zero, with no array made on the way. None where this is not what the
-        network takes, or a number is not finite: whoever goes the long way finds out what is wrong.
+        network takes, or a number is not finite: the slow path finds out what is wrong.
         """
         if len(raw) > MAX_RAW_BYTES or not self._raw.fits(raw, shape):
             return None
