@@ -24,10 +24,12 @@ from registry.errors import (
     RegistryNotFoundError,
 )
 from registry.location import check_installed, uris
+from registry.lock import lock_for, no_lock
 from registry.mlflow_errors import mlflow_errors
 from registry.references import Reference
 from registry.run import Run
 
+PAGE = 1000  # of a search: the most that MLflow gives of models
 LARGEST_VERSION = 2 * 1024**3  # bytes of all files together
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own default is two minutes, seven times over
@@ -71,15 +73,17 @@ def ui_command(host: str, port: int) -> list[str]:
 class Store:
     """MLflow, as far as Unroll needs it. Every method raises RegistryError, one of its kinds where that is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock_uri: str = "") -> None:
         """Imports MLflow, which takes seconds. Contacts nothing yet, but a local database is created or migrated.
 
-        Raises RegistryError where the store is a database and SQLAlchemy is not installed.
+        `lock_uri` names the lock that moves of aliases take; see `registry.lock`. Raises RegistryError where the store
+        is a database and SQLAlchemy is not installed.
         """
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._tracking_uri, self._registry_uri = uris()
         check_installed()
+        self._lock = lock_for(self._registry_uri, lock_uri) or no_lock
         with mlflow_errors():
             from mlflow import MlflowClient
 
@@ -101,6 +105,41 @@ class Store:
         """A version. Raises RegistryNotFoundError."""
         with mlflow_errors(f"no version {number} of {name} in the registry"):
             return _info(self._client.get_model_version(name, number))
+
+    def search_models(self, most: int) -> dict[str, Mapping[str, str]] | None:
+        """All models with their aliases, by name; None where there are more than `most` and a page."""
+        found: dict[str, Mapping[str, str]] = {}
+        for model in self._pages(self._client.search_registered_models):
+            found[model.name] = {alias: str(number) for alias, number in model.aliases.items()}
+            if len(found) > most + PAGE:
+                return None
+        return found
+
+    def search_versions(self, most: int) -> dict[tuple[str, str], VersionInfo]:
+        """Versions by model and number: all, or about `most` of the newest where there are more."""
+        found: dict[tuple[str, str], VersionInfo] = {}
+        for version in self._pages(self._client.search_model_versions):
+            found[version.name, str(version.version)] = _info(version)
+            if len(found) > most + PAGE:
+                break
+        return found
+
+    def versions_with(self, name: str, key: str, value: str) -> list[VersionInfo]:
+        """The versions of a model with a tag of that value. Both must be free of quotes."""
+        with mlflow_errors():
+            found = self._client.search_model_versions(f"name = '{name}' and tags.`{key}` = '{value}'")
+        return [_info(version) for version in found]
+
+    def _pages(self, search: Callable[..., Any]) -> Iterator[Any]:
+        """What a search finds, page after page."""
+        token = None
+        while True:
+            with mlflow_errors():
+                page = search(max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def resolve(self, reference: Reference) -> VersionInfo:
         """The version a reference means. Raises RegistryNotFoundError."""
@@ -232,15 +271,16 @@ class Store:
     def move_alias(self, name: str, alias: str, number: str, *, expected: str) -> None:
         """Points an alias at a version, if it points at `expected` now; "": if it does not exist.
 
-        MLflow cannot compare and set in one step: of two servers that move an alias in the same instant, the later
-        wins. Raises RegistryConflictError, RegistryNotFoundError.
+        MLflow cannot compare and set in one step. Those who share a lock (see `registry.lock`) take turns; of others
+        that move an alias in the same instant, the later wins. Raises RegistryConflictError, RegistryNotFoundError.
         """
-        actual = self.describe(name).aliases.get(alias, "")
-        if actual != expected:
-            raise RegistryConflictError(
-                f"alias {alias} of {name} points at version {actual or '(none)'}, not at {expected or '(none)'}"
-            )
-        self.set_alias(name, alias, number)
+        with self._lock(name):
+            actual = self.describe(name).aliases.get(alias, "")
+            if actual != expected:
+                raise RegistryConflictError(
+                    f"alias {alias} of {name} points at version {actual or '(none)'}, not at {expected or '(none)'}"
+                )
+            self.set_alias(name, alias, number)
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
         """Points an alias at a version, wherever it pointed before. Raises RegistryNotFoundError."""

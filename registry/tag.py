@@ -17,3 +17,6 @@ BASELINE_ERROR = "unroll.baseline_error"  # its own on the same data
 CHAMPION_ERROR = "unroll.champion_error"  # that of the version it was compared with, on the same data
 CHAMPION_VERSION = "unroll.champion_version"
 MOVED = "unroll.moved"  # unroll.moved.ALIAS: who moved that alias here, from where, and why
+REQUEST = "unroll.request_id"  # of the call that asked for an override
+REQUEST_DIGEST = "unroll.request_sha256"  # of what that call asked for
+MOVE_REQUEST = "unroll.move_request_id"  # unroll.move_request_id.ALIAS: of the call that moved that alias here
