@@ -1,22 +1,26 @@
-"""The trial of a version that is new here: read, proven and timed in a process of its own.
+"""Trials of versions that are new here: each is read, proven and timed in a process of its own.
 
 A C library reads the weights, and another computes heavy networks. What makes them crash, or take memory or time
 without end, ends the trial: the version is refused, and the server serves on.
 
-`python -m service.supervisor.trial` is that process: a line of JSON in, a line of JSON out.
+`python -m service.supervisor.trial` forks those processes: for each line of JSON in, a line of JSON out.
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
+import traceback
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from service.config import ServerConfig
 from service.errors import CorruptModelError, ServiceError
@@ -26,13 +30,18 @@ from service.snapshot import VersionEntry
 MEMORY_BYTES = 4 << 30  # of address space beyond what is imported; the largest file that the reader takes needs 3 GiB
 TENSORFLOW_BYTES = 16 << 30  # where Keras computes: TensorFlow reserves much more than it uses
 SECONDS = 100.0  # less than a worker may take to load the version afterwards
+LARGEST_ANSWER = 60_000  # bytes: what a pipe takes without waiting
 PACKAGES = ("unroll", "numpy", "onnxruntime", "tensorflow")  # what computes
 
 logger = logging.getLogger(__name__)
 
 
 class Trial:
-    """A process that tries one version. It starts at once, to be ready when the files are."""
+    """A process that tries versions, one after the other, each in a child of its own. It starts at once.
+
+    The process imports what computes, and forks for each version: a version that ends its child ends nothing else, and
+    many versions cost the imports once.
+    """
 
     def __init__(self) -> None:
         """Raises OSError where no process can be started."""
@@ -42,15 +51,29 @@ class Trial:
             stdout=subprocess.PIPE,
             # As in a worker, where the engines that are chosen will compute.
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is the supervisor's
+            start_new_session=True,  # Ctrl-C is the supervisor's, and the children end with the process
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self.close()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can try another version."""
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """Ends the process and what it is trying."""
+        with contextlib.suppress(ProcessLookupError):  # it was waited for
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):  # what was not sent
+                assert pipe is not None
+                pipe.close()
+        self.process.wait()
 
     def tried(self, model: str, entry: VersionEntry, config: ServerConfig) -> VersionEntry:
         """A version with the engines that are to compute it, chosen now.
@@ -64,18 +87,51 @@ class Trial:
             "fixed_engine": config.engine,
         }
         try:
-            answer, _ = self.process.communicate(json.dumps(asked).encode(), SECONDS)
-        except subprocess.TimeoutExpired:
+            answer = self._answer(json.dumps(asked).encode() + b"\n")
+        except TimeoutError:
+            self.close()
             raise _refused(model, entry, f"was not done after {SECONDS:.0f} s") from None
-        if self.process.returncode:
-            raise _refused(model, entry, f"ended the process that did it: {_ending(self.process.returncode)}")
-        found: dict[str, Any] = json.loads(answer.splitlines()[-1])
+        status = answer["status"] if answer else self._status()
+        if status:
+            raise _refused(model, entry, f"ended the process that did it: {_ending(status)}")
+        assert answer is not None
+        found: dict[str, Any] = json.loads(answer["found"])
         if "error" in found:
             raise error_from_dict(found["error"])
         for refused in found["refused"]:
             logger.warning("version %s of %s: %s, so another engine serves", entry.number, model, refused)
         single, many = found["engines"]
         return replace(entry, engines=(single, many), basis=basis(config))
+
+    def _answer(self, question: bytes) -> dict[str, Any] | None:
+        """The answer to a question; None where the process has ended. Raises TimeoutError."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        deadline, received = time.monotonic() + SECONDS, b""
+        try:
+            stdin.write(question)
+            stdin.flush()
+        except OSError:
+            return None
+        while not received.endswith(b"\n"):
+            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            piece = os.read(stdout.fileno(), 65536)
+            if not piece:
+                return None
+            received += piece
+        answer: dict[str, Any] = json.loads(received)
+        return answer
+
+    def _status(self) -> int:
+        """How the process ended; it is ended where it has not."""
+        try:
+            return self.process.wait(1.0) or 1
+        except subprocess.TimeoutExpired:
+            self.close()
+            return self.process.returncode
 
 
 def basis(config: ServerConfig) -> str:
@@ -96,26 +152,52 @@ def _ending(status: int) -> str:
 
 
 def main() -> None:
-    """Tries the version that standard input names; ends with a status other than 0 where nothing can be said."""
+    """Tries each version that a line of standard input names, in a child; answers in a line how the child ended."""
+    import service.serving.host  # noqa: F401  # here once, for all children
+
+    gc.collect()
+    gc.freeze()  # so that children share what is there
+    for line in sys.stdin:
+        receive, send = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(receive)
+            _try(line, send)
+        os.close(send)
+        with os.fdopen(receive, "rb") as pipe:
+            found = pipe.read(LARGEST_ANSWER).decode()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(json.dumps({"status": status, "found": found}), flush=True)
+
+
+def _try(line: str, send: int) -> NoReturn:
+    """Tries a version in this process and ends it; with a status other than 0 where nothing can be said."""
+    os.dup2(2, 1)  # the answer goes through a pipe of its own, so what a library prints is none
+    status = 1
+    try:
+        os.write(send, json.dumps(_found(json.loads(line))).encode())
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _found(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is to be said of a version."""
     from service.serving.host import load_version
 
-    line = sys.stdin.readline()
-    if not line:  # the files did not come
-        return
-    asked = json.loads(line)
     model, entry = asked.pop("model"), VersionEntry(**asked.pop("entry"))
     memory = TENSORFLOW_BYTES if asked["fixed_engine"] == "tensorflow" else MEMORY_BYTES
     _bound(memory)
-    answer: dict[str, Any]
     try:
         engine = load_version(model, entry, **asked).engine
-        refused = [f"the engine {t.engine} {t.refused} (batch of {t.batch})" for t in engine.timings if t.refused]
-        answer = {"engines": [engine.single.name, engine.many.name], "refused": refused}
     except ServiceError as error:
-        answer = {"error": error_to_dict(error)}
+        return {"error": error_to_dict(error)}
     except MemoryError:
-        answer = {"error": error_to_dict(_refused(model, entry, f"takes more than {memory >> 30} GiB of memory"))}
-    print(json.dumps(answer))
+        return {"error": error_to_dict(_refused(model, entry, f"takes more than {memory >> 30} GiB of memory"))}
+    refused = [f"the engine {t.engine} {t.refused} (batch of {t.batch})" for t in engine.timings if t.refused]
+    return {"engines": [engine.single.name, engine.many.name], "refused": refused}
 
 
 def _bound(memory: int) -> None:
