@@ -352,10 +352,12 @@ class Client:
         alias: str = "",
         actor: str = "",
         keep_alias: bool = False,
+        request_id: str = "",
     ) -> pb.OverrideWeightsResponse:
         """Registers a version with other weights and moves the alias to it; served when this returns.
 
         `changes` are WeightChanges, or whole weights by name. Give the version or the digest that you looked at.
+        A call that got no answer may be repeated with the same `request_id`, such as a UUID: it is done once.
         """
         if isinstance(changes, Mapping):
             changes = [WeightChange(name, value) for name, value in changes.items()]
@@ -368,6 +370,7 @@ class Client:
             reason=reason,
             actor=actor,
             keep_alias=keep_alias,
+            request_id=request_id,
         )
         answer: pb.OverrideWeightsResponse = self._call(1, "OverrideWeights", request)
         return answer
@@ -396,10 +399,12 @@ class Client:
         model: str = "",
         reason: str = "",
         actor: str = "",
+        request_id: str = "",
     ) -> pb.MoveAliasResponse:
         """Points an alias at another version; served when this returns.
 
         `expected_version` is the version that it points at now; empty: the alias does not exist yet, and is created.
+        For `request_id` see `override_weights`.
         """
         request = pb.MoveAliasRequest(
             model=model,
@@ -408,6 +413,7 @@ class Client:
             expected_version=expected_version,
             reason=reason,
             actor=actor,
+            request_id=request_id,
         )
         answer: pb.MoveAliasResponse = self._call(2, "MoveAlias", request)
         return answer

@@ -78,6 +78,8 @@ class ServerConfig:
     """Folder for downloaded versions and the last good snapshot."""
     poll_seconds: float = 2.0
     """Pause between two looks at the registry."""
+    registry_lock: str = ""
+    """URI of the lock that servers of one registry share when they move aliases; empty: a file next to SQLite."""
     drain_seconds: float = 30.0
     """How long calls in progress may take to finish after SIGTERM."""
     require_proof: bool = False

@@ -1,7 +1,7 @@
-"""What one server is to serve at a moment, as declared by the supervisor: immutable, replaced whole, plain JSON."""
+"""What one server is to serve at a moment, as declared by the supervisor. Values that nobody changes; plain JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,10 @@ class ModelEntry:
     moved_by: str = ""  # who last moved an alias through this server
     moved_because: str = ""
 
+    def with_versions(self, versions: Mapping[str, VersionEntry]) -> "ModelEntry":
+        """The same model with other versions."""
+        return replace(self, versions=versions)
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -47,14 +51,27 @@ class Snapshot:
     generation: int = 0
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
 
-    def with_model(self, model: ModelEntry) -> "Snapshot":
-        """The next generation, with one model replaced or added."""
-        return replace(self, generation=self.generation + 1, models={**self.models, model.name: model})
+    def with_models(self, models: Iterable[ModelEntry]) -> "Snapshot":
+        """The next generation, with some models replaced or added."""
+        changed = {model.name: model for model in models}
+        return replace(self, generation=self.generation + 1, models={**self.models, **changed})
 
     def without_model(self, name: str) -> "Snapshot":
         """The next generation, without a model."""
         others = {other: entry for other, entry in self.models.items() if other != name}
         return replace(self, generation=self.generation + 1, models=others)
+
+    def changes(self, before: "Snapshot") -> str:
+        """What makes this snapshot of another one, as text for `changed`: models that are not the same, and names."""
+        models = [asdict(model) for name, model in self.models.items() if before.models.get(name) is not model]
+        dropped = [name for name in before.models if name not in self.models]
+        return json.dumps({"generation": self.generation, "models": models, "dropped": dropped})
+
+    def changed(self, text: str) -> "Snapshot":
+        """The snapshot that `changes` was asked for, of this one, which was `before`."""
+        data = json.loads(text)
+        models = {name: entry for name, entry in self.models.items() if name not in data["dropped"]}
+        return Snapshot(data["generation"], models | {m["name"]: model_from_json(m) for m in data["models"]})
 
     def to_json(self) -> str:
         """Text that `from_json` reads."""
@@ -67,10 +84,16 @@ class Snapshot:
         Raises ValueError, KeyError or TypeError where the text is something else.
         """
         data: dict[str, Any] = json.loads(text)
-        return Snapshot(data["generation"], {name: _model(entry) for name, entry in data["models"].items()})
+        return Snapshot(data["generation"], {name: model_from_json(entry) for name, entry in data["models"].items()})
 
 
-def _model(data: dict[str, Any]) -> ModelEntry:
+def model_to_json(model: ModelEntry) -> str:
+    """A model as text."""
+    return json.dumps(asdict(model))
+
+
+def model_from_json(data: dict[str, Any]) -> ModelEntry:
+    """A model as `model_to_json` wrote it. Raises KeyError or TypeError where the data is something else."""
     versions = {
         number: VersionEntry(
             **{

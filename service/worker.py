@@ -12,7 +12,7 @@ from typing import Any
 from service import logs
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
-from service.api.weights import WeightServicer
+from service.api.weights import Asked, WeightServicer
 from service.config import ServerConfig
 from service.edge.health import SERVICE as HEALTH
 from service.edge.health import Health
@@ -50,7 +50,7 @@ class SupervisorClient:
         result_of(self._loading.submit(self._link.call, "load", asked, timeout=LOAD_SECONDS))
 
     def override(
-        self, version: LoadedVersion, alias: str, weights: bytes, *, actor: str, reason: str, timeout: float | None
+        self, version: LoadedVersion, alias: str, weights: bytes, *, asked: Asked, timeout: float | None
     ) -> tuple[str, str]:
         """Registers other weights, and waits for all workers; gives number and digest of the new version."""
         fields = {
@@ -58,14 +58,27 @@ class SupervisorClient:
             "alias": alias,
             "base": version.entry.number,
             "digest": version.entry.digest,
-            "actor": actor,
-            "reason": reason,
+            **vars(asked),
         }
         result, _ = self._link.call("override", fields, weights, timeout)
-        return result["number"], result["digest"]
+        return result["version"], result["digest"]
+
+    def made(self, model: str, alias: str, *, asked: Asked, timeout: float | None) -> dict[str, Any]:
+        """What an earlier call with the same id made, as fields of an answer; empty if nothing."""
+        result, _ = self._link.call("made", {"model": model, "alias": alias, **vars(asked)}, timeout=timeout)
+        return result
 
     def move_alias(
-        self, model: str, alias: str, number: str, expected: str, *, actor: str, reason: str, timeout: float | None
+        self,
+        model: str,
+        alias: str,
+        number: str,
+        expected: str,
+        *,
+        actor: str,
+        reason: str,
+        timeout: float | None,
+        request_id: str = "",
     ) -> None:
         """Moves an alias in the registry, and waits for all workers."""
         fields = {
@@ -75,6 +88,7 @@ class SupervisorClient:
             "expected": expected,
             "actor": actor,
             "reason": reason,
+            "request_id": request_id,
         }
         self._link.call("move_alias", fields, timeout=timeout)
 
@@ -112,6 +126,7 @@ class Worker:
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
         self._edge = build_edge(methods, config)
         self._serving = False
+        self._snapshot = self._prepared = Snapshot()  # what is served, and what was last asked for
 
     def run(self) -> float:
         """Follows the supervisor until it says drain or is gone; gives the seconds that calls in progress have."""
@@ -132,9 +147,10 @@ class Worker:
 
     def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
         if kind == "prepare":
-            self._prepare(Snapshot.from_json(body.decode()))
+            self._prepare(self._snapshot.changed(body.decode()))
         elif kind == "commit":
             self._host.commit(fields["generation"])
+            self._snapshot = self._prepared
             self._say_health()
             if not self._serving:
                 # Only now: a worker that had no snapshot would answer connections it cannot serve.
@@ -156,6 +172,7 @@ class Worker:
 
     def _prepare(self, snapshot: Snapshot) -> None:
         error: ServiceError | None = None
+        self._prepared = snapshot
         try:
             self._host.prepare(snapshot)
         except ServiceError as refused:

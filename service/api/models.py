@@ -1,5 +1,6 @@
 """ModelService: what is served, where it came from, and which alias means what."""
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -27,7 +28,16 @@ class Aliases(Protocol):
     """What moves aliases: the supervisor, at the other end of the link."""
 
     def move_alias(
-        self, model: str, alias: str, number: str, expected: str, *, actor: str, reason: str, timeout: float | None
+        self,
+        model: str,
+        alias: str,
+        number: str,
+        expected: str,
+        *,
+        actor: str,
+        reason: str,
+        timeout: float | None,
+        request_id: str = "",
     ) -> None:
         """Moves an alias in the registry, and waits until all workers serve accordingly."""
 
@@ -85,6 +95,7 @@ class ModelServicer:
             request.expected_version,
             actor=who(request.actor, call),
             reason=request.reason,
+            request_id=check_request_id(request.request_id),
             timeout=call.remaining(),
         )
         return pb.MoveAliasResponse(
@@ -124,6 +135,15 @@ def who(claimed: str, call: Call) -> str:
     if caller.how == "local" or not caller.name:  # a name that nobody had to prove
         return claimed or caller.name
     return f"{caller.name} (says {claimed})" if claimed and claimed != caller.name else caller.name
+
+
+def check_request_id(text: str) -> str:
+    """An id of a request as it came. Raises InvalidArgumentError."""
+    if text and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text, re.ASCII):
+        raise InvalidArgumentError(
+            f"request_id: expected up to 64 letters, digits, - and _, got {text[:80]!r}", field="request_id"
+        )
+    return text
 
 
 def check_expected(entry: VersionEntry, what: str, version: str, digest: str) -> None:

@@ -1,14 +1,16 @@
 """WeightService: see weights, compare them, override them."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from service.api.codec import decode_changes, encode, encoding_of
-from service.api.models import check_expected, who
+from service.api.models import check_expected, check_request_id, who
 from service.config import Limits
 from service.datatypes import DATA_TYPES
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
@@ -24,12 +26,28 @@ class Overrides(Protocol):
     """What puts an override into force: the supervisor, at the other end of the link."""
 
     def override(
-        self, version: LoadedVersion, alias: str, weights: bytes, *, actor: str, reason: str, timeout: float | None
+        self, version: LoadedVersion, alias: str, weights: bytes, *, asked: "Asked", timeout: float | None
     ) -> tuple[str, str]:
         """Registers `version` with other weights (npz bytes) and moves the alias, unless that is empty.
 
         Returns number and digest of the new version when all workers serve accordingly.
         """
+
+    def made(self, model: str, alias: str, *, asked: "Asked", timeout: float | None) -> dict[str, Any]:
+        """What an earlier call with the same id made: number, digest, base and changed; empty if nothing.
+
+        Puts it into service if that was not done yet. Raises InvalidArgumentError where it asked for something else.
+        """
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks for an override and why, and by which request."""
+
+    actor: str
+    reason: str
+    request_id: str = ""
+    request_digest: str = ""  # SHA-256 of the request
 
 
 class WeightServicer:
@@ -119,6 +137,12 @@ class WeightServicer:
             )
         if not request.keep_alias:
             call.require(Role.PROMOTE)
+        asked = _asked(request, who(request.actor, call))
+        moved = "" if request.keep_alias else alias
+        if asked.request_id and (
+            made := self._overrides.made(model.name, moved, asked=asked, timeout=call.remaining())
+        ):
+            return pb.OverrideWeightsResponse(model=model.name, alias=moved, **made)
         version = self._host.resolve(model.name, f"@{alias}" if alias else "", call)
         if request.expected_version:
             checked_version(request.expected_version, "expected_version")
@@ -131,21 +155,21 @@ class WeightServicer:
         packed = io.BytesIO()
         np.savez(packed, allow_pickle=False, **new)
         number, digest = self._overrides.override(
-            version,
-            "" if request.keep_alias else alias,
-            packed.getvalue(),
-            actor=who(request.actor, call),
-            reason=request.reason,
-            timeout=call.remaining(),
+            version, moved, packed.getvalue(), asked=asked, timeout=call.remaining()
         )
         return pb.OverrideWeightsResponse(
             model=version.model,
             version=number,
             base_version=version.entry.number,
             digest=digest,
-            alias="" if request.keep_alias else alias,
+            alias=moved,
             changed_weights=list(new),
         )
+
+
+def _asked(request: pb.OverrideWeightsRequest, actor: str) -> Asked:
+    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    return Asked(actor, request.reason, check_request_id(request.request_id), digest)
 
 
 def _full(view: int) -> bool:

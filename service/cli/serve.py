@@ -36,6 +36,16 @@ def serve(
         bool,
         typer.Option("--wait", help="Wait for a registry or model that is not there yet.", rich_help_panel=REGISTRY),
     ] = False,
+    registry_lock: Annotated[
+        str,
+        typer.Option(
+            envvar="UNROLL_REGISTRY_LOCK",
+            help="Lock that all servers of the registry share when they move aliases: postgresql://… or file:///…; "
+            "a SQLite registry has one.",
+            metavar="URI",
+            rich_help_panel=REGISTRY,
+        ),
+    ] = "",
     engine: Annotated[
         str,
         typer.Option(
@@ -156,6 +166,7 @@ def serve(
         workers=workers,
         cache=cache.expanduser(),
         poll_seconds=poll,
+        registry_lock=registry_lock,
         drain_seconds=drain,
         require_proof=require_proof,
         engine=engine,

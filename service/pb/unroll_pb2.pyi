@@ -328,7 +328,7 @@ class WeightDifference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., max_change: _Optional[float] = ..., mean_change: _Optional[float] = ..., relative_norm: _Optional[float] = ..., cosine: _Optional[float] = ..., changed: _Optional[int] = ..., difference: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class OverrideWeightsRequest(_message.Message):
-    __slots__ = ("model", "alias", "changes", "expected_version", "expected_digest", "reason", "actor", "keep_alias")
+    __slots__ = ("model", "alias", "changes", "expected_version", "expected_digest", "reason", "actor", "keep_alias", "request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
@@ -337,6 +337,7 @@ class OverrideWeightsRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     alias: str
     changes: _containers.RepeatedCompositeFieldContainer[WeightChange]
@@ -345,7 +346,8 @@ class OverrideWeightsRequest(_message.Message):
     reason: str
     actor: str
     keep_alias: bool
-    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., expected_version: _Optional[str] = ..., expected_digest: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., keep_alias: bool = ...) -> None: ...
+    request_id: str
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., expected_version: _Optional[str] = ..., expected_digest: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., keep_alias: bool = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class OverrideWeightsResponse(_message.Message):
     __slots__ = ("model", "version", "base_version", "digest", "alias", "changed_weights")
@@ -392,20 +394,22 @@ class GetModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class MoveAliasRequest(_message.Message):
-    __slots__ = ("model", "alias", "version", "expected_version", "reason", "actor")
+    __slots__ = ("model", "alias", "version", "expected_version", "reason", "actor", "request_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     alias: str
     version: str
     expected_version: str
     reason: str
     actor: str
-    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., version: _Optional[str] = ..., expected_version: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., version: _Optional[str] = ..., expected_version: _Optional[str] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class MoveAliasResponse(_message.Message):
     __slots__ = ("model", "alias", "version", "previous_version")

@@ -266,14 +266,21 @@ class WeightServiceServicer(object):
         to it unless told otherwise, and returns when every worker of this server serves it. Moving the alias back
         (ModelService.MoveAlias) undoes it.
 
+        Two calls that expect the same version do not both succeed, whether they reach one server or two: of servers that
+        share the registry's lock (a SQLite registry has one, others are named by --registry-lock) one call is ABORTED.
+        Servers without a shared lock compare and then move, so of two calls in the same instant both may succeed; the
+        later one's version is served then, and the other stays registered.
+
         INVALID_ARGUMENT     no change, or one that names no weight, has the wrong shape or type, or is not finite;
-        neither expected_version nor expected_digest
+        neither expected_version nor expected_digest; a request_id of another request
         NOT_FOUND            no such model or alias
         PERMISSION_DENIED    the caller is no operator
         ABORTED              the alias no longer points at what the caller expected; read again, then repeat
-        FAILED_PRECONDITION  the new network was refused by a worker; the model is served by number, so there is no
-        alias to move
+        FAILED_PRECONDITION  the new network was refused by a worker; the registry refuses the server; the model is served
+        by number, so there is no alias to move
+        RESOURCE_EXHAUSTED   the server's disk is full
         UNAVAILABLE          the registry does not answer; nothing was changed
+        DEADLINE_EXCEEDED    the call may take effect later; a repetition with the same request_id finds out
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -446,13 +453,15 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveAlias(self, request, context):
-        """Moves an alias in the registry, or creates it, and returns when every worker of this server serves accordingly.
+        """Moves an alias in the registry, or creates it, and returns when every worker of this server serves accordingly. What
+        holds of two calls at once is said at OverrideWeights.
 
         INVALID_ARGUMENT     a field is missing or malformed
         NOT_FOUND            no such model or version
         PERMISSION_DENIED    the caller is no operator
         ABORTED              the alias does not point at expected_version, or exists where none is expected
-        FAILED_PRECONDITION  the version was refused (its digest, its proof, or what it contains); the alias stays
+        FAILED_PRECONDITION  the version was refused (its digest, its proof, or what it contains), or the registry refuses
+        the server; the alias stays
         UNAVAILABLE          the registry does not answer; nothing was changed
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -131,6 +131,10 @@ class Host:
         version; UnavailableError while nothing is loaded; and where a version has to be loaded, as `OnDemand.get`.
         """
         loaded = self._snapshot.model(model)
+        if not version and not loaded.entry.default_version and self._on_demand is not None:
+            # It comes before models that nobody asks for; or we hear why not.
+            self._on_demand.get(loaded.entry.name, "", call.identity() if call else "")
+            loaded = self._snapshot.model(model)
         number = _number(loaded.entry, version)
         found = loaded.versions.get(number)
         if found is None:
@@ -151,16 +155,16 @@ class Host:
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Loads what a snapshot adds, next to what is served. Raises ServiceError; then nothing has changed."""
-        loaded = {
-            (version.model, version.entry.digest): version
-            for model in self._snapshot.models.values()
-            for version in model.versions.values()
-        }
         models = {}
         for name, model in snapshot.models.items():
+            served = self._snapshot.models.get(name)
+            if served is not None and served.entry is model:  # most are as they were
+                models[name] = served
+                continue
+            loaded = {version.entry.digest: version for version in served.versions.values()} if served else {}
             versions = {}
             for number, entry in model.versions.items():
-                known = loaded.get((name, entry.digest))
+                known = loaded.get(entry.digest)
                 if known is None:
                     known = load_version(
                         name,
@@ -169,7 +173,7 @@ class Host:
                         limits=self.limits,
                         slots=self.admission.slots,
                     )
-                    loaded[name, entry.digest] = known
+                    loaded[entry.digest] = known
                 versions[number] = replace(known, entry=entry)
             models[name] = LoadedModel(model, versions)
         self._prepared = LoadedSnapshot(snapshot.generation, models)

@@ -1,48 +1,142 @@
-"""Versions on their way into service: downloaded, proven, and made from one another."""
+"""Versions on their way into service: downloaded, tried, remembered; and made from one another."""
 
 import io
+import logging
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
-from registry.store import Store, VersionInfo
+from registry.errors import ArtifactError, CacheError, RegistryNotFoundError
+from registry.references import is_number
 from service.config import ServerConfig
+from service.errors import NotFoundError, ServiceError, UnavailableError
 from service.snapshot import VersionEntry
 from service.supervisor.trial import Trial
 
+if TYPE_CHECKING:
+    from registry.store import Store, VersionInfo
 
-def fetch(
-    store: Store,
-    cache: Cache,
-    info: VersionInfo,
-    config: ServerConfig,
-    *,
-    on_demand: bool,
-    tried: Mapping[str, VersionEntry],
-) -> VersionEntry:
-    """A version in the cache, its proof replayed, its engines chosen.
+REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
+UNKNOWN_SECONDS = 3.0  # a version that the registry does not know is not asked for again for so long
+MOST_REMEMBERED = 256  # versions of each kind: refused, unknown, come through their trial
 
-    Chosen here once, so that all workers compute with the same engines, and give the same bits. `tried` are those of
-    which this server chose them already, by digest: where the file lies there still, that is not done again.
+Trials = Callable[[], AbstractContextManager[Trial]]
 
-    Raises RegistryError where the registry or the artifact says no, ModelError where the network may not serve.
-    """
-    before = tried.get(info.tags.get(tag.DIGEST, ""))
-    if before is not None and cache.holds(before.digest):
-        entry = _entry(info, cache.path(before.digest), before.digest, on_demand=on_demand)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A version that may not serve, and when it is worth another look."""
+
+    error: Exception
+    seconds: float
+    until: float
+
+
+class Versions:
+    """Gets versions from the registry into the cache, and proven. Any thread may ask."""
+
+    def __init__(self, cache: Cache, config: ServerConfig) -> None:
+        self.store: Store | None = None  # set once the registry is there
+        self._cache = cache
+        self._config = config
+        self._remembering = threading.Lock()  # guards the next three; not held while anything is fetched
+        self._refused: dict[tuple[str, str], _Refusal] = {}
+        self._unknown: dict[tuple[str, str], float] = {}  # until when; monotonic seconds
+        self._tried: dict[str, VersionEntry] = {}  # what came through its trial, by digest
+
+    @property
+    def registry(self) -> "Store":
+        """The registry. Raises UnavailableError before it was reached."""
+        if self.store is None:
+            raise UnavailableError("the registry was not reached yet")
+        return self.store
+
+    def fetch(
+        self, name: str, number: str, *, info: "VersionInfo | None" = None, on_demand: bool = False,
+        trial: Trials = Trial,
+    ) -> VersionEntry:  # fmt: skip
+        """A version in the cache, its proof replayed, its engines chosen; by a process that `trial` gives.
+
+        Chosen here once, so that all workers compute with the same engines, and give the same bits. What came through
+        its trial, and lies in the cache still, is not tried again. What was refused is refused again for a while.
+
+        Raises RegistryError where the registry or the artifact says no, ModelError where the network may not serve.
+        """
+        if refusal := self.refusal(name, number):
+            raise refusal
+        info = info or self.registry.version(name, number)
+        try:
+            entry = self._tried_before(info) or self._fetch(info, trial)
+        except (ArtifactError, CacheError, ServiceError) as error:
+            self._refuse(name, number, error)
+            raise
+        with self._remembering:
+            self._refused.pop((name, number), None)
+            self._unknown.pop((name, number), None)
+            _remember(self._tried, entry.digest, entry)
+        return replace(entry, on_demand=on_demand)
+
+    def fetch_named(self, name: str, number: str, trial: Trials = Trial) -> VersionEntry:
+        """A version that a client named, on demand; clients may name what does not exist, again and again."""
+        try:
+            return self.fetch(name, number, on_demand=True, trial=trial)
+        except RegistryNotFoundError:
+            with self._remembering:
+                _remember(self._unknown, (name, number), time.monotonic() + UNKNOWN_SECONDS)
+            raise
+
+    def check_named(self, name: str, number: str) -> None:
+        """Raises NotFoundError where a client names what is no version, or was none a moment ago."""
+        if not is_number(number) or self._unknown.get((name, number), 0.0) > time.monotonic():
+            raise NotFoundError(f"no version {number[:20]} of {name} in the registry", field="version")
+
+    def refusal(self, name: str, number: str) -> Exception | None:
+        """Why a version may not serve, until it is worth another look."""
+        refusal = self._refused.get((name, number))
+        return refusal.error if refusal and time.monotonic() < refusal.until else None
+
+    def damaged(self, entry: VersionEntry) -> bool:
+        """Whether the cache no longer holds what a version was when it was fetched."""
+        return not self._cache.holds(entry.digest)
+
+    def _tried_before(self, info: "VersionInfo") -> VersionEntry | None:
+        before = self._tried.get(info.tags.get(tag.DIGEST, ""))
+        if before is None or not self._cache.holds(before.digest):
+            return None
+        entry = _entry(info, self._cache.path(before.digest), before.digest)
         return replace(entry, engines=before.engines, basis=before.basis)
-    with Trial() as trial:
-        directory, digest = cache.fetch(store, info)
-        return trial.tried(info.name, _entry(info, directory, digest, on_demand=on_demand), config)
+
+    def _fetch(self, info: "VersionInfo", trials: Trials) -> VersionEntry:
+        with trials() as trial:  # which starts while files come
+            directory, digest = self._cache.fetch(self.registry, info)
+            return trial.tried(info.name, _entry(info, directory, digest), self._config)
+
+    def _refuse(self, name: str, number: str, error: Exception) -> None:
+        with self._remembering:
+            before = self._refused.get((name, number))
+            seconds = before.seconds * 2 if before else REFUSED_SECONDS
+            _remember(self._refused, (name, number), _Refusal(error, seconds, time.monotonic() + seconds))
+        logger.error("version %s of %s is refused: %s", number, name, error)
 
 
-def _entry(info: VersionInfo, directory: Path, digest: str, *, on_demand: bool) -> VersionEntry:
+def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Puts the newest last, and lets go of the oldest."""
+    memory.pop(key, None)
+    memory[key] = value
+    while len(memory) > MOST_REMEMBERED:
+        del memory[next(iter(memory))]
+
+
+def _entry(info: "VersionInfo", directory: Path, digest: str) -> VersionEntry:
     tags = info.tags
     return VersionEntry(
         number=info.number,
@@ -54,7 +148,6 @@ def _entry(info: VersionInfo, directory: Path, digest: str, *, on_demand: bool) 
         actor=tags.get(tag.ACTOR, ""),
         reason=tags.get(tag.REASON, ""),
         created=info.created,
-        on_demand=on_demand,
     )
 
 
@@ -65,7 +158,9 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
     Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
     changed, so whoever replays it elsewhere sees whether they compute what this server computes.
     """
-    # Here, not above: few servers override, and h5py is much to import.
+    # Here, not above: few servers override, and these are much to import.
+    import numpy as np
+
     from service.model import keras_file
     from service.model import proof as proofs
 

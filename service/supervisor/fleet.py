@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ STATISTICS_SECONDS = 3.0  # for a worker to say what it counted
 QUICK_CRASH_SECONDS = 10.0  # a worker that lived shorter than this waits before it is started again
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.25, 30.0
 
-Handler = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
+Answer = tuple[dict[str, Any], bytes]
+Handler = Callable[[dict[str, Any], bytes], "Answer | Future[Answer]"]  # a future: no thread waits for the answer
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +138,8 @@ class Fleet:
         load it, and what `before_commit` raises: then all go on with the snapshot they had. A worker that dies
         meanwhile does not count: it comes back with what the others serve.
         """
-        body = snapshot.to_json().encode()
         with self._changing:
+            body = snapshot.changes(self._snapshot).encode()
             workers = list(self._workers)
             if not workers:
                 raise UnavailableError("no worker of this server is running")
@@ -204,7 +205,7 @@ class Fleet:
     def _join(self, worker: WorkerProcess) -> bool:
         """Brings a new worker to the present snapshot and counts it in; else ends it."""
         with self._changing:
-            worker.send("prepare", body=self._snapshot.to_json().encode())
+            worker.send("prepare", body=self._snapshot.changes(Snapshot()).encode())
             prepared = worker.answer(self._snapshot.generation)
             if prepared and not prepared["error"]:
                 worker.send("commit", {"generation": self._snapshot.generation})
@@ -238,18 +239,32 @@ class Fleet:
             worker.link.close()
 
     def _serve(self, worker: WorkerProcess, fields: dict[str, Any], body: bytes) -> None:
-        """Answers what a worker asks for."""
-        result: dict[str, Any] | ServiceError
-        answer = b""
+        """Answers what a worker asks for, now or when the answer is there."""
         try:
-            result, answer = self._operations[fields["operation"]](fields["arguments"], body)
+            found = self._operations[fields["operation"]](fields["arguments"], body)
+        except BaseException as error:
+            found = Future()
+            found.set_exception(error)
+        if isinstance(found, Future):
+            found.add_done_callback(lambda done: self._reply(worker, fields, done))
+        else:
+            self._send_reply(worker, fields["number"], *found)
+
+    def _reply(self, worker: WorkerProcess, fields: dict[str, Any], done: "Future[Answer]") -> None:
+        try:
+            self._send_reply(worker, fields["number"], *done.result())
         except ServiceError as error:
-            result = error
+            self._send_reply(worker, fields["number"], error)
         except Exception:
             logger.exception("%s failed", fields["operation"])
-            result = UnavailableError("the supervisor failed to do this; its log has the details")
+            failed = UnavailableError("the supervisor failed to do this; its log has the details")
+            self._send_reply(worker, fields["number"], failed)
+
+    def _send_reply(
+        self, worker: WorkerProcess, number: int, result: dict[str, Any] | ServiceError, body: bytes = b""
+    ) -> None:
         try:
-            worker.link.reply(fields["number"], result, answer)
+            worker.link.reply(number, result, body)
         except OSError:
             logger.warning("%s was gone before it could be answered", worker.name)
 
