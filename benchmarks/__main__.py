@@ -11,6 +11,7 @@ BENCHMARKS = {
     "batching": "benchmarks.batching",
     "training": "benchmarks.training",
     "engines": "benchmarks.engines",
+    "many": "benchmarks.many",
 }
 
 

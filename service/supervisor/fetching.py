@@ -99,10 +99,10 @@ class Versions:
         if not is_number(number) or self._unknown.get((name, number), 0.0) > time.monotonic():
             raise NotFoundError(f"no version {number[:20]} of {name} in the registry", field="version")
 
-    def refusal(self, name: str, number: str) -> Exception | None:
-        """Why a version may not serve, until it is worth another look."""
+    def refusal(self, name: str, number: str, *, ever: bool = False) -> Exception | None:
+        """Why a version may not serve, until it is worth another look; `ever`: also after that."""
         refusal = self._refused.get((name, number))
-        return refusal.error if refusal and time.monotonic() < refusal.until else None
+        return refusal.error if refusal and (ever or time.monotonic() < refusal.until) else None
 
     def damaged(self, entry: VersionEntry) -> bool:
         """Whether the cache no longer holds what a version was when it was fetched."""

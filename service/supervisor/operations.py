@@ -101,7 +101,7 @@ class Operations:
         jobs = self._following.hurry(entry.name)
         if not jobs:
             for number in wanted(self._declared.references.get(entry.name, ()), entry.aliases):
-                if (refusal := self._versions.refusal(entry.name, number)) is not None:
+                if (refusal := self._versions.refusal(entry.name, number, ever=True)) is not None:
                     raise translated(refusal) if isinstance(refusal, RegistryError) else refusal
             raise UnavailableError(f"nothing of {entry.name} is loaded yet: {entry.stale_reason or 'starting'}")
         return _then(jobs[0], lambda _: self._await_default(entry.name))

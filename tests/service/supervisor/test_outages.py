@@ -81,9 +81,9 @@ class Wire:
     def hang(self):
         self._state = "hung"
 
-    def mend(self):
+    def mend(self, state="whole"):
         self._close()
-        self._state = "whole"
+        self._state = state
         self._listen()
 
 
@@ -163,6 +163,22 @@ def test_registry_hangs(wire, remote, tmp_path):
             assert load.failures == []
         finally:
             wire.mend()
+
+
+def test_the_present_cause(wire, remote, tmp_path):
+    """The reason that is given is the one that holds now: first nobody listens, then somebody does not answer."""
+    env = remote.env | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
+    with running(REFERENCE, cache=tmp_path, env=env, workers=1, poll=0.2) as (_, client):
+        wire.cut()
+        try:
+            assert "refused" in eventually(lambda: client.model().stale_reason)
+            wire.mend("hung")
+            assert "timed out" in eventually(
+                lambda: "refused" not in client.model().stale_reason and client.model().stale_reason, 60
+            )
+        finally:
+            wire.mend()
+        eventually(lambda: not client.model().stale_reason, 60)
 
 
 def test_what_was_unloaded_meanwhile(wire, remote, tmp_path):

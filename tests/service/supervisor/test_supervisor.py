@@ -7,6 +7,7 @@ import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 
 from service.client import Client, WeightChange
@@ -28,6 +29,7 @@ from tests.service.support import (
     Server,
     eventually,
     running,
+    stopped,
 )
 
 HALF = np.ones(1, np.float16)
@@ -339,6 +341,52 @@ def test_many_versions_on_demand(registry, tmp_path):
         assert numbers[0] not in held
         with pytest.raises(NotFoundError, match="no version 99"):
             client.predict(R3_INPUTS, version="99")
+
+
+def test_a_slow_version_on_demand(registry, tmp_path):
+    """While a version that a reader named is long in coming, overrides, moves and aliases in MLflow are followed."""
+    first = registry.register("slow", "r3-1", "champion")
+    second = registry.register("slow", "r3-2")
+    answers = []
+    with running("models:/slow@champion", cache=tmp_path, env=registry.env, workers=1, poll=0.2) as (server, client):
+
+        def trial():
+            eventually(lambda: not trials())
+            asking.start()
+            return eventually(trials)
+
+        def trials():
+            children = psutil.Process(server.process.pid).children()
+            return [child.pid for child in children if "service.supervisor.trial" in child.cmdline()]
+
+        asking = threading.Thread(target=lambda: answers.append(client.predict(R3_INPUTS, version=second).version))
+        with stopped(*trial()), Client(server.address) as other:
+            made = other.override_weights({"output/bias": [1.0]}, expected_version=first, reason="meanwhile")
+            other.move_alias(first, expected_version=made.version)
+            registry.store.set_alias("slow", "champion", made.version)
+            eventually(lambda: other.predict(R3_INPUTS).version == made.version)
+            assert answers == []
+        asking.join()
+    assert answers == [second]
+
+
+def test_a_model_that_a_client_asks_for(registry, tmp_path):
+    """A model whose version was refused answers with the reason, and a status that no client repeats."""
+    number = registry.register("refused", "r3-1", "champion")
+    model = registry.files("refused", number) / "data" / "model.keras"
+    model.write_bytes(model.read_bytes()[:-100])
+    registry.register("fine", "r3-2", "champion")
+    server = Server(
+        "models:/fine@champion", "models:/refused@champion", cache=tmp_path, env=registry.env, workers=1, wait=True
+    )
+    try:
+        with Client(server.address) as client:
+            eventually(lambda: "SHA-256" in client.model("refused").stale_reason)
+            with pytest.raises(CorruptModelError, match="SHA-256"):
+                client.predict(R3_INPUTS, model="refused")
+            assert client.predict(R3_INPUTS, model="fine").version == "1"
+    finally:
+        server.stop()
 
 
 # What goes wrong at the start, each in one line.
