@@ -84,7 +84,9 @@ def _postgresql(uri: str) -> Lock:
         try:
             import psycopg
         except ImportError:
-            raise RegistryUnavailableError("a lock in PostgreSQL needs psycopg: pip install 'psycopg[binary]'") from None
+            raise RegistryUnavailableError(
+                "a lock in PostgreSQL needs psycopg: pip install 'psycopg[binary]'"
+            ) from None
         key = int.from_bytes(hashlib.sha256(f"unroll {model}".encode()).digest()[:8], signed=True)
         try:
             with psycopg.connect(uri, connect_timeout=5, autocommit=True) as connection:
