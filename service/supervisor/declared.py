@@ -81,7 +81,10 @@ class Declared:
         self._last_good.write(new)
         olds = [old for entry in new if (old := before.models.get(entry.name))]
         if _digests(olds) - _digests(new):
-            self._cache.prune(_digests(self.snapshot.models.values()))
+            try:
+                self._cache.prune(_digests(self.snapshot.models.values()))
+            except OSError as error:  # the cache stays larger than it need be
+                logger.warning("cannot remove versions from the cache: %s", error)
 
     def drop(self, name: str) -> None:
         """Has a model served no longer; the lock is held. Raises ServiceError: then nothing has changed."""
