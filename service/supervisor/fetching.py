@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
-from registry.errors import ArtifactError, CacheError, RegistryNotFoundError
-from registry.references import is_number
+from registry.errors import ArtifactError, CacheError
 from service.config import ServerConfig
-from service.errors import NotFoundError, ServiceError, UnavailableError
+from service.errors import ServiceError, UnavailableError
 from service.snapshot import VersionEntry
 from service.supervisor.trial import Trial
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from registry.store import Store, VersionInfo
 
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
-UNKNOWN_SECONDS = 3.0  # a version that the registry does not know is not asked for again for so long
-MOST_REMEMBERED = 256  # versions of each kind: refused, unknown, come through their trial
+MOST_REMEMBERED = 256  # versions of each kind: refused, come through their trial
 
 Trials = Callable[[], AbstractContextManager[Trial]]
 
@@ -48,9 +46,8 @@ class Versions:
         self.store: Store | None = None  # set once the registry is there
         self._cache = cache
         self._config = config
-        self._remembering = threading.Lock()  # guards the next three; not held while anything is fetched
+        self._remembering = threading.Lock()  # guards the next two; not held while anything is fetched
         self._refused: dict[tuple[str, str], _Refusal] = {}
-        self._unknown: dict[tuple[str, str], float] = {}  # until when; monotonic seconds
         self._tried: dict[str, VersionEntry] = {}  # what came through its trial, by digest
 
     @property
@@ -81,23 +78,8 @@ class Versions:
             raise
         with self._remembering:
             self._refused.pop((name, number), None)
-            self._unknown.pop((name, number), None)
             _remember(self._tried, entry.digest, entry)
         return replace(entry, on_demand=on_demand)
-
-    def fetch_named(self, name: str, number: str, trial: Trials = Trial) -> VersionEntry:
-        """A version that a client named, on demand; clients may name what does not exist, again and again."""
-        try:
-            return self.fetch(name, number, on_demand=True, trial=trial)
-        except RegistryNotFoundError:
-            with self._remembering:
-                _remember(self._unknown, (name, number), time.monotonic() + UNKNOWN_SECONDS)
-            raise
-
-    def check_named(self, name: str, number: str) -> None:
-        """Raises NotFoundError where a client names what is no version, or was none a moment ago."""
-        if not is_number(number) or self._unknown.get((name, number), 0.0) > time.monotonic():
-            raise NotFoundError(f"no version {number[:20]} of {name} in the registry", field="version")
 
     def refusal(self, name: str, number: str, *, ever: bool = False) -> Exception | None:
         """Why a version may not serve, until it is worth another look; `ever`: also after that."""

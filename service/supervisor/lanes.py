@@ -11,7 +11,7 @@ from typing import Any
 from service.snapshot import VersionEntry
 from service.supervisor.trial import Trial
 
-Fetch = Callable[..., VersionEntry]  # (name, number, *, trial, …): `Versions.fetch` or `fetch_named`
+Fetch = Callable[..., VersionEntry]  # (name, number, *, trial, …), as `Versions.fetch`
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from registry import tag
 from registry.errors import RegistryConflictError, RegistryError, RegistryUnavailableError
-from registry.references import parse
+from registry.references import is_number, parse
 from service.config import ServerConfig
 from service.errors import ConflictError, InvalidArgumentError, NotFoundError, UnavailableError
 from service.snapshot import ModelEntry, VersionEntry
@@ -65,10 +65,11 @@ class Operations:
         entry = self._declared.served(name)
         if not number:
             return self._hurry(entry)
-        self._versions.check_named(name, number)
+        if not is_number(number):
+            raise NotFoundError(f"no version {number[:20]} of {name} in the registry", field="version")
         if number in entry.versions:
             return {}, b""
-        return _then(self._named.want(name, number), lambda version: self._add(name, version))
+        return _then(self._named.want(name, number, on_demand=True), lambda version: self._add(name, version))
 
     def _add(self, name: str, version: VersionEntry) -> None:
         with self._declared.changing:
@@ -268,7 +269,7 @@ class Operations:
             )
         finally:
             self._declared.touched(name)  # last: a look begun before this may have seen the registry as it was
-        note = f"from version {asked['expected']} by {asked['actor'] or 'somebody'}: {asked['reason']}"
+        note = f"from version {asked['expected'] or '(none)'} by {asked['actor'] or 'somebody'}: {asked['reason']}"
         try:
             self._versions.registry.set_tags(name, number, {f"{tag.MOVED}.{alias}": note})
         except RegistryError as error:  # it has moved, and who asked must not think otherwise

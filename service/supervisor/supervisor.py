@@ -52,7 +52,7 @@ class Supervisor:
         versions = Versions(self._cache, config)
         self._declared = Declared(references, self._fleet, self._cache, self._last_good, self.address)
         following = Lanes(versions.fetch, side_by_side(), "fetch")
-        named = Lanes(versions.fetch_named, NAMED_LANES, "fetch-named")
+        named = Lanes(versions.fetch, NAMED_LANES, "fetch-named")
         self._follower = Follower(self._declared, versions, following, self._fleet, config)
         operations |= Operations(self._declared, versions, following, named, self._fleet, config).table()
         self._stopping = threading.Event()
