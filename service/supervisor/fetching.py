@@ -81,10 +81,16 @@ class Versions:
             _remember(self._tried, entry.digest, entry)
         return replace(entry, on_demand=on_demand)
 
-    def refusal(self, name: str, number: str, *, ever: bool = False) -> Exception | None:
-        """Why a version may not serve, until it is worth another look; `ever`: also after that."""
+    def refusal(self, name: str, number: str) -> Exception | None:
+        """Why a version may not serve, until it is worth another look."""
         refusal = self._refused.get((name, number))
-        return refusal.error if refusal and (ever or time.monotonic() < refusal.until) else None
+        return refusal.error if refusal and time.monotonic() < refusal.until else None
+
+    def refusal_behind(self, name: str, reason: str) -> Exception | None:
+        """The refusal of some version of a model that a text repeats, as reasons do; also when it is worth a look."""
+        with self._remembering:
+            errors = [refusal.error for (model, _), refusal in self._refused.items() if model == name]
+        return next((error for error in errors if str(error) in reason), None)
 
     def damaged(self, entry: VersionEntry) -> bool:
         """Whether the cache no longer holds what a version was when it was fetched."""

@@ -101,9 +101,8 @@ class Operations:
             return {}, b""
         jobs = self._following.hurry(entry.name)
         if not jobs:
-            for number in wanted(self._declared.references.get(entry.name, ()), entry.aliases):
-                if (refusal := self._versions.refusal(entry.name, number, ever=True)) is not None:
-                    raise translated(refusal) if isinstance(refusal, RegistryError) else refusal
+            if (refusal := self._versions.refusal_behind(entry.name, entry.stale_reason)) is not None:
+                raise translated(refusal) if isinstance(refusal, RegistryError) else refusal
             raise UnavailableError(f"nothing of {entry.name} is loaded yet: {entry.stale_reason or 'starting'}")
         return _then(jobs[0], lambda _: self._await_default(entry.name))
 
