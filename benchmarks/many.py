@@ -22,7 +22,7 @@ from benchmarks.common import Figure, console, environment, machine, middle, pyt
 from service.client import Client
 from service.errors import ServiceError
 
-MODELS = int(os.environ.get("UNROLL_BENCH_MODELS", "500"))
+MODELS = int(os.environ.get("UNROLL_BENCH_MODELS", "500"))  # fewer: a quick look
 LOOKS, MOVES, CHANGES = 20, 5, 10
 POLL_SECONDS = 2.0  # the default
 WAIT_SECONDS = 600.0
