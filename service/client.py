@@ -4,30 +4,51 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.datatypes import DATA_TYPES, DTYPES
 from service.edge.status import from_rpc_error
 from service.errors import InvalidArgumentError
+from service.insight_client import InsightCalls
+from service.messages import (
+    Array,
+    Arrays,
+    Inputs,
+    LayerTrace,
+    Patch,
+    WeightChange,
+    arrays,
+    change,
+    patch,
+    tensors,
+    to_array,
+    to_tensor,
+)
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
 
-Array = npt.NDArray[Any]
-Arrays = Mapping[str, npt.ArrayLike]
-Inputs = npt.ArrayLike | Arrays
+__all__ = [
+    "Client",
+    "LayerTrace",
+    "Patch",
+    "Prediction",
+    "StreamPrediction",
+    "Trace",
+    "WeightChange",
+    "to_array",
+    "to_tensor",
+]
 
 # Reading twice gives the same answer; changing twice does not.
 SAFE = {
     "unroll.v1.PredictionService": ["Predict", "Trace"],
+    "unroll.v1.InsightService": ["Gradients", "Attribute", "Remember", "FindFixedPoints"],
     "unroll.v1.WeightService": ["GetWeights", "CompareWeights"],
     "unroll.v1.ModelService": ["ListModels", "GetModel"],
 }
@@ -57,6 +78,7 @@ class Prediction:
     outputs: Mapping[str, Array]
     final_state: Mapping[str, Array]  # empty unless asked for
     what_if: bool
+    patched: bool
 
     @property
     def output(self) -> Array:
@@ -74,14 +96,6 @@ class StreamPrediction(Prediction):
 
 
 @dataclass(frozen=True)
-class LayerTrace:
-    """What happened in a layer: arrays by what they are, with time as axis 1 where there is time."""
-
-    class_name: str
-    tensors: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
 class Trace:
     """What happened inside a network."""
 
@@ -90,19 +104,11 @@ class Trace:
     layers: Mapping[str, LayerTrace]  # by name, in the order of computation
     outputs: Mapping[str, Array]
     what_if: bool
+    patched: bool = False
+    sums: Sequence[pb.WrittenSum] = ()
 
 
-@dataclass(frozen=True)
-class WeightChange:
-    """A change of one weight: `value` is set, added, or multiplied; `ranges` is (start, stop) for each axis."""
-
-    weight: str
-    value: npt.ArrayLike
-    operation: str = "set"  # set, add, scale
-    ranges: Sequence[tuple[int, int]] = field(default_factory=tuple)
-
-
-class Client:
+class Client(InsightCalls):
     """Talks to one server. Use it in a `with` statement, from any number of threads.
 
     Every method raises the errors of service.errors.
@@ -148,6 +154,7 @@ class Client:
                     unroll_pb2_grpc.PredictionServiceStub(channel),
                     unroll_pb2_grpc.WeightServiceStub(channel),
                     unroll_pb2_grpc.ModelServiceStub(channel),
+                    unroll_pb2_grpc.InsightServiceStub(channel),
                 )
                 for channel in self._channels
             ]
@@ -209,20 +216,27 @@ class Client:
         initial_state: Arrays | None = None,
         return_state: bool = False,
         what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
     ) -> Prediction:
         """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name."""
         request = pb.PredictRequest(
             model=model,
             version=version,
-            inputs=_tensors(inputs),
-            initial_state=_tensors(initial_state or {}),
+            inputs=tensors(inputs),
+            initial_state=tensors(initial_state or {}),
             return_state=return_state,
-            what_if=map(_change, what_if),
+            what_if=map(change, what_if),
+            patches=map(patch, patches),
             encoding=pb.TENSOR_ENCODING_RAW,
         )
         answer = self._call(0, "Predict", request)
         return Prediction(
-            answer.model, answer.version, _arrays(answer.outputs), _arrays(answer.final_state), answer.what_if
+            answer.model,
+            answer.version,
+            arrays(answer.outputs),
+            arrays(answer.final_state),
+            answer.what_if,
+            answer.patched,
         )
 
     def stream(
@@ -234,6 +248,7 @@ class Client:
         initial_state: Arrays | None = None,
         return_state: bool = False,
         what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
         follow: bool = False,
     ) -> Iterator[StreamPrediction]:
         """Feeds a sequence piece by piece: an answer after each chunk [batch, timesteps, features], as they come.
@@ -243,9 +258,10 @@ class Client:
         options = pb.StreamOptions(
             model=model,
             version=version,
-            initial_state=_tensors(initial_state or {}),
+            initial_state=tensors(initial_state or {}),
             return_state=return_state,
-            what_if=map(_change, what_if),
+            what_if=map(change, what_if),
+            patches=map(patch, patches),
             follow=follow,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
@@ -255,7 +271,7 @@ class Client:
             yield pb.PredictStreamRequest(options=options)
             try:
                 for chunk in chunks:
-                    yield pb.PredictStreamRequest(inputs=_tensors(chunk))
+                    yield pb.PredictStreamRequest(inputs=tensors(chunk))
             except Exception as error:  # grpcio would say no more than that there was one
                 failures.append(error)
                 raise
@@ -267,9 +283,10 @@ class Client:
                     yield StreamPrediction(
                         answer.model,
                         answer.version,
-                        _arrays(answer.outputs),
-                        _arrays(answer.final_state),
+                        arrays(answer.outputs),
+                        arrays(answer.final_state),
                         answer.what_if,
+                        answer.patched,
                         answer.timesteps,
                         answer.version_changed,
                     )
@@ -287,24 +304,33 @@ class Client:
         initial_state: Arrays | None = None,
         layers: Sequence[str] = (),
         what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
+        sums: Sequence[tuple[str, int, int, int]] = (),
     ) -> Trace:
-        """What happens inside a network for a batch: each layer's output, states and gates at every timestep."""
+        """What happens inside a network for a batch: each layer's output, states and gates at every timestep.
+
+        `sums`: pre-activations to write out term by term, each (layer, sequence, timestep, column).
+        """
         request = pb.TraceRequest(
             model=model,
             version=version,
-            inputs=_tensors(inputs),
-            initial_state=_tensors(initial_state or {}),
+            inputs=tensors(inputs),
+            initial_state=tensors(initial_state or {}),
             layers=layers,
-            what_if=map(_change, what_if),
+            sums=[pb.SumRequest(layer=one, sequence=s, timestep=t, column=c) for one, s, t, c in sums],
+            what_if=map(change, what_if),
+            patches=map(patch, patches),
             encoding=pb.TENSOR_ENCODING_RAW,
         )
         answer: pb.TraceResponse = self._call(0, "Trace", request)
         return Trace(
             answer.model,
             answer.version,
-            {layer.layer: LayerTrace(layer.class_name, _arrays(layer.tensors)) for layer in answer.layers},
-            _arrays(answer.outputs),
+            {layer.layer: LayerTrace(layer.class_name, arrays(layer.tensors)) for layer in answer.layers},
+            arrays(answer.outputs),
             answer.what_if,
+            answer.patched,
+            tuple(answer.sums),
         )
 
     def weights(self, *, model: str = "", version: str = "", names: Sequence[str] = ()) -> dict[str, Array]:
@@ -364,7 +390,7 @@ class Client:
         request = pb.OverrideWeightsRequest(
             model=model,
             alias=alias,
-            changes=map(_change, changes),
+            changes=map(change, changes),
             expected_version=expected_version,
             expected_digest=expected_digest,
             reason=reason,
@@ -437,58 +463,23 @@ class Client:
             raise from_rpc_error(error) from None
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
+    def _insight(self, method: str, request: Message) -> Any:
+        return self._call(3, method, request)
+
+    def _summaries(self, requests: Iterator[pb.SummarizeRequest]) -> Iterator[pb.SummarizeResponse]:
+        call = next(self._turn)[3].Summarize(requests, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
     def _call(self, service: int, method: str, request: Message) -> Any:  # each caller knows its type
         try:
             return getattr(next(self._turn)[service], method)(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
-
-
-def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
-    """An array as a message.
-
-    float32 and float16 go as they are; all other numbers as `values`, which the server converts to what the network
-    computes in. Raises InvalidArgumentError for what is no array of numbers.
-    """
-    try:
-        array = np.asarray(array)
-    except ValueError:
-        what = f"{name}: " if name else ""
-        raise InvalidArgumentError(
-            f"{what}lists of different lengths are no array: give sequences of one length, or one call each", field=name
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers")
-    if array.dtype in (np.float32, np.float16):
-        return pb.Tensor(name=name, data_type=DATA_TYPES[array.dtype], shape=array.shape, raw=array.tobytes())
-    return pb.Tensor(name=name, shape=array.shape, values=array.ravel().tolist())
-
-
-def to_array(tensor: pb.Tensor) -> Array:
-    """A message as an array."""
-    dtype = DTYPES[tensor.data_type]
-    if tensor.raw:
-        return np.frombuffer(tensor.raw, dtype).reshape(tensor.shape)
-    return np.array(tensor.values, dtype).reshape(tensor.shape)
-
-
-def _tensors(arrays: Inputs) -> list[pb.Tensor]:
-    if isinstance(arrays, Mapping):
-        return [to_tensor(array, name) for name, array in arrays.items()]
-    return [to_tensor(arrays)]
-
-
-def _arrays(tensors: Sequence[pb.Tensor]) -> dict[str, Array]:
-    return {tensor.name: to_array(tensor) for tensor in tensors}
-
-
-def _change(change: WeightChange) -> pb.WeightChange:
-    return pb.WeightChange(
-        weight=change.weight,
-        operation=f"WEIGHT_OPERATION_{change.operation.upper()}",
-        ranges=[pb.IndexRange(start=start, stop=stop) for start, stop in change.ranges],
-        value=to_tensor(change.value),
-    )
 
 
 def _read(file: Path) -> bytes:

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from service import logs
+from service.api.insight import InsightServicer
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
 from service.api.weights import Asked, WeightServicer
@@ -117,6 +118,7 @@ class Worker:
         self._host = Host(require_proof=config.require_proof, load=supervisor.load, limits=config.limits)
         methods: list[Method] = [
             *PredictionServicer(self._host, config.limits).methods(),
+            *InsightServicer(self._host, config.limits).methods(),
             *WeightServicer(self._host, config.limits, supervisor).methods(),
             *ModelServicer(self._host, supervisor).methods(),
             *inference_methods(self._host, config.limits, supervisor, self._statistics),

@@ -11,6 +11,7 @@ from service.config import Limits
 from service.datatypes import DATA_TYPES, DTYPES
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.changes import Change, ChangeKind
+from service.model.layers.patch import Patch, PatchKind
 from service.model.network import Network
 from service.model.tensors import Array, TensorSpec
 from service.pb import unroll_pb2 as pb
@@ -18,6 +19,13 @@ from service.tensors import LITTLE, MOST_AXES, check_extents, checked_shape, fro
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 AT_ONCE = 65_536  # elements that are Python's numbers at a time
+PATCHES = {
+    pb.PATCH_OPERATION_UNSPECIFIED: PatchKind.SET,
+    pb.PATCH_OPERATION_SET: PatchKind.SET,
+    pb.PATCH_OPERATION_ADD: PatchKind.ADD,
+    pb.PATCH_OPERATION_SCALE: PatchKind.SCALE,
+    pb.PATCH_OPERATION_KEEP: PatchKind.KEEP,
+}
 OPERATIONS = {
     pb.WEIGHT_OPERATION_UNSPECIFIED: ChangeKind.SET,
     pb.WEIGHT_OPERATION_SET: ChangeKind.SET,
@@ -115,6 +123,38 @@ def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: 
                 path,
             )
         )
+    return decoded
+
+
+def decode_patches(patches: Sequence[pb.Patch], field: str, limits: Limits) -> list[Patch]:
+    """Patches as the numerics take them; whether they fit the network is seen when they are applied.
+
+    Raises InvalidArgumentError for an unknown operation and a missing value, and as `decode`; LimitExceededError for
+    too many.
+    """
+    if len(patches) > limits.changes:
+        raise LimitExceededError(
+            f"{field}: {len(patches)} patches in one call, the limit is {limits.changes}",
+            field=field,
+            limit=limits.changes,
+            actual=len(patches),
+        )
+    decoded = []
+    for i, patch in enumerate(patches):
+        path = f"{field}[{i}]"
+        kind = PATCHES.get(patch.operation)
+        if kind is None:
+            raise InvalidArgumentError(f"{path}: unknown operation {patch.operation}", field=f"{path}.operation")
+        value = np.zeros(())
+        if patch.HasField("value"):
+            dtype = DTYPES.get(patch.value.data_type, np.dtype(np.float64))
+            if dtype.kind != "f":
+                raise InvalidArgumentError(f"{path}.value: expected floats", field=f"{path}.value.data_type")
+            value = decode(patch.value, dtype, f"{path}.value", limits)
+        elif kind is not PatchKind.KEEP:
+            raise InvalidArgumentError(f"{path}.value: it is missing", field=f"{path}.value")
+        sequences, timesteps, units = ((r.start, r.stop) for r in (patch.sequences, patch.timesteps, patch.units))
+        decoded.append(Patch(patch.layer, patch.tensor, kind, value, sequences, timesteps, units, path))
     return decoded
 
 

@@ -3,18 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from service.api.codec import add_all, decode_changes, decode_inputs, encoding_of
+from service.api.codec import add_all, decode_changes, decode_inputs, decode_patches, encoding_of
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
-from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
+from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError, NotReadyError
 from service.model.changes import apply, touched
+from service.model.insight.sums import Sum, written_out
+from service.model.layers.patch import Patch
 from service.model.network import Network
+from service.model.patches import shifted
 from service.model.results import Result
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host, LoadedVersion
 from service.serving.threads import leave
 
+MOST_SUMS = 64  # written out in one trace
 FAST_ENCODINGS = frozenset((pb.TENSOR_ENCODING_UNSPECIFIED, pb.TENSOR_ENCODING_RAW))
 FAST_TYPES = frozenset((pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_FLOAT32))
 
@@ -39,7 +43,7 @@ class PredictionServicer:
 
     def predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
         """Predict: one batch through one network."""
-        if request.what_if:
+        if request.what_if or request.patches:
             call.require(Role.INSPECT)
         version = self._host.resolve(request.model, request.version, call)
         return self._fast(request, version) or self._slow(request, version, call)
@@ -49,7 +53,10 @@ class PredictionServicer:
 
         The messages' general form costs three times what a tiny network takes to compute.
         """
-        if request.initial_state or request.what_if or request.return_state or len(request.inputs) != 1:
+        if (
+            request.initial_state or request.what_if or request.patches or request.return_state
+            or len(request.inputs) != 1
+        ):  # fmt: skip
             return None
         tensor, path = request.inputs[0], version.fast_path
         if (
@@ -71,8 +78,11 @@ class PredictionServicer:
         network = self._what_if(version.network, request.what_if, "what_if", call)
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        result = self._forward(version, network, inputs, state, call)
-        response = pb.PredictResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        patches = decode_patches(request.patches, "patches", self._limits)
+        result = self._forward(version, network, inputs, state, call, patches)
+        response = pb.PredictResponse(
+            model=version.model, version=version.entry.number, what_if=bool(request.what_if), patched=bool(patches)
+        )
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
             add_all(response.final_state, result.final_state, encoding)
@@ -86,11 +96,11 @@ class PredictionServicer:
         if first is None:
             return
         options = first.options
-        if options.what_if:
+        if options.what_if or options.patches:
             call.require(Role.INSPECT)
         version = self._host.resolve(options.model, options.version, call)
-        if options.follow and options.what_if:
-            raise InvalidArgumentError("options.follow: not together with what_if", field="options.follow")
+        if options.follow and (options.what_if or options.patches):
+            raise InvalidArgumentError("options.follow: not together with what_if or patches", field="options.follow")
         with self._host.changed_weights.take(call.identity(), _changed_elements(version, options.what_if)):
             network = self._streamable(version, call, options.what_if)
             yield from self._stream(first, requests, version, network, call)
@@ -105,12 +115,16 @@ class PredictionServicer:
     ) -> Iterator[pb.PredictStreamResponse]:
         """The answers of a stream that begins with such a version and network."""
         options = first.options
+        patches = decode_patches(options.patches, "options.patches", self._limits)
         state: Mapping[str, Array] = {}
         initial_state: Sequence[pb.Tensor] = options.initial_state
         batch = timesteps = encoding = 0
         if not first.inputs:
             yield pb.PredictStreamResponse(
-                model=version.model, version=version.entry.number, what_if=bool(options.what_if)
+                model=version.model,
+                version=version.entry.number,
+                what_if=bool(options.what_if),
+                patched=bool(patches),
             )
         for number, request in enumerate(_chain(first, requests)):
             if number and request.HasField("options"):
@@ -130,9 +144,10 @@ class PredictionServicer:
                     f"inputs: the stream began with {batch} sequences, this message has {len(first_input)}",
                     field="inputs", expected=batch, actual=len(first_input),
                 )  # fmt: skip
+            now_patched = shifted(patches, timesteps, first_input.shape[1])
             batch, timesteps = len(first_input), timesteps + first_input.shape[1]
             encoding = encoding or encoding_of(options.encoding, request.inputs)
-            result = self._forward(version, network, inputs, state, call)
+            result = self._forward(version, network, inputs, state, call, now_patched)
             state = result.final_state
             response = pb.PredictStreamResponse(
                 model=version.model,
@@ -140,6 +155,7 @@ class PredictionServicer:
                 what_if=bool(options.what_if),
                 timesteps=timesteps,
                 version_changed=changed,
+                patched=bool(patches),
             )
             add_all(response.outputs, result.outputs, encoding)
             if options.return_state:
@@ -156,9 +172,21 @@ class PredictionServicer:
                 raise NotFoundError(f"no layer {name!r}; there are: {', '.join(known)}", field=f"layers[{i}]")
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
-        with self._host.admission.take(network, inputs, call, traced=True, slot=True):
-            trace = network.trace(inputs, state, layers=set(request.layers) or None, check=call.check)
-        response = pb.TraceResponse(model=version.model, version=version.entry.number, what_if=bool(request.what_if))
+        patches = decode_patches(request.patches, "patches", self._limits)
+        if len(request.sums) > MOST_SUMS:
+            raise LimitExceededError(
+                f"sums: {len(request.sums)} are asked for, the limit is {MOST_SUMS}",
+                field="sums", limit=MOST_SUMS, actual=len(request.sums),
+            )  # fmt: skip
+        copies = 1 + bool(request.sums)
+        with self._host.admission.take(network, inputs, call, traced=True, slot=True, copies=copies):
+            trace = network.trace(inputs, state, set(request.layers) or None, call.check, patches)
+            wanted = [(asked.layer, asked.sequence, asked.timestep, asked.column) for asked in request.sums]
+            sums = written_out(network, inputs, state, patches, wanted) if wanted else []
+        response = pb.TraceResponse(
+            model=version.model, version=version.entry.number, what_if=bool(request.what_if), patched=bool(patches),
+            sums=map(_sum, sums),
+        )  # fmt: skip
         for layer in trace.layers:
             call.check()
             shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
@@ -173,10 +201,13 @@ class PredictionServicer:
         inputs: Mapping[str, Array],
         state: Mapping[str, Array],
         call: Call,
+        patches: Sequence[Patch] = (),
     ) -> Result:
-        """By the engine of the version, or by the network where weights of it are changed."""
-        changed = network is not version.network
+        """By the engine of the version, or by the network where weights of it or values in it are changed."""
+        changed = network is not version.network or bool(patches)
         with self._host.admission.take(network, inputs, call, slot=changed):
+            if patches:
+                return network.patched(inputs, state, patches)
             return (network if changed else version).forward(inputs, state)
 
     def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str, call: Call) -> Network:
@@ -214,6 +245,23 @@ def _answer(model: str, version: str, output: str, shape: tuple[int, ...]) -> pb
     """An answer that lacks nothing but its numbers. To copy it takes a quarter of the time of making it."""
     tensor = pb.Tensor(name=output, data_type=pb.DATA_TYPE_FLOAT32, shape=shape)
     return pb.PredictResponse(model=model, version=version, outputs=[tensor])
+
+
+def _sum(found: Sum) -> pb.WrittenSum:
+    return pb.WrittenSum(
+        layer=found.layer,
+        sequence=found.sequence,
+        timestep=found.timestep,
+        column=found.column,
+        terms=[
+            pb.SumTerm(
+                source=term.source, weight=term.weight_name, value=term.value, weight_value=term.weight,
+                gate=term.gate, product=term.product,
+            )
+            for term in found.terms
+        ],
+        total=found.total,
+    )  # fmt: skip
 
 
 def _chain(

@@ -1,4 +1,4 @@
-"""A network: an immutable graph of layers with their weights, and the forward pass."""
+"""A network: a graph of layers with their weights, and the forward pass."""
 
 import hashlib
 import json
@@ -14,8 +14,11 @@ from service.errors import InvalidArgumentError
 from service.model import cost
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
+from service.model.layers.cells import States
 from service.model.layers.embedding import Embedding
+from service.model.layers.patch import Hook, Patch
 from service.model.layers.recurrent import Recurrent
+from service.model.patches import hooks
 from service.model.results import LayerTrace, Result, Trace
 from service.model.tensors import Array, DType, Shape, TensorSpec, Time
 
@@ -29,6 +32,21 @@ class LayerInfo:
     output_shape: Shape  # of the first output at the first call; None where the extent depends on the call
     parameter_count: int
     weights: tuple[str, ...]  # full names
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of one layer, with all that its gradient needs."""
+
+    node: Node
+    layer: Layer
+    weights: Mapping[str, Array]  # by the name in the layer
+    inputs: Sequence[Array]  # of the types that the layer computes with
+    masks: Sequence[Array | None]  # for recurrent layers the one that they go by
+    outputs: Sequence[Array]
+    record: Record
+    start: States | None  # the states that a recurrent layer starts from; None: zeros
+    hook: Hook | None
 
 
 @dataclass(frozen=True)
@@ -46,10 +64,11 @@ class _Step:
 
 COSTS = 1_024  # shapes of which a network remembers what they ask of it
 _NO_STATE: Mapping[str, Array] = MappingProxyType({})
+_NO_HOOKS: Mapping[str, Hook] = MappingProxyType({})
 
 
 class Network:
-    """A network. Nothing of it changes after construction; `with_weights` makes another one.
+    """A network. What it computes never changes; `with_weights` makes another one. Its weights are read-only arrays.
 
     inputs, outputs, states: what goes in and comes out, by name; the batch axis is None.
     declared: the inputs as the file has them, with the number of timesteps that it was made for.
@@ -208,18 +227,44 @@ class Network:
         """
         return self._evaluate(inputs, initial_state or _NO_STATE, None)
 
+    def patched(
+        self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None, patches: Sequence[Patch]
+    ) -> Result:
+        """As `forward`, with values inside changed on the way.
+
+        Raises InvalidArgumentError for a patch that does not fit.
+        """
+        return self._evaluate(inputs, initial_state or _NO_STATE, None, None, self._hooks(inputs, patches))
+
+    def record(
+        self,
+        inputs: Mapping[str, Array],
+        initial_state: Mapping[str, Array] | None = None,
+        patches: Sequence[Patch] = (),
+        check: Callable[[], None] | None = None,
+    ) -> tuple[Result, list[LayerCall]]:
+        """As `patched`, with every call of a layer as a gradient needs it, in the order of computation.
+
+        `check` as of `trace`.
+        """
+        calls: list[LayerCall] = []
+        records: dict[str, Record] = {step.node.name: {} for step in self._steps}
+        hooks = self._hooks(inputs, patches)
+        return self._evaluate(inputs, initial_state or _NO_STATE, records, check, hooks, calls), calls
+
     def trace(
         self,
         inputs: Mapping[str, Array],
         initial_state: Mapping[str, Array] | None = None,
         layers: Collection[str] | None = None,
         check: Callable[[], None] | None = None,
+        patches: Sequence[Patch] = (),
     ) -> Trace:
         """What happens in each layer (or only in `layers`) for inputs that `Network.check` accepted.
 
         `check` is called before each layer computes; what it raises ends the trace.
 
-        Raises InvalidArgumentError for a layer that does not exist, and as `forward`.
+        Raises InvalidArgumentError for a layer that does not exist, a patch that does not fit, and as `forward`.
         """
         known = {step.node.layer for step in self._steps}
         for name in layers or ():
@@ -230,7 +275,7 @@ class Network:
         records: dict[str, Record] = {
             step.node.name: {} for step in self._steps if not layers or step.node.layer in layers
         }
-        result = self._evaluate(inputs, initial_state or _NO_STATE, records, check)
+        result = self._evaluate(inputs, initial_state or _NO_STATE, records, check, self._hooks(inputs, patches))
         classes = {step.node.name: step.layer.CLASS for step in self._steps}
         return Trace(
             tuple(LayerTrace(name, classes[name], record) for name, record in records.items()),
@@ -275,12 +320,20 @@ class Network:
         ends = len(graph.inputs) == 1 and [end for _, end in graph.outputs] == [place]
         return tuple(graph.layers[node.layer].layer for node in graph.nodes) if ends else None
 
+    def _hooks(self, inputs: Mapping[str, Array], patches: Sequence[Patch]) -> Mapping[str, Hook]:
+        if not patches:
+            return _NO_HOOKS
+        shapes = {spec.name: inputs[spec.name].shape[1:] for spec in self.inputs}
+        return hooks(self.graph, patches, shapes, len(next(iter(inputs.values()))))
+
     def _evaluate(
         self,
         inputs: Mapping[str, Array],
         initial: Mapping[str, Array],
         records: Mapping[str, Record] | None,
         check: Callable[[], None] | None = None,
+        hooks: Mapping[str, Hook] = _NO_HOOKS,
+        calls: list[LayerCall] | None = None,
     ) -> Result:
         graph = self.graph
         values: list[Any] = [None] * len(graph.values)
@@ -297,19 +350,26 @@ class Network:
                 for i, dtype in step.casts:
                     arguments[i] = arguments[i].astype(dtype)
                 record = None if records is None else records.get(node.name)
+                hook = hooks.get(node.name) if hooks else None
+                start: States | None = None
                 before = _masks(node, values, masks) if node.masked else step.no_masks
                 outputs: Any
+                seen = before
                 try:
                     if step.recurrent:
                         # Keras does not pass on the mask that a tensor carries where states are given in the graph.
                         mask = None if node.initial and node.mask is None else before[0]
-                        outputs = self._recur(step, arguments[0], mask, values, initial, record, final)
+                        seen = [mask]
+                        start = self._start(step, arguments[0], values, initial)
+                        outputs = self._recur(step, arguments[0], mask, start, record, hook, final)
                     else:
                         outputs = step.layer.call(step.weights, arguments, before, record)
                 except ValueError as error:
                     raise InvalidArgumentError(
                         f"{step.layer.where}: the inputs do not fit it: {error}", field="inputs"
                     ) from error
+                if hook is not None:
+                    outputs = _with_output(hook, outputs)
                 if type(outputs) is tuple:
                     for place, value in zip(node.outputs, outputs, strict=True):
                         values[place] = value
@@ -321,32 +381,44 @@ class Network:
                         masks[place] = mask
                 if record is not None:
                     record["output"] = values[node.outputs[0]]
+                    if calls is not None:
+                        calls.append(
+                            LayerCall(
+                                node, step.layer, self.layer_weights(node.layer), arguments, seen,
+                                [values[place] for place in node.outputs], record, start, hook,
+                            )
+                        )  # fmt: skip
         return Result({name: values[place] for name, place in graph.outputs}, final)
+
+    def _start(
+        self, step: _Step, x: Array, values: Sequence[Array], initial: Mapping[str, Array]
+    ) -> tuple[Array, ...] | None:
+        """The states that a recurrent layer starts from; None: zeros."""
+        node = step.node
+        if node.initial:
+            return tuple(values[i].astype(s.dtype) for i, s in zip(node.initial, node.states, strict=True))
+        if initial and any(name in initial for name in step.states):
+            return tuple(
+                initial[name] if name in initial else np.zeros((x.shape[0], spec.units), spec.dtype)
+                for name, spec in zip(step.states, node.states, strict=True)
+            )
+        return None
 
     def _recur(
         self,
         step: _Step,
         x: Array,
         mask: Array | None,
-        values: Sequence[Array],
-        initial: Mapping[str, Array],
+        start: States | None,
         record: Record | None,
+        hook: Hook | None,
         final: dict[str, Array],
     ) -> tuple[Array, ...]:
         layer, node = step.layer, step.node
         assert isinstance(layer, Recurrent)
-        states: tuple[Array, ...] | None = None
-        if node.initial:
-            states = tuple(values[i].astype(s.dtype) for i, s in zip(node.initial, node.states, strict=True))
-            outputs, _ = layer.run(step.weights, x, mask, states, record, resumed=False)
-            return outputs
-        if initial and any(name in initial for name in step.states):
-            states = tuple(
-                initial[name] if name in initial else np.zeros((x.shape[0], spec.units), spec.dtype)
-                for name, spec in zip(step.states, node.states, strict=True)
-            )
-        outputs, after = layer.run(step.weights, x, mask, states, record)
-        final.update(zip(step.states, after, strict=True))
+        outputs, after = layer.run(step.weights, x, mask, start, record, resumed=not node.initial, hook=hook)
+        if not node.initial:
+            final.update(zip(step.states, after, strict=True))
         return outputs
 
     def _step(self, node: Node, weights: Any) -> _Step:
@@ -379,6 +451,13 @@ class Network:
         if self.streamable and self.graph.values[place].time is Time.SEQUENCE:
             return TensorSpec(spec.name, spec.dtype, (None, None, *spec.shape[2:]))
         return spec
+
+
+def _with_output(hook: Hook, outputs: Any) -> Any:
+    """What a layer gives, its first output patched."""
+    if type(outputs) is tuple:
+        return (hook.output(outputs[0]), *outputs[1:])
+    return hook.output(outputs)
 
 
 def _masks(node: Node, values: Sequence[Any], masks: Sequence[Array | None]) -> Sequence[Array | None]:

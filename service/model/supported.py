@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.model.activations import ACTIVATIONS
+from service.model.gradients import has_gradient
 from service.model.layers import FAMILIES
 from service.model.layers.cells import CELLS
 from service.model.layers.operations import OPERATIONS
@@ -30,12 +31,13 @@ class SupportedLayer:
     summary: str  # the first sentence of its description
     options: tuple[SupportedOption, ...]
     note: str
+    gradient: bool  # whether InsightService can go back through it
 
 
 def layers() -> tuple[SupportedLayer, ...]:
     """All layers, family by family."""
     return tuple(
-        SupportedLayer(family, layer.CLASS, _summary(layer), _options(layer.OPTIONS), layer.NOTE)
+        SupportedLayer(family, layer.CLASS, _summary(layer), _options(layer.OPTIONS), layer.NOTE, has_gradient(layer))
         for family, members in FAMILIES.items()
         for layer in members
     )
@@ -47,6 +49,8 @@ def document() -> str:
         "# Layers and options that are read\n\n"
         "Made by `make generate` from the tables that the reader itself uses. Options that concern training alone are\n"
         "accepted, and left out here. Anything else is refused when the file is loaded, by layer, class and option.\n\n"
+        "The column *gradient* says whether `InsightService` can differentiate through the layer. All activations\n"
+        "have a derivative, with TensorFlow's choices at kinks; operations that compare have none.\n\n"
         + markdown().strip()
         + "\n"
     )
@@ -59,9 +63,10 @@ def markdown() -> str:
     for layer in layers():
         if layer.family != family:
             family = layer.family
-            lines += ["", f"**{family}**", "", "| layer | options |", "|---|---|"]
+            lines += ["", f"**{family}**", "", "| layer | options | gradient |", "|---|---|---|"]
         options = ", ".join(f"`{option.name}`" for option in layer.options) or "none"
-        lines.append(f"| `{layer.name}` | {options}{f' ({layer.note})' if layer.note else ''} |")
+        gradient = "yes" if layer.gradient else "no"
+        lines.append(f"| `{layer.name}` | {options}{f' ({layer.note})' if layer.note else ''} | {gradient} |")
     floats = [layer.CLASS for members in FAMILIES.values() for layer in members if "i" not in layer.TYPES]
     for title, names in (
         ("Not over integers", floats),

@@ -10,6 +10,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class PatchOperation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PATCH_OPERATION_UNSPECIFIED: _ClassVar[PatchOperation]
+    PATCH_OPERATION_SET: _ClassVar[PatchOperation]
+    PATCH_OPERATION_ADD: _ClassVar[PatchOperation]
+    PATCH_OPERATION_SCALE: _ClassVar[PatchOperation]
+    PATCH_OPERATION_KEEP: _ClassVar[PatchOperation]
+
+class GradientLoss(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRADIENT_LOSS_UNSPECIFIED: _ClassVar[GradientLoss]
+    GRADIENT_LOSS_MEAN_SQUARED_ERROR: _ClassVar[GradientLoss]
+    GRADIENT_LOSS_BINARY_CROSSENTROPY: _ClassVar[GradientLoss]
+    GRADIENT_LOSS_CATEGORICAL_CROSSENTROPY: _ClassVar[GradientLoss]
+
+class GradientBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRADIENT_BY_UNSPECIFIED: _ClassVar[GradientBy]
+    GRADIENT_BY_INPUTS: _ClassVar[GradientBy]
+    GRADIENT_BY_INITIAL_STATE: _ClassVar[GradientBy]
+    GRADIENT_BY_STATES: _ClassVar[GradientBy]
+    GRADIENT_BY_PRE_ACTIVATIONS: _ClassVar[GradientBy]
+    GRADIENT_BY_WEIGHTS: _ClassVar[GradientBy]
+
+class AttributionMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ATTRIBUTION_METHOD_UNSPECIFIED: _ClassVar[AttributionMethod]
+    ATTRIBUTION_METHOD_GRADIENT_INPUT: _ClassVar[AttributionMethod]
+    ATTRIBUTION_METHOD_INTEGRATED_GRADIENTS: _ClassVar[AttributionMethod]
+    ATTRIBUTION_METHOD_OCCLUDE_TIMESTEPS: _ClassVar[AttributionMethod]
+    ATTRIBUTION_METHOD_OCCLUDE_FEATURES: _ClassVar[AttributionMethod]
+    ATTRIBUTION_METHOD_ABLATE_UNITS: _ClassVar[AttributionMethod]
+
+class Baseline(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BASELINE_UNSPECIFIED: _ClassVar[Baseline]
+    BASELINE_ZEROS: _ClassVar[Baseline]
+    BASELINE_GIVEN: _ClassVar[Baseline]
+    BASELINE_TRAINING_MEAN: _ClassVar[Baseline]
+
 class WeightView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WEIGHT_VIEW_UNSPECIFIED: _ClassVar[WeightView]
@@ -62,6 +102,31 @@ class WeightOperation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WEIGHT_OPERATION_SET: _ClassVar[WeightOperation]
     WEIGHT_OPERATION_ADD: _ClassVar[WeightOperation]
     WEIGHT_OPERATION_SCALE: _ClassVar[WeightOperation]
+PATCH_OPERATION_UNSPECIFIED: PatchOperation
+PATCH_OPERATION_SET: PatchOperation
+PATCH_OPERATION_ADD: PatchOperation
+PATCH_OPERATION_SCALE: PatchOperation
+PATCH_OPERATION_KEEP: PatchOperation
+GRADIENT_LOSS_UNSPECIFIED: GradientLoss
+GRADIENT_LOSS_MEAN_SQUARED_ERROR: GradientLoss
+GRADIENT_LOSS_BINARY_CROSSENTROPY: GradientLoss
+GRADIENT_LOSS_CATEGORICAL_CROSSENTROPY: GradientLoss
+GRADIENT_BY_UNSPECIFIED: GradientBy
+GRADIENT_BY_INPUTS: GradientBy
+GRADIENT_BY_INITIAL_STATE: GradientBy
+GRADIENT_BY_STATES: GradientBy
+GRADIENT_BY_PRE_ACTIVATIONS: GradientBy
+GRADIENT_BY_WEIGHTS: GradientBy
+ATTRIBUTION_METHOD_UNSPECIFIED: AttributionMethod
+ATTRIBUTION_METHOD_GRADIENT_INPUT: AttributionMethod
+ATTRIBUTION_METHOD_INTEGRATED_GRADIENTS: AttributionMethod
+ATTRIBUTION_METHOD_OCCLUDE_TIMESTEPS: AttributionMethod
+ATTRIBUTION_METHOD_OCCLUDE_FEATURES: AttributionMethod
+ATTRIBUTION_METHOD_ABLATE_UNITS: AttributionMethod
+BASELINE_UNSPECIFIED: Baseline
+BASELINE_ZEROS: Baseline
+BASELINE_GIVEN: Baseline
+BASELINE_TRAINING_MEAN: Baseline
 WEIGHT_VIEW_UNSPECIFIED: WeightView
 WEIGHT_VIEW_BASIC: WeightView
 WEIGHT_VIEW_FULL: WeightView
@@ -96,7 +161,7 @@ WEIGHT_OPERATION_ADD: WeightOperation
 WEIGHT_OPERATION_SCALE: WeightOperation
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding")
+    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +169,7 @@ class PredictRequest(_message.Message):
     RETURN_STATE_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    PATCHES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -111,21 +177,24 @@ class PredictRequest(_message.Message):
     return_state: bool
     what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
     encoding: TensorEncoding
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+    patches: _containers.RepeatedCompositeFieldContainer[Patch]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("model", "version", "outputs", "final_state", "what_if")
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     final_state: _containers.RepeatedCompositeFieldContainer[Tensor]
     what_if: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
 
 class PredictStreamRequest(_message.Message):
     __slots__ = ("options", "inputs")
@@ -136,7 +205,7 @@ class PredictStreamRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[StreamOptions, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class StreamOptions(_message.Message):
-    __slots__ = ("model", "version", "initial_state", "return_state", "what_if", "follow", "encoding")
+    __slots__ = ("model", "version", "initial_state", "return_state", "what_if", "follow", "encoding", "patches")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +213,7 @@ class StreamOptions(_message.Message):
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    PATCHES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -151,10 +221,11 @@ class StreamOptions(_message.Message):
     what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
     follow: bool
     encoding: TensorEncoding
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., follow: bool = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+    patches: _containers.RepeatedCompositeFieldContainer[Patch]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., follow: bool = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ...) -> None: ...
 
 class PredictStreamResponse(_message.Message):
-    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "timesteps", "version_changed")
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "timesteps", "version_changed", "patched")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +233,7 @@ class PredictStreamResponse(_message.Message):
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
     VERSION_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -169,10 +241,11 @@ class PredictStreamResponse(_message.Message):
     what_if: bool
     timesteps: int
     version_changed: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., timesteps: _Optional[int] = ..., version_changed: bool = ...) -> None: ...
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., timesteps: _Optional[int] = ..., version_changed: bool = ..., patched: bool = ...) -> None: ...
 
 class TraceRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "layers", "what_if", "encoding")
+    __slots__ = ("model", "version", "inputs", "initial_state", "layers", "what_if", "encoding", "patches", "sums")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +253,8 @@ class TraceRequest(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    PATCHES_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -187,21 +262,71 @@ class TraceRequest(_message.Message):
     layers: _containers.RepeatedScalarFieldContainer[str]
     what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
     encoding: TensorEncoding
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[str]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+    patches: _containers.RepeatedCompositeFieldContainer[Patch]
+    sums: _containers.RepeatedCompositeFieldContainer[SumRequest]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[str]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., sums: _Optional[_Iterable[_Union[SumRequest, _Mapping]]] = ...) -> None: ...
+
+class SumRequest(_message.Message):
+    __slots__ = ("layer", "sequence", "timestep", "column")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEP_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    sequence: int
+    timestep: int
+    column: int
+    def __init__(self, layer: _Optional[str] = ..., sequence: _Optional[int] = ..., timestep: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
 
 class TraceResponse(_message.Message):
-    __slots__ = ("model", "version", "layers", "outputs", "what_if")
+    __slots__ = ("model", "version", "layers", "outputs", "what_if", "patched", "sums")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     layers: _containers.RepeatedCompositeFieldContainer[LayerTrace]
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     what_if: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerTrace, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+    patched: bool
+    sums: _containers.RepeatedCompositeFieldContainer[WrittenSum]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerTrace, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ..., sums: _Optional[_Iterable[_Union[WrittenSum, _Mapping]]] = ...) -> None: ...
+
+class WrittenSum(_message.Message):
+    __slots__ = ("layer", "sequence", "timestep", "column", "terms", "total")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEP_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    sequence: int
+    timestep: int
+    column: int
+    terms: _containers.RepeatedCompositeFieldContainer[SumTerm]
+    total: float
+    def __init__(self, layer: _Optional[str] = ..., sequence: _Optional[int] = ..., timestep: _Optional[int] = ..., column: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[SumTerm, _Mapping]]] = ..., total: _Optional[float] = ...) -> None: ...
+
+class SumTerm(_message.Message):
+    __slots__ = ("source", "weight", "value", "weight_value", "gate", "product")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    weight: str
+    value: float
+    weight_value: float
+    gate: float
+    product: float
+    def __init__(self, source: _Optional[str] = ..., weight: _Optional[str] = ..., value: _Optional[float] = ..., weight_value: _Optional[float] = ..., gate: _Optional[float] = ..., product: _Optional[float] = ...) -> None: ...
 
 class LayerTrace(_message.Message):
     __slots__ = ("layer", "class_name", "tensors")
@@ -212,6 +337,296 @@ class LayerTrace(_message.Message):
     class_name: str
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
     def __init__(self, layer: _Optional[str] = ..., class_name: _Optional[str] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
+
+class Patch(_message.Message):
+    __slots__ = ("layer", "tensor", "operation", "value", "sequences", "timesteps", "units")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    tensor: str
+    operation: PatchOperation
+    value: Tensor
+    sequences: IndexRange
+    timesteps: IndexRange
+    units: IndexRange
+    def __init__(self, layer: _Optional[str] = ..., tensor: _Optional[str] = ..., operation: _Optional[_Union[PatchOperation, str]] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ..., sequences: _Optional[_Union[IndexRange, _Mapping]] = ..., timesteps: _Optional[_Union[IndexRange, _Mapping]] = ..., units: _Optional[_Union[IndexRange, _Mapping]] = ...) -> None: ...
+
+class Subject(_message.Message):
+    __slots__ = ("model", "version", "inputs", "initial_state", "what_if", "patches")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    patches: _containers.RepeatedCompositeFieldContainer[Patch]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ...) -> None: ...
+
+class GradientTarget(_message.Message):
+    __slots__ = ("output", "timestep", "element", "direction", "loss", "expected")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEP_FIELD_NUMBER: _ClassVar[int]
+    ELEMENT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    timestep: int
+    element: int
+    direction: Tensor
+    loss: GradientLoss
+    expected: Tensor
+    def __init__(self, output: _Optional[str] = ..., timestep: _Optional[int] = ..., element: _Optional[int] = ..., direction: _Optional[_Union[Tensor, _Mapping]] = ..., loss: _Optional[_Union[GradientLoss, str]] = ..., expected: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class GradientsRequest(_message.Message):
+    __slots__ = ("subject", "target", "by", "encoding")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    subject: Subject
+    target: GradientTarget
+    by: _containers.RepeatedScalarFieldContainer[GradientBy]
+    encoding: TensorEncoding
+    def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., target: _Optional[_Union[GradientTarget, _Mapping]] = ..., by: _Optional[_Iterable[_Union[GradientBy, str]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class GradientsResponse(_message.Message):
+    __slots__ = ("model", "version", "value", "inputs", "embedded", "initial_state", "layers", "weights", "what_if", "patched")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDED_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    value: Tensor
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    embedded: _containers.RepeatedCompositeFieldContainer[Tensor]
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    layers: _containers.RepeatedCompositeFieldContainer[LayerTrace]
+    weights: _containers.RepeatedCompositeFieldContainer[Tensor]
+    what_if: bool
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., embedded: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[LayerTrace, _Mapping]]] = ..., weights: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
+
+class AttributeRequest(_message.Message):
+    __slots__ = ("subject", "target", "method", "baseline", "baseline_values", "points", "encoding")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_VALUES_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    subject: Subject
+    target: GradientTarget
+    method: AttributionMethod
+    baseline: Baseline
+    baseline_values: _containers.RepeatedCompositeFieldContainer[Tensor]
+    points: int
+    encoding: TensorEncoding
+    def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., target: _Optional[_Union[GradientTarget, _Mapping]] = ..., method: _Optional[_Union[AttributionMethod, str]] = ..., baseline: _Optional[_Union[Baseline, str]] = ..., baseline_values: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., points: _Optional[int] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class AttributeResponse(_message.Message):
+    __slots__ = ("model", "version", "value", "baseline_value", "scores", "residual", "what_if", "patched")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_VALUE_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    value: Tensor
+    baseline_value: Tensor
+    scores: _containers.RepeatedCompositeFieldContainer[Tensor]
+    residual: _containers.RepeatedScalarFieldContainer[float]
+    what_if: bool
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ..., baseline_value: _Optional[_Union[Tensor, _Mapping]] = ..., scores: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., residual: _Optional[_Iterable[float]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
+
+class RememberRequest(_message.Message):
+    __slots__ = ("subject", "layers")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    subject: Subject
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RememberResponse(_message.Message):
+    __slots__ = ("model", "version", "layers", "what_if")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    layers: _containers.RepeatedCompositeFieldContainer[LayerMemory]
+    what_if: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerMemory, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+
+class LayerMemory(_message.Message):
+    __slots__ = ("layer", "class_name", "by_states", "by_inputs", "horizons", "spectral_radius")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    BY_STATES_FIELD_NUMBER: _ClassVar[int]
+    BY_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    HORIZONS_FIELD_NUMBER: _ClassVar[int]
+    SPECTRAL_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    class_name: str
+    by_states: _containers.RepeatedScalarFieldContainer[float]
+    by_inputs: _containers.RepeatedScalarFieldContainer[float]
+    horizons: _containers.RepeatedScalarFieldContainer[int]
+    spectral_radius: float
+    def __init__(self, layer: _Optional[str] = ..., class_name: _Optional[str] = ..., by_states: _Optional[_Iterable[float]] = ..., by_inputs: _Optional[_Iterable[float]] = ..., horizons: _Optional[_Iterable[int]] = ..., spectral_radius: _Optional[float] = ...) -> None: ...
+
+class FindFixedPointsRequest(_message.Message):
+    __slots__ = ("subject", "layer", "held_input", "starts", "timesteps")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    HELD_INPUT_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    subject: Subject
+    layer: str
+    held_input: Tensor
+    starts: int
+    timesteps: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., layer: _Optional[str] = ..., held_input: _Optional[_Union[Tensor, _Mapping]] = ..., starts: _Optional[int] = ..., timesteps: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class FindFixedPointsResponse(_message.Message):
+    __slots__ = ("model", "version", "layer", "class_name", "held_input", "points", "lost", "along", "what_if")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    HELD_INPUT_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    ALONG_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    layer: str
+    class_name: str
+    held_input: Tensor
+    points: _containers.RepeatedCompositeFieldContainer[FixedPoint]
+    lost: int
+    along: _containers.RepeatedCompositeFieldContainer[StepModes]
+    what_if: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layer: _Optional[str] = ..., class_name: _Optional[str] = ..., held_input: _Optional[_Union[Tensor, _Mapping]] = ..., points: _Optional[_Iterable[_Union[FixedPoint, _Mapping]]] = ..., lost: _Optional[int] = ..., along: _Optional[_Iterable[_Union[StepModes, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+
+class FixedPoint(_message.Message):
+    __slots__ = ("state", "stable", "starts", "speed", "modes")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STABLE_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
+    MODES_FIELD_NUMBER: _ClassVar[int]
+    state: _containers.RepeatedScalarFieldContainer[float]
+    stable: bool
+    starts: int
+    speed: float
+    modes: _containers.RepeatedCompositeFieldContainer[Mode]
+    def __init__(self, state: _Optional[_Iterable[float]] = ..., stable: bool = ..., starts: _Optional[int] = ..., speed: _Optional[float] = ..., modes: _Optional[_Iterable[_Union[Mode, _Mapping]]] = ...) -> None: ...
+
+class StepModes(_message.Message):
+    __slots__ = ("timestep", "modes")
+    TIMESTEP_FIELD_NUMBER: _ClassVar[int]
+    MODES_FIELD_NUMBER: _ClassVar[int]
+    timestep: int
+    modes: _containers.RepeatedCompositeFieldContainer[Mode]
+    def __init__(self, timestep: _Optional[int] = ..., modes: _Optional[_Iterable[_Union[Mode, _Mapping]]] = ...) -> None: ...
+
+class Mode(_message.Message):
+    __slots__ = ("real", "imaginary", "modulus", "time_constant", "period")
+    REAL_FIELD_NUMBER: _ClassVar[int]
+    IMAGINARY_FIELD_NUMBER: _ClassVar[int]
+    MODULUS_FIELD_NUMBER: _ClassVar[int]
+    TIME_CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    real: float
+    imaginary: float
+    modulus: float
+    time_constant: float
+    period: float
+    def __init__(self, real: _Optional[float] = ..., imaginary: _Optional[float] = ..., modulus: _Optional[float] = ..., time_constant: _Optional[float] = ..., period: _Optional[float] = ...) -> None: ...
+
+class SummarizeRequest(_message.Message):
+    __slots__ = ("model", "version", "inputs", "report")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    report: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., report: bool = ...) -> None: ...
+
+class SummarizeResponse(_message.Message):
+    __slots__ = ("model", "version", "sequences", "timesteps", "tensors")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    sequences: int
+    timesteps: int
+    tensors: _containers.RepeatedCompositeFieldContainer[TensorSummary]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sequences: _Optional[int] = ..., timesteps: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSummary, _Mapping]]] = ...) -> None: ...
+
+class TensorSummary(_message.Message):
+    __slots__ = ("layer", "class_name", "tensor", "count", "mean", "standard_deviation", "min", "max", "low", "high", "histogram", "bins", "saturated", "dead")
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    SATURATED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    class_name: str
+    tensor: str
+    count: int
+    mean: _containers.RepeatedScalarFieldContainer[float]
+    standard_deviation: _containers.RepeatedScalarFieldContainer[float]
+    min: _containers.RepeatedScalarFieldContainer[float]
+    max: _containers.RepeatedScalarFieldContainer[float]
+    low: float
+    high: float
+    histogram: _containers.RepeatedScalarFieldContainer[int]
+    bins: int
+    saturated: _containers.RepeatedScalarFieldContainer[float]
+    dead: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, layer: _Optional[str] = ..., class_name: _Optional[str] = ..., tensor: _Optional[str] = ..., count: _Optional[int] = ..., mean: _Optional[_Iterable[float]] = ..., standard_deviation: _Optional[_Iterable[float]] = ..., min: _Optional[_Iterable[float]] = ..., max: _Optional[_Iterable[float]] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., histogram: _Optional[_Iterable[int]] = ..., bins: _Optional[int] = ..., saturated: _Optional[_Iterable[float]] = ..., dead: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class GetWeightsRequest(_message.Message):
     __slots__ = ("model", "version", "view", "weights", "encoding")

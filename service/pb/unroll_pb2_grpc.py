@@ -207,6 +207,293 @@ class PredictionService(object):
             _registered_method=True)
 
 
+class InsightServiceStub(object):
+    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
+    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+
+    All of these may answer, besides what each lists,
+    INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
+    NOT_FOUND         no such model, version or alias
+    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
+    computed by Keras, which does not show what is inside
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Gradients = channel.unary_unary(
+                '/unroll.v1.InsightService/Gradients',
+                request_serializer=service_dot_pb_dot_unroll__pb2.GradientsRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.GradientsResponse.FromString,
+                _registered_method=True)
+        self.Attribute = channel.unary_unary(
+                '/unroll.v1.InsightService/Attribute',
+                request_serializer=service_dot_pb_dot_unroll__pb2.AttributeRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.AttributeResponse.FromString,
+                _registered_method=True)
+        self.Remember = channel.unary_unary(
+                '/unroll.v1.InsightService/Remember',
+                request_serializer=service_dot_pb_dot_unroll__pb2.RememberRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.RememberResponse.FromString,
+                _registered_method=True)
+        self.FindFixedPoints = channel.unary_unary(
+                '/unroll.v1.InsightService/FindFixedPoints',
+                request_serializer=service_dot_pb_dot_unroll__pb2.FindFixedPointsRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.FindFixedPointsResponse.FromString,
+                _registered_method=True)
+        self.Summarize = channel.stream_stream(
+                '/unroll.v1.InsightService/Summarize',
+                request_serializer=service_dot_pb_dot_unroll__pb2.SummarizeRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.SummarizeResponse.FromString,
+                _registered_method=True)
+
+
+class InsightServiceServicer(object):
+    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
+    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+
+    All of these may answer, besides what each lists,
+    INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
+    NOT_FOUND         no such model, version or alias
+    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
+    computed by Keras, which does not show what is inside
+    """
+
+    def Gradients(self, request, context):
+        """Differentiates one number of an output, or a loss, by what is asked for.
+
+        INVALID_ARGUMENT  the target does not fit the output; nothing is asked for
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attribute(self, request, context):
+        """Says how much each part of an input, or each unit, has to do with one number of an output.
+
+        INVALID_ARGUMENT  the target, the baseline or the number of points does not fit
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remember(self, request, context):
+        """Measures how far back each recurrent layer remembers, over one sequence.
+
+        INVALID_ARGUMENT  there is more than one sequence
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindFixedPoints(self, request, context):
+        """Looks at one recurrent layer as a dynamical system: its fixed points for a held input, and how it turns and decays
+        along a sequence.
+
+        INVALID_ARGUMENT  no such layer, or several and none is named; held_input or a timestep does not fit
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Summarize(self, request_iterator, context):
+        """Summarizes every state and gate over any number of batches. The server keeps sums, never the batches. Answers once
+        when the client closes its side, and after each message that asks for it.
+
+        INVALID_ARGUMENT   model or version on a message that is not the first
+        DEADLINE_EXCEEDED  no message within the server's idle limit, or the stream reached its lifetime
+        RESOURCE_EXHAUSTED as many streams are open as the server allows
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_InsightServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Gradients': grpc.unary_unary_rpc_method_handler(
+                    servicer.Gradients,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.GradientsRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.GradientsResponse.SerializeToString,
+            ),
+            'Attribute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attribute,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.AttributeRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.AttributeResponse.SerializeToString,
+            ),
+            'Remember': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remember,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.RememberRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.RememberResponse.SerializeToString,
+            ),
+            'FindFixedPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindFixedPoints,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.FindFixedPointsRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.FindFixedPointsResponse.SerializeToString,
+            ),
+            'Summarize': grpc.stream_stream_rpc_method_handler(
+                    servicer.Summarize,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.SummarizeRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.SummarizeResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'unroll.v1.InsightService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('unroll.v1.InsightService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class InsightService(object):
+    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
+    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+
+    All of these may answer, besides what each lists,
+    INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
+    NOT_FOUND         no such model, version or alias
+    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
+    computed by Keras, which does not show what is inside
+    """
+
+    @staticmethod
+    def Gradients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.InsightService/Gradients',
+            service_dot_pb_dot_unroll__pb2.GradientsRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.GradientsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attribute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.InsightService/Attribute',
+            service_dot_pb_dot_unroll__pb2.AttributeRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.AttributeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.InsightService/Remember',
+            service_dot_pb_dot_unroll__pb2.RememberRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.RememberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindFixedPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.InsightService/FindFixedPoints',
+            service_dot_pb_dot_unroll__pb2.FindFixedPointsRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.FindFixedPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Summarize(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/unroll.v1.InsightService/Summarize',
+            service_dot_pb_dot_unroll__pb2.SummarizeRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.SummarizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class WeightServiceStub(object):
     """The weights of networks. Reading is open; overriding needs the operator role.
     """

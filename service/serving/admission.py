@@ -47,14 +47,17 @@ class Admission:
         *,
         traced: bool = False,
         slot: bool = False,
+        copies: int = 1,
     ) -> Iterator[None]:
         """Admits a network to compute such inputs in the block; waits for it, and for a slot where that is asked for.
+
+        copies: how many times over it computes each of them.
 
         Raises LimitExceededError for a call that makes more than the bound; InvalidArgumentError for
         inputs whose shapes a layer cannot take; what `call.check` raises after a wait.
         """
         batch = len(next(iter(inputs.values())))
-        elements = batch * network.cost(network.shapes(inputs), traced=traced)
+        elements = copies * batch * network.cost(network.shapes(inputs), traced=traced)
         if elements <= self._quick:
             yield
             return

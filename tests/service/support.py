@@ -17,6 +17,7 @@ import psutil
 
 from registry import tag
 from registry.store import Store
+from service.api.insight import InsightServicer
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
 from service.api.weights import WeightServicer
@@ -110,6 +111,7 @@ def all_methods(host, limits):
     health.set([""], True)
     methods = [
         *PredictionServicer(host, limits).methods(),
+        *InsightServicer(host, limits).methods(),
         *WeightServicer(host, limits, None).methods(),
         *ModelServicer(host, None).methods(),
         *inference_methods(host, limits),

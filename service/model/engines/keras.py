@@ -3,7 +3,7 @@
 Only then is TensorFlow imported, which takes seconds and hundreds of megabytes; nothing else that serves does that.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,8 @@ import numpy as np
 from service.errors import InvalidArgumentError, NotSupportedError, UnsupportedModelError
 from service.model import keras_file
 from service.model.engines.choice import TENSORFLOW
-from service.model.network import LayerInfo, Network
+from service.model.layers.patch import Patch
+from service.model.network import LayerCall, LayerInfo, Network
 from service.model.results import Result, Trace
 from service.model.tensors import Array, TensorSpec
 
@@ -101,6 +102,11 @@ class KerasNetwork(Network):
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
 
+    @property
+    def graph(self) -> NoReturn:  # type: ignore[override]  # Keras keeps it
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
     def cost(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
         """Nothing: Keras does not say beforehand."""
         return 0
@@ -123,7 +129,24 @@ class KerasNetwork(Network):
         initial_state: Mapping[str, Array] | None = None,
         layers: Collection[str] | None = None,
         check: Callable[[], None] | None = None,
+        patches: Sequence[Patch] = (),
     ) -> Trace:
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
+    def patched(
+        self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None, patches: Sequence[Patch]
+    ) -> Result:
+        """Raises NotSupportedError."""
+        raise NotSupportedError(REASON)
+
+    def record(
+        self,
+        inputs: Mapping[str, Array],
+        initial_state: Mapping[str, Array] | None = None,
+        patches: Sequence[Patch] = (),
+        check: Callable[[], None] | None = None,
+    ) -> tuple[Result, list[LayerCall]]:
         """Raises NotSupportedError."""
         raise NotSupportedError(REASON)
 

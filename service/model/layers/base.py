@@ -41,7 +41,10 @@ class Built:
 
 
 class Layer:
-    """A layer: its name and its checked options, never its weights. Immutable after construction.
+    """A layer: its name and its checked options, never its weights.
+
+    Networks share layers (`with_weights`), and threads share networks, so `call` changes nothing in a layer.
+    The gradient of a layer stands in service/model/gradients, in the file of the same name.
 
     Subclasses list their options, say in `build` which shapes, weights and states follow, and compute in `call`.
     """

@@ -21,7 +21,15 @@ from service.model.numerics import prepare
 from service.model.tensors import Array, DType, Policy
 
 States = tuple[Array, ...]
-Gates = dict[str, Array]  # what a trace shows of one timestep, (units, batch) each
+Gates = dict[str, Array]  # by name: (units, batch) at one timestep, (timesteps, units, batch) in a record
+Touch = Callable[[Gates], object]  # may change the gates of a timestep in place, before they are used
+
+
+class Keeping(NamedTuple):
+    """What a cell at work does for a trace."""
+
+    note: Callable[[int], object]  # keeps what the last step computed, as that of timestep t
+    kept: Gates  # what was kept: pre-activation and gates, (timesteps, units, batch) each
 
 
 class Work(NamedTuple):
@@ -29,10 +37,11 @@ class Work(NamedTuple):
 
     step: Callable[[Array], object]  # takes the input of one timestep, (features, batch)
     states: States  # (units, batch) each, zero at first; `step` changes them in place
-    gates: Callable[[], Gates]  # those of the last step, good until the next
+    rows: int  # that a trace keeps of each timestep, states aside
+    keep: Callable[[Array], Keeping]  # takes memory for them, (timesteps, rows, batch)
 
 
-Start = Callable[[int], Work]  # for a batch of so many
+Start = Callable[[int, Touch | None], Work]  # for a batch of so many
 Product = Callable[[Array, Array], object]  # of x (n, batch) into an array (m, batch)
 
 DROPOUTS = {"dropout": number(0.0), "recurrent_dropout": number(0.0)}  # they act in training only
@@ -45,6 +54,7 @@ class Cell:
     OPTIONS: ClassVar[Mapping[str, Option]]
     STATES: ClassVar[tuple[str, ...]] = ("hidden_state",)
     GATES: ClassVar[int]
+    GATE_NAMES: ClassVar[tuple[str, ...]] = ()  # as a trace shows them, in the order of the weights
 
     def __init__(self, where: str, policy: Policy, options: Mapping[str, Any]) -> None:
         if "glu" in {options["activation"], options.get("recurrent_activation")}:
@@ -59,6 +69,10 @@ class Cell:
     def states(self) -> tuple[tuple[str, int, DType], ...]:
         """Name, units and type of each state."""
         return tuple((name, self.units, self.policy.compute) for name in self.STATES)
+
+    def gates(self) -> tuple[tuple[str, int], ...]:
+        """Name and units of each gate."""
+        return tuple((name, self.units) for name in self.GATE_NAMES)
 
     def weights(self, features: int) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
         """Name, shape, path below the cell's folder and type of each weight."""
@@ -111,7 +125,7 @@ class SimpleRNNCell(Cell):
         multiply = product(np.concatenate((recurrent, kernel, bias[None])))
         features, units = len(kernel), self.units
 
-        def start(batch: int) -> Work:
+        def start(batch: int, _touch: Touch | None = None) -> Work:  # it has no gates
             both = and_one(units + features, batch, kernel.dtype)
             h, x = both[:units], both[units:-1]
             sums = np.empty_like(h)
@@ -121,7 +135,13 @@ class SimpleRNNCell(Cell):
                 multiply(both, sums)
                 function(sums, h)
 
-            return Work(step, (h,), lambda: {"pre_activation": sums})
+            def keep(memory: Array) -> Keeping:
+                def note(t: int) -> None:
+                    memory[t] = sums
+
+                return Keeping(note, {"pre_activation": memory})
+
+            return Work(step, (h,), units, keep)
 
         return start
 
@@ -145,6 +165,7 @@ class GRUCell(Cell):
         **DROPOUTS,
     }
     GATES = 3
+    GATE_NAMES = ("update_gate", "reset_gate", "candidate")
 
     def bias_shape(self) -> tuple[int, ...]:
         """One bias or two."""
@@ -161,7 +182,7 @@ class GRUCell(Cell):
         recurrence = product(np.concatenate((recurrent, recurrent_bias[None]))[:, :width])
         candidate = product(recurrent[:, 2 * units :])
 
-        def start(batch: int) -> Work:
+        def start(batch: int, touch: Touch | None = None) -> Work:
             x_and_one = and_one(features, batch, kernel.dtype)
             h_and_one = and_one(units, batch, kernel.dtype)
             x, h = x_and_one[:-1], h_and_one[:-1]
@@ -171,6 +192,7 @@ class GRUCell(Cell):
             zr = np.empty_like(sums_zr)
             z, r = zr[:units], zr[units:]
             c, part = np.empty_like(h), np.empty_like(h)
+            opened, candidates = {"update_gate": z, "reset_gate": r}, {"candidate": c}
 
             def step(given: Array) -> None:
                 x[...] = given
@@ -178,6 +200,8 @@ class GRUCell(Cell):
                 recurrence(h_and_one, inner)
                 np.add(sums_zr, inner_zr, sums_zr)
                 gate(sums_zr, zr)
+                if touch is not None:
+                    touch(opened)
                 if after:
                     np.multiply(r, inner_c, part)
                 else:
@@ -185,12 +209,25 @@ class GRUCell(Cell):
                     candidate(c, part)
                 np.add(sums_c, part, sums_c)
                 function(sums_c, c)
+                if touch is not None:
+                    touch(candidates)
                 np.multiply(z, h, h)
                 np.subtract(1, z, part)
                 np.multiply(part, c, part)
                 np.add(h, part, h)
 
-            return Work(step, (h,), lambda: {"pre_activation": sums, "update_gate": z, "reset_gate": r, "candidate": c})
+            def keep(memory: Array) -> Keeping:
+                def note(t: int) -> None:
+                    now = memory[t]
+                    now[: 3 * units] = sums
+                    now[3 * units : 5 * units] = zr
+                    now[5 * units :] = c
+
+                pre, gates = np.split(memory, 2, 1)
+                named = zip(self.GATE_NAMES, np.split(gates, 3, 1), strict=True)
+                return Keeping(note, {"pre_activation": pre, **dict(named)})
+
+            return Work(step, (h,), 6 * units, keep)
 
         return start
 
@@ -213,6 +250,7 @@ class LSTMCell(Cell):
     }
     STATES = ("hidden_state", "cell_state")
     GATES = 4
+    GATE_NAMES = ("input_gate", "forget_gate", "candidate", "output_gate")
 
     def compile(self, weights: Mapping[str, Array]) -> Start:
         """One product a timestep, in the order i, f, o, c, so that what goes through σ lies together."""
@@ -222,7 +260,7 @@ class LSTMCell(Cell):
         blocks = np.split(np.concatenate((recurrent, kernel, bias[None])), 4, axis=1)
         multiply = product(np.concatenate([blocks[i] for i in (0, 1, 3, 2)], axis=1))
 
-        def start(batch: int) -> Work:
+        def start(batch: int, touch: Touch | None = None) -> Work:
             both = and_one(units + features, batch, kernel.dtype)
             h, x = both[:units], both[units:-1]
             sums = np.empty((4 * units, batch), kernel.dtype)
@@ -231,29 +269,43 @@ class LSTMCell(Cell):
             ifo, candidate = opened[: 3 * units], opened[3 * units :]
             i, f, o = ifo[:units], ifo[units : 2 * units], ifo[2 * units :]
             c, part = np.zeros_like(candidate), np.empty_like(candidate)
+            gates = {"input_gate": i, "forget_gate": f, "candidate": candidate, "output_gate": o}
 
             def step(given: Array) -> None:
                 x[...] = given
                 multiply(both, sums)
                 gate(sums_ifo, ifo)
                 function(sums_c, candidate)
+                if touch is not None:
+                    touch(gates)
                 np.multiply(f, c, c)
                 np.multiply(i, candidate, part)
                 np.add(c, part, c)
                 function(c, part)
                 np.multiply(o, part, h)
 
-            def gates() -> Gates:
-                of_i, of_f, of_o, of_c = np.split(sums, 4)
-                return {
-                    "pre_activation": np.concatenate((of_i, of_f, of_c, of_o)),
-                    "input_gate": i,
-                    "forget_gate": f,
-                    "candidate": candidate,
-                    "output_gate": o,
-                }
+            def keep(memory: Array) -> Keeping:
+                def note(t: int) -> None:
+                    now = memory[t]
+                    now[: 2 * units] = sums[: 2 * units]  # in Keras's order: i, f, c, o
+                    now[2 * units : 3 * units] = sums_c
+                    now[3 * units : 4 * units] = sums_ifo[2 * units :]
+                    now[4 * units :] = opened
 
-            return Work(step, (h, c), gates)
+                pre, opened_then = np.split(memory, 2, 1)
+                of_i, of_f, of_o, of_c = np.split(opened_then, 4, 1)
+                return Keeping(
+                    note,
+                    {
+                        "pre_activation": pre,
+                        "input_gate": of_i,
+                        "forget_gate": of_f,
+                        "candidate": of_c,
+                        "output_gate": of_o,
+                    },
+                )
+
+            return Work(step, (h, c), 8 * units, keep)
 
         return start
 
@@ -277,6 +329,10 @@ class StackedCells(Cell):
             for name, units, dtype in cell.states()
         )
 
+    def gates(self) -> tuple[tuple[str, int], ...]:
+        """Those of all cells, from the lowest."""
+        return tuple((f"cell_{i}/{name}", units) for i, cell in enumerate(self.cells) for name, units in cell.gates())
+
     def weights(self, features: int) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
         """Those of all cells, from the lowest."""
         count = Counter()
@@ -299,18 +355,28 @@ class StackedCells(Cell):
             for i, cell in enumerate(self.cells)
         ]
 
-        def start(batch: int) -> Work:
-            works = [one(batch) for one in starts]
+        def start(batch: int, touch: Touch | None = None) -> Work:
+            works = [one(batch, _named(touch, f"cell_{i}/")) for i, one in enumerate(starts)]
 
             def step(given: Array) -> None:
                 for work in works:
                     work.step(given)
                     given = work.states[0]
 
-            def gates() -> Gates:
-                return {f"cell_{i}/{name}": gate for i, work in enumerate(works) for name, gate in work.gates().items()}
+            def keep(memory: Array) -> Keeping:
+                ends = np.cumsum([work.rows for work in works])
+                keeping = [work.keep(part) for work, part in zip(works, np.split(memory, ends[:-1], 1), strict=True)]
 
-            return Work(step, tuple(state for work in works for state in work.states), gates)
+                def note(t: int) -> None:
+                    for one in keeping:
+                        one.note(t)
+
+                return Keeping(
+                    note, {f"cell_{i}/{name}": gate for i, one in enumerate(keeping) for name, gate in one.kept.items()}
+                )
+
+            states = tuple(state for work in works for state in work.states)
+            return Work(step, states, sum(work.rows for work in works), keep)
 
         return start
 
@@ -320,6 +386,11 @@ class StackedCells(Cell):
 
 
 CELLS: dict[str, type[Cell]] = {cell.CLASS: cell for cell in (SimpleRNNCell, GRUCell, LSTMCell)}
+
+
+def _named(touch: Touch | None, prefix: str) -> Touch | None:
+    """`touch` for the gates of one of several cells."""
+    return None if touch is None else lambda gates: touch({f"{prefix}{name}": gate for name, gate in gates.items()})
 
 
 def and_one(rows: int, batch: int, dtype: DType) -> Array:

@@ -250,12 +250,17 @@ def windows(steps: int, reach: int, stride: int, fits: bool) -> int:
 
 
 def padded(x: Array, reach: int, stride: int, padding: str, value: float) -> Array:
-    """x (batch, steps, n) with what `same` or `causal` adds before and after; the odd one comes after."""
+    """x (batch, steps, n) with what `padding_of` says before and after."""
     if padding == "valid":
         return x
+    return np.pad(x, ((0, 0), padding_of(x.shape[1], reach, stride, padding), (0, 0)), constant_values=value)
+
+
+def padding_of(steps: int, reach: int, stride: int, padding: str) -> tuple[int, int]:
+    """Timesteps that `valid`, `same` or `causal` adds before and after; the odd one comes after."""
+    if padding == "valid":
+        return 0, 0
     if padding == "causal":
-        before, after = reach - 1, 0
-    else:
-        missing = max((math.ceil(x.shape[1] / stride) - 1) * stride + reach - x.shape[1], 0)
-        before, after = missing // 2, missing - missing // 2
-    return np.pad(x, ((0, 0), (before, after), (0, 0)), constant_values=value)
+        return reach - 1, 0
+    missing = max((math.ceil(steps / stride) - 1) * stride + reach - steps, 0)
+    return missing // 2, missing - missing // 2

@@ -180,7 +180,7 @@ class Dot(Layer):
         """Shapes without the two axes, one after the other."""
         if len(inputs) != 2:
             raise self.unsupported(f"expected 2 inputs, got {len(inputs)}")
-        a, b = self._axes([x.rank for x in inputs])
+        a, b = self.axes_of([x.rank for x in inputs])
         x, y = inputs
         if not 0 < a < x.rank or not 0 < b < y.rank or x.shape[a] != y.shape[b] or max(x.rank, y.rank) > 3:
             raise self.unsupported(
@@ -192,19 +192,24 @@ class Dot(Layer):
 
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
-        a, b = self._axes([x.ndim for x in inputs])
+        a, b = self.axes_of([x.ndim for x in inputs])
         x, y = inputs
         if x.dtype == np.float16:
             return self.call(weights, [v.astype(np.float32) for v in inputs], masks, record).astype(np.float16)
         if self.options["normalize"]:
             x, y = (v / np.sqrt(np.maximum((v * v).sum(axis=i, keepdims=True), 1e-12)) for v, i in ((x, a), (y, b)))
-        left, right = "ij"[: x.ndim - 2], "kl"[: y.ndim - 2]
-        first = f"b{left[: a - 1]}s{left[a - 1 :]}"
-        second = f"b{right[: b - 1]}s{right[b - 1 :]}"
-        z = np.einsum(f"{first},{second}->b{left}{right}", x, y)
+        first, second, out = self.subscripts(x.ndim, y.ndim, a, b)
+        z = np.einsum(f"{first},{second}->{out}", x, y)
         return z if z.ndim > 1 else z[:, None]
 
-    def _axes(self, ranks: Sequence[int]) -> tuple[int, int]:
+    @staticmethod
+    def subscripts(first: int, second: int, a: int, b: int) -> tuple[str, str, str]:
+        """Of two inputs of such ranks, summed over axes a and b, and of the output, as np.einsum has them."""
+        left, right = "ij"[: first - 2], "kl"[: second - 2]
+        return f"b{left[: a - 1]}s{left[a - 1 :]}", f"b{right[: b - 1]}s{right[b - 1 :]}", f"b{left}{right}"
+
+    def axes_of(self, ranks: Sequence[int]) -> tuple[int, int]:
+        """The axis of each input, counted from the front."""
         axes = self.options["axes"]
         a, b = axes if isinstance(axes, tuple) else (axes, axes)
         return a % ranks[0], b % ranks[1]

@@ -109,13 +109,14 @@ class Normalization(Layer):
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output."""
         (x,) = inputs
-        mean, deviation = (self._spread(v, x) for v in weights)
+        mean, deviation = (self.spread(v, x) for v in weights)
         return mean + x * deviation if self.options["invert"] else (x - mean) / deviation
 
     def _kept(self, rank: int) -> list[int]:
         return sorted({axis % rank for axis in self.options["axis"] or ()})
 
-    def _spread(self, value: Array, x: Array) -> Array:
+    def spread(self, value: Array, x: Array) -> Array:
+        """Mean or deviation in the shape that broadcasts over x."""
         kept = self._kept(x.ndim)
         value = np.broadcast_to(value, tuple(x.shape[axis] for axis in kept))
         return value.reshape([x.shape[axis] if axis in kept else 1 for axis in range(x.ndim)])

@@ -18,6 +18,7 @@ from service.model.layers.cells import (
 )
 from service.model.layers.config import COMMON, layer_policy, unwrap
 from service.model.layers.options import ANY, Option, choice, flag, parse, shown
+from service.model.layers.patch import Hook
 from service.model.tensors import Array, Policy, Tensor, Time
 
 SEQUENCE_OPTIONS = {
@@ -46,16 +47,18 @@ def scan(
     output_state: int,
     record: Record | None,
     names: Sequence[str],
+    hook: Hook | None = None,
 ) -> tuple[Array, States]:
     """Carries a cell over the timesteps of x; gives its outputs and its states after the last.
 
     x (batch, time, features), states (batch, units) or None for zeros, mask (batch, time) or None. Where a timestep is
     masked the states stay, and the output is the one before (zero with `zero_masked`); `previous` is the output before
     the first timestep, zero if None. The output is one of the states: (batch, time, units) with `every`, else
-    (batch, units). See keras.src.backend.tensorflow.rnn.rnn.
+    (batch, units). See keras.src.backend.tensorflow.rnn.rnn. `hook` changes gates before they are used, and states
+    after the timestep.
     """
     batch, timesteps = x.shape[:2]
-    work = start(batch)
+    work = start(batch, None if hook is None else hook.apply)
     step, current = work.step, work.states  # (units, batch) each, as `service.model.layers.cells` has them
     if states is not None:
         for own, given in zip(current, states, strict=True):
@@ -65,25 +68,37 @@ def scan(
     shown = output
     if mask is not None:
         shown = np.zeros_like(output) if previous is None else previous.T
-    kept: list[dict[str, Array]] = []
+    history: list[Array] = []
+    if record is not None:
+        # In one piece, which the allocator keeps for the next trace; fresh pages cost more than what is written there.
+        ends = np.cumsum([work.rows, *map(len, current)])
+        memory = np.empty((timesteps, ends[-1], batch), output.dtype)
+        gates, *history = np.split(memory, ends[:-1], 1)
+        note, kept = work.keep(gates)
+        kept = kept | dict(zip(names, history, strict=True))
+        record.update({name: array.transpose(2, 0, 1) for name, array in kept.items()})  # (batch, time, units)
     for t, given in enumerate(x.transpose(1, 2, 0)):
-        if mask is None:
+        if mask is None and hook is None:
             step(given)
         else:
             before = [state.copy() for state in current]
+            if hook is not None:
+                hook.at(t)
             step(given)
-            masked = ~mask[:, t]
-            shown = np.where(masked, output.dtype.type(0) if zero_masked else shown, output)
-            for own, old in zip(current, before, strict=True):
-                np.copyto(own, old, where=masked)
+            if mask is not None:
+                masked = ~mask[:, t]
+                for own, old in zip(current, before, strict=True):
+                    np.copyto(own, old, where=masked)
+            if hook is not None:
+                hook.apply(dict(zip(names, current, strict=True)), dict(zip(names, before, strict=True)))
+            if mask is not None:
+                shown = np.where(masked, output.dtype.type(0) if zero_masked else shown, output)
         if outputs is not None:
             outputs[:, t] = shown.T
         if record is not None:
-            seen = work.gates() | dict(zip(names, current, strict=True))
-            kept.append({name: value.T.copy() for name, value in seen.items()})
-    if record is not None:
-        for name in kept[0]:
-            record[name] = np.stack([seen[name] for seen in kept], axis=1)  # (batch, time, units)
+            note(t)
+            for states_then, state in zip(history, current, strict=True):
+                states_then[t] = state
     final = tuple([state.T.copy() for state in current])
     if outputs is None:
         outputs = final[output_state] if mask is None else shown.T.copy()
@@ -102,13 +117,19 @@ class Recurrent(Layer):
         record: Record | None,
         *,
         resumed: bool = True,
+        hook: Hook | None = None,
     ) -> tuple[tuple[Array, ...], States]:
         """Outputs and final states.
 
         x (batch, time, features), mask (batch, time); states as `build` lists them, None for zeros. `resumed`: the
         states are where an earlier call left off, so that the output before the first timestep was the first of them;
-        else they come from elsewhere in the graph, and Keras takes that output as zero.
+        else they come from elsewhere in the graph, and Keras takes that output as zero. `hook` patches states and
+        gates.
         """
+        raise NotImplementedError
+
+    def inner_tensors(self) -> Mapping[str, int]:
+        """Names of the states and gates, as a trace shows them, with their number of units."""
         raise NotImplementedError
 
 
@@ -162,6 +183,10 @@ class CellLayer(Recurrent):
         (x,) = inputs
         return (x.shape[1] or 0) * SHOWN * sum(units for _, units, _ in self.cell.states()) if traced else 0
 
+    def inner_tensors(self) -> Mapping[str, int]:
+        """Those of the cell."""
+        return {name: units for name, units, _ in self.cell.states()} | dict(self.cell.gates())
+
     def prepare(self, weights: Weights) -> Any:
         """The cell with its weights."""
         return self.cell.compile(weights)
@@ -175,6 +200,7 @@ class CellLayer(Recurrent):
         record: Record | None,
         *,
         resumed: bool = True,
+        hook: Hook | None = None,
     ) -> tuple[tuple[Array, ...], States]:
         """Outputs and final states; with go_backwards the outputs are in the order of processing, as Keras has them."""
         if self.backwards:
@@ -191,6 +217,7 @@ class CellLayer(Recurrent):
             zero_masked=self.zero_masked,
             record=record,
             names=self.state_names,
+            hook=hook,
         )
         if self.options["return_state"]:
             return (output, *final), final

@@ -9,6 +9,7 @@ from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, 
 from service.model.layers.cells import States
 from service.model.layers.dense import Dense
 from service.model.layers.options import Option, choice
+from service.model.layers.patch import Hook
 from service.model.layers.recurrent import CellLayer, Recurrent
 from service.model.tensors import Array, Policy, Tensor, Time
 
@@ -150,6 +151,14 @@ class Bidirectional(Recurrent):
             for part, made in zip(self.parts, given, strict=True)
         )
 
+    def inner_tensors(self) -> Mapping[str, int]:
+        """Those of each layer."""
+        return {
+            f"{direction}/{name}": units
+            for part, direction in zip(self.parts, self.DIRECTIONS, strict=True)
+            for name, units in part.inner_tensors().items()
+        }
+
     def prepare(self, weights: Weights) -> Any:
         """Of each layer."""
         return [
@@ -166,15 +175,17 @@ class Bidirectional(Recurrent):
         record: Record | None,
         *,
         resumed: bool = True,
+        hook: Hook | None = None,
     ) -> tuple[tuple[Array, ...], States]:
         """Both layers on the same input; states of the forward one first."""
         half = len(self.parts[0].cell.states())
         given = (None, None) if states is None else (states[:half], states[half:])
         outputs, after, seen = [], [], []
-        for part, prepared, start in zip(self.parts, weights, given, strict=True):
+        for part, direction, prepared, start in zip(self.parts, self.DIRECTIONS, weights, given, strict=True):
             kept: Record | None = None if record is None else {}
             at = x if x.dtype == part.policy.compute else x.astype(part.policy.compute)
-            output, final = part.run(prepared, at, mask, start, kept, resumed=resumed)
+            own = None if hook is None else hook.part(f"{direction}/", turned=part.backwards)
+            output, final = part.run(prepared, at, mask, start, kept, resumed=resumed, hook=own)
             outputs.append(output)
             after.append(final)
             seen.append(kept or {})

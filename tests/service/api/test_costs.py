@@ -38,6 +38,24 @@ EXCEEDING = {
         "inputs": pb.TraceRequest(inputs=INPUTS),
         "what_if": pb.TraceRequest(inputs=SMALL, what_if=CHANGES),
     },
+    "/unroll.v1.InsightService/Gradients": {
+        "subject.inputs": pb.GradientsRequest(subject=pb.Subject(inputs=INPUTS), by=[pb.GRADIENT_BY_INPUTS]),
+        "subject.what_if": pb.GradientsRequest(
+            subject=pb.Subject(inputs=SMALL, what_if=CHANGES), by=[pb.GRADIENT_BY_INPUTS]
+        ),
+    },
+    "/unroll.v1.InsightService/Attribute": {
+        "subject.inputs": pb.AttributeRequest(subject=pb.Subject(inputs=SMALL)),
+    },
+    "/unroll.v1.InsightService/Remember": {
+        "subject.inputs": pb.RememberRequest(subject=pb.Subject(inputs=SMALL)),
+    },
+    "/unroll.v1.InsightService/FindFixedPoints": {
+        "subject.inputs": pb.FindFixedPointsRequest(subject=pb.Subject(inputs=SMALL)),
+    },
+    "/unroll.v1.InsightService/Summarize": {
+        "inputs": pb.SummarizeRequest(inputs=INPUTS),
+    },
     "/unroll.v1.WeightService/GetWeights": {
         "weights": pb.GetWeightsRequest(view=pb.WEIGHT_VIEW_FULL, encoding=pb.TENSOR_ENCODING_RAW)
     },
@@ -78,7 +96,11 @@ def send(client, path, message):
 def test_every_method_that_computes_is_here():
     """Whatever computes, reads or changes weights is in the table of this module."""
     computing = {path for path, method in METHODS.items() if method.bound in (Bound.COMPUTED, Bound.WEIGHTS)}
-    others = {"/unroll.v1.PredictionService/PredictStream", "/unroll.v1.WeightService/OverrideWeights"}
+    others = {
+        "/unroll.v1.PredictionService/PredictStream",
+        "/unroll.v1.InsightService/Summarize",
+        "/unroll.v1.WeightService/OverrideWeights",
+    }
     assert set(EXCEEDING) == computing | others
 
 

@@ -1,0 +1,18 @@
+"""Gradients of networks by backpropagation; one file for each file of layers, which registers theirs."""
+
+from service.model.gradients import (  # noqa: F401  # they register themselves
+    convolution,
+    dense,
+    elementwise,
+    embedding,
+    merge,
+    normalization,
+    operations,
+    recurrent,
+    shape,
+    wrappers,
+)
+from service.model.gradients.base import has_gradient
+from service.model.gradients.tape import Gradients, Tape
+
+__all__ = ["Gradients", "Tape", "has_gradient"]

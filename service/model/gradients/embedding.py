@@ -1,0 +1,25 @@
+"""Gradients of Embedding and Masking. Ids have none; what an Embedding makes of them has."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.model.gradients.base import Back, Seen, backward, first, rows
+from service.model.layers.embedding import Embedding, Masking
+from service.model.tensors import Array
+
+
+@backward.register
+def _embedding(_layer: Embedding, seen: Seen, above: Sequence[Array | None]) -> Back:
+    """Each row of the table gets the sum over its places."""
+    gradient = first(above, seen.y)
+    table = np.zeros_like(seen.weights["embeddings"])
+    np.add.at(table, seen.x.astype(np.int64).ravel(), rows(gradient))
+    return Back([None], {"embeddings": table})
+
+
+@backward.register
+def _masking(layer: Masking, seen: Seen, above: Sequence[Array | None]) -> Back:
+    """Nothing where a timestep is masked."""
+    valid = layer.mask(seen.inputs, seen.masks)[..., None]
+    return Back([np.where(valid, first(above, seen.y), seen.y.dtype.type(0))])

@@ -1,0 +1,156 @@
+"""Backpropagation through time: a recurrent layer, from its last timestep to its first.
+
+P. Werbos, Backpropagation Through Time: What It Does and How to Do It, Proceedings of the IEEE 78, 1990.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from service.model.gradients.base import Back, Seen, backward, first
+from service.model.gradients.cells import StackedBack, way_back
+from service.model.layers.recurrent import CellLayer
+from service.model.layers.wrappers import Bidirectional
+from service.model.tensors import Array
+
+
+@backward.register
+def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> Back:
+    """By x, W, U, b, the initial states, and every state and pre-activation at every timestep.
+
+    `above`: by the output and, with return_state, by the final states. What a trace shows in the order of processing
+    is given so.
+    """
+    x, (mask, *_) = seen.x, seen.masks
+    if layer.backwards:
+        x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+    batch, timesteps = x.shape[:2]
+    names, widths = layer.state_names, [units for _, units, _ in layer.cell.states()]
+    start = [np.zeros((n, batch), x.dtype) for n in widths] if seen.start is None else [s.T for s in seen.start]
+    tensors = {name: _columns(array) for name, array in seen.record.items() if name != "output"}
+    cell = way_back(layer.cell, seen.weights, _columns(x), tensors, start, seen.hook)
+
+    place = layer.cell.output_state()
+    gradients = [
+        np.zeros((n, batch), x.dtype) if g is None else g.T
+        for n, g in zip(widths, [*above[1:], *[None] * (len(widths) - len(above) + 1)], strict=True)
+    ]
+    output = first(above, seen.y)
+    by_output = _columns(output) if layer.return_sequences else None  # (timesteps, units, batch)
+    # By the output shown at a masked timestep, which is that of an earlier one: carried back to where that was made.
+    carried = np.zeros((widths[place], batch), x.dtype) if layer.return_sequences else output.T
+    states = [np.empty((timesteps, n, batch), x.dtype) for n in widths]
+    for t in range(timesteps - 1, -1, -1):
+        shown = carried if by_output is None else carried + by_output[t]
+        live = None if mask is None else mask[:, t]
+        if live is None:
+            gradients[place] = gradients[place] + shown
+            carried = np.zeros_like(carried)
+        else:
+            gradients[place] = gradients[place] + np.where(live, shown, 0)
+            carried = np.zeros_like(carried) if layer.zero_masked else np.where(live, 0, shown)
+        for memory, gradient in zip(states, gradients, strict=True):
+            memory[t] = gradient
+        kept = [np.zeros_like(g) for g in gradients] if seen.hook is not None and seen.hook.keeps else None
+        if seen.hook is not None:
+            seen.hook.at(t)
+            gradients = [
+                seen.hook.back(name, g, None if kept is None else kept[i])
+                for i, (name, g) in enumerate(zip(names, gradients, strict=True))
+            ]
+        before = cell.step(t, gradients, live)
+        if isinstance(cell, StackedBack):
+            for part, lower in zip(range(len(cell.widths) - 1), cell.by_outputs, strict=True):
+                states[sum(cell.widths[:part])][t] += lower
+        if live is not None:  # a masked timestep hands the states on
+            before = [np.where(live, b, g) for b, g in zip(before, gradients, strict=True)]
+        gradients = before if kept is None else [b + k for b, k in zip(before, kept, strict=True)]
+    if mask is not None and seen.resumed and seen.start is not None:
+        gradients[place] = gradients[place] + carried  # the output before the first timestep was the first state
+    by_x = cell.inputs().transpose(2, 0, 1)
+    inside = dict(zip(names, states, strict=True)) | cell.inside()
+    return Back(
+        [by_x[:, ::-1] if layer.backwards else by_x],
+        cell.by_weights(),
+        [g.T for g in gradients],
+        {name: array.transpose(2, 0, 1) for name, array in inside.items()},
+    )
+
+
+@backward.register
+def _bidirectional(layer: Bidirectional, seen: Seen, above: Sequence[Array | None]) -> Back:
+    """Of both layers; timesteps in the order of the input."""
+    merge = layer.options["merge_mode"]
+    main, rest = (list(above[:2]), list(above[2:])) if merge is None else ([above[0]], list(above[1:]))
+    by_parts: list[Array | None] = [None, None]
+    if merge is None:
+        by_parts = main
+    elif main[0] is not None:
+        by_parts = _unmerged(layer, merge, main[0], seen)
+    if layer.parts[0].return_sequences and by_parts[1] is not None:
+        by_parts[1] = by_parts[1][:, ::-1]
+    states = len(layer.parts[0].cell.states())
+    x: Array | None = None
+    weights: dict[str, Array] = {}
+    start: list[Array] = []
+    inside: dict[str, Array] = {}
+    for i, (part, direction) in enumerate(zip(layer.parts, layer.DIRECTIONS, strict=True)):
+        turn = -1 if part.backwards else 1
+        prefix = f"{direction}/"
+        record = {n.removeprefix(prefix): a[:, ::turn] for n, a in seen.record.items() if n.startswith(prefix)}
+        own = replace(
+            seen,
+            weights={n.removeprefix(prefix): w for n, w in seen.weights.items() if n.startswith(prefix)},
+            outputs=[_output_of(part, record)],
+            record=record,
+            start=None if seen.start is None else seen.start[i * states : (i + 1) * states],
+            hook=None if seen.hook is None else seen.hook.part(prefix, turned=part.backwards),
+        )
+        back = _cell_layer(part, own, [by_parts[i], *rest[i * states : (i + 1) * states]])
+        (by_x,) = back.inputs
+        assert by_x is not None
+        x = by_x if x is None else x + by_x
+        weights |= {f"{prefix}{name}": w for name, w in back.weights.items()}
+        start += back.start
+        inside |= {f"{prefix}{name}": a[:, ::turn] for name, a in back.inside.items()}
+    return Back([x], weights, start, inside)
+
+
+def _unmerged(layer: Bidirectional, merge: str, above: Array, seen: Seen) -> list[Array | None]:
+    """The gradients by the outputs of the two layers, in the order of the input."""
+    if merge == "concat":
+        width = layer.parts[0].cell.units
+        return [above[..., :width], above[..., width:]]
+    if merge == "sum":
+        return [above, above]
+    if merge == "ave":
+        return [above / 2, above / 2]
+    one, two = _made(layer, seen)
+    return [above * two, above * one]
+
+
+def _made(layer: Bidirectional, seen: Seen) -> list[Array]:
+    """The outputs of the two layers, in the order of the input, computed anew: a trace does not show them."""
+    found = []
+    for i, (part, direction) in enumerate(zip(layer.parts, layer.DIRECTIONS, strict=True)):
+        prefix, states = f"{direction}/", len(part.cell.states())
+        weights = {n.removeprefix(prefix): w for n, w in seen.weights.items() if n.startswith(prefix)}
+        start = None if seen.start is None else tuple(seen.start[i * states : (i + 1) * states])
+        hook = None if seen.hook is None else seen.hook.part(prefix, turned=part.backwards)
+        outputs, _ = part.run(
+            part.prepare(weights), seen.x, seen.masks[0], start, None, resumed=seen.resumed, hook=hook
+        )  # fmt: skip
+        found.append(outputs[0][:, ::-1] if i and part.return_sequences else outputs[0])
+    return found
+
+
+def _output_of(part: CellLayer, record: dict[str, Array]) -> Array:
+    """An array of the shape and type of the output of one direction."""
+    hidden = record[part.state_names[part.cell.output_state()]]
+    return hidden if part.return_sequences else hidden[:, -1]
+
+
+def _columns(x: Array) -> Array:
+    """(batch, timesteps, units) as (timesteps, units, batch): how a trace lies in memory."""
+    return x.transpose(1, 2, 0)

@@ -1,0 +1,284 @@
+"""How much each part of an input, or each unit, has to do with one number of an output.
+
+Gradient times input: A. Shrikumar et al., arXiv:1605.01713, §2. Integrated gradients: M. Sundararajan, A. Taly, Q. Yan,
+Axiomatic Attribution for Deep Networks, ICML 2017. Occlusion: M. Zeiler, R. Fergus, ECCV 2014. Ablation: R. Meyes et
+al., arXiv:1901.08644.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from service.errors import InvalidArgumentError
+from service.model.gradients import Tape
+from service.model.insight.target import Target, seed
+from service.model.layers.embedding import Embedding
+from service.model.layers.normalization import Normalization
+from service.model.layers.patch import Patch, PatchKind
+from service.model.layers.recurrent import Recurrent
+from service.model.network import Network
+from service.model.tensors import Array
+
+POINTS = 32  # of Gauss and Legendre's rule on the way from the baseline to the input
+
+
+class Method(Enum):
+    """How an attribution is computed."""
+
+    GRADIENT_INPUT = "gradient_input"
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    OCCLUDE_TIMESTEPS = "occlude_timesteps"
+    OCCLUDE_FEATURES = "occlude_features"
+    ABLATE_UNITS = "ablate_units"
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What parts have to do with a number F(x), (batch,).
+
+    scores: by name of the input, of its shape (for ids of the shape of their embeddings, by the name of that call); for
+    occlusion (batch, timesteps) or (batch, features); for ablation by the name of the state, (batch, units).
+    baseline_value: F of the baseline. residual: |Σ scores - (F(x) - F(baseline))| / |F(x) - F(baseline)| of each
+    sequence, for the methods whose scores add up (gradient times input and integrated gradients), else empty.
+    """
+
+    value: Array
+    scores: Mapping[str, Array]
+    baseline_value: Array
+    residual: Array
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: of which network, for which sequences, about which number."""
+
+    network: Network
+    inputs: Mapping[str, Array]
+    initial_state: Mapping[str, Array]
+    target: Target
+    patches: Sequence[Patch] = ()
+
+    def values(self, inputs: Mapping[str, Array], copies: int = 1, more: Sequence[Patch] = ()) -> Array:
+        """F of other inputs, in which each sequence stands so many times, (batch · copies,)."""
+        patches = [*(several(patch, copies) for patch in self.patches), *more]
+        state = {name: np.repeat(array, copies, 0) for name, array in self.initial_state.items()}
+        result = (
+            self.network.patched(inputs, state, patches) if patches else self.network.forward(inputs, state)
+        )  # fmt: skip
+        return seed(result.outputs, many(self.target, copies))[1]
+
+    def repeated(self, copies: int) -> dict[str, Array]:
+        """The inputs, each sequence so many times."""
+        return {name: np.repeat(array, copies, 0) for name, array in self.inputs.items()}
+
+
+def copies_of(network: Network, inputs: Mapping[str, Array], method: Method, points: int = POINTS) -> int:
+    """How many times each sequence is computed: what an attribution costs beside one forward pass."""
+    if method is Method.INTEGRATED_GRADIENTS:
+        return points + 2
+    if method is Method.GRADIENT_INPUT:
+        return 2
+    if method is Method.ABLATE_UNITS:
+        return 1 + max((units for _, units in ablated(network)), default=0)
+    extents = [a.shape[1 if method is Method.OCCLUDE_TIMESTEPS else -1] for a in inputs.values() if a.ndim > 1]
+    return 1 + max(extents, default=0)
+
+
+def attribute(
+    question: Question, method: Method, baseline: Mapping[str, Array] | None = None, points: int = POINTS
+) -> Attribution:
+    """The attribution of a number to parts of the inputs, or to units.
+
+    baseline: by name of the input, without the batch, what stands for its absence; an input not named has zeros, and
+    for ids an embedding of zeros.
+
+    Raises InvalidArgumentError for a baseline that does not fit; NotSupportedError where a layer has no gradient.
+    """
+    baselines = _baselines(question, baseline or {})
+    if method in {Method.GRADIENT_INPUT, Method.INTEGRATED_GRADIENTS}:
+        return _by_gradient(question, method, baselines, points)
+    value = question.values(question.inputs)
+    if method is Method.ABLATE_UNITS:
+        scores = {name: value[:, None] - _ablation(question, name, units) for name, units in ablated(question.network)}
+    else:
+        axis = 1 if method is Method.OCCLUDE_TIMESTEPS else -1
+        scores = {
+            name: value[:, None] - _occlusion(question, name, axis, base)
+            for name, base in baselines.items()
+            if question.inputs[name].ndim > 2 or (axis == 1 and question.inputs[name].ndim > 1)
+        }
+        if not scores:
+            raise InvalidArgumentError("method: no input has such an axis", field="method")
+    return Attribution(value, scores, np.zeros_like(value), np.zeros(0))
+
+
+def training_mean(network: Network) -> dict[str, Array]:
+    """The means of the training data, for inputs that go into a Normalization. Raises InvalidArgumentError if none."""
+    found = {}
+    for spec, place in network.graph.inputs:
+        for node in network.graph.nodes:
+            layer = network.graph.layers[node.layer].layer
+            if node.inputs == (place,) and isinstance(layer, Normalization):
+                mean, _ = layer.prepare(network.layer_weights(node.layer))
+                found[spec.name] = np.asarray(mean)
+    if not found:
+        raise InvalidArgumentError(
+            "baseline: no input goes into a Normalization, which would hold the mean of the training data",
+            field="baseline",
+        )
+    return found
+
+
+def ablated(network: Network) -> list[tuple[str, int]]:
+    """The states whose units ablation silences: those that are outputs of cells, by full name, with their units."""
+    return [
+        (f"{node.name}/{state.name}", state.units)
+        for node in network.graph.nodes
+        if isinstance(network.graph.layers[node.layer].layer, Recurrent)
+        for state in node.states
+        if state.name.endswith("hidden_state")
+    ]
+
+
+def several(patch: Patch, copies: int) -> Patch:
+    """A patch for a batch in which each sequence stands so many times."""
+    start, stop = patch.sequences
+    value = np.repeat(patch.value, copies, 0) if patch.value.ndim == 3 and len(patch.value) > 1 else patch.value
+    return replace(patch, sequences=(start * copies, stop * copies), value=value)
+
+
+def many(target: Target, copies: int) -> Target:
+    """A target for such a batch."""
+    expected, direction = target.expected, target.direction
+    if expected is not None:
+        expected = np.repeat(expected, copies, 0)
+    return replace(target, expected=expected, direction=direction)
+
+
+def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Array], points: int) -> Attribution:
+    """Σ_k w_k ∂F/∂x at b + α_k·(x - b), times x - b; for gradient times input at x alone, with b = 0."""
+    network, plain = question.network, method is Method.GRADIENT_INPUT
+    if plain:
+        places, shares = np.ones(1), np.ones(1)
+        baselines = {name: np.zeros_like(base) for name, base in baselines.items()}
+    else:
+        nodes, shares = np.polynomial.legendre.leggauss(points)
+        places, shares = (nodes + 1) / 2, shares / 2
+    copies = len(places)
+    inputs = question.repeated(copies)
+    first = Tape(network, question.inputs, question.initial_state, question.patches)
+    embedded = {
+        call.node.name: call.outputs[0]
+        for call in first.calls
+        if isinstance(call.layer, Embedding) and call.node.inputs[0] in {place for _, place in network.graph.inputs}
+    }
+    scale = np.tile(places, len(next(iter(question.inputs.values()))))
+
+    def between(x: Array, base: Array) -> Array:
+        spread = scale.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
+        return (base + spread * (np.repeat(x, copies, 0) - base)).astype(x.dtype)
+
+    floats = {name: x for name, x in question.inputs.items() if x.dtype.kind == "f"}
+    if not plain:
+        inputs |= {name: between(x, baselines[name]) for name, x in floats.items()}
+    patches = [several(patch, copies) for patch in question.patches]
+    silent = [
+        Patch(name, "output", PatchKind.SET, np.zeros((), table.dtype)) for name, table in embedded.items()
+    ]  # fmt: skip
+    if not plain:
+        patches += [
+            Patch(name, "output", PatchKind.SET, between(table, np.zeros((), table.dtype)))
+            for name, table in embedded.items()
+        ]
+    state = {name: np.repeat(array, copies, 0) for name, array in question.initial_state.items()}
+    tape = Tape(network, inputs, state, patches)
+    output, _, by_output = seed(tape.outputs, many(question.target, copies))
+    gradients = tape.backward({output: by_output}, weights=False)
+    scores = {}
+    for name, x in (*floats.items(), *embedded.items()):
+        by = gradients.inputs[name] if name in floats else gradients.inside.get(name, {}).get("output")
+        if by is None:
+            by = np.zeros((len(x) * copies, *x.shape[1:]), x.dtype)
+        mean = np.einsum("k,bk...->b...", shares, by.reshape(len(x), copies, *by.shape[1:]).astype(np.float64))
+        scores[name] = mean * (x - baselines.get(name, np.zeros((), x.dtype))).astype(np.float64)
+    _, value, _ = seed(first.outputs, question.target)
+    start = {name: np.broadcast_to(baselines[name], x.shape).astype(x.dtype) for name, x in floats.items()}
+    base = question.values({**question.inputs, **start}, 1, silent)
+    change = value.astype(np.float64) - base
+    total = np.sum([s.reshape(len(s), -1).sum(axis=1) for s in scores.values()], axis=0)
+    with np.errstate(all="ignore"):
+        residual = np.where(total == change, 0.0, np.abs(total - change) / np.abs(change))
+    return Attribution(value, scores, base, residual)
+
+
+def _occlusion(question: Question, name: str, axis: int, base: Array) -> Array:
+    """F with one timestep or feature after the other at the baseline, (batch, timesteps or features)."""
+    x = question.inputs[name]
+    axis %= x.ndim
+    count = x.shape[axis]
+    inputs = question.repeated(count)
+    covered = inputs[name].reshape(len(x), count, *x.shape[1:])
+    covered = np.moveaxis(covered, axis + 1, 2)  # (batch, copies, the axis, …)
+    along = np.moveaxis(np.broadcast_to(base, x.shape), axis, 1)
+    places = np.arange(count)
+    covered[:, places, places] = along[:, places]
+    return question.values(inputs, count).reshape(len(x), count)
+
+
+def _ablation(question: Question, state: str, units: int) -> Array:
+    """F with one unit after the other at zero at every timestep, (batch, units)."""
+    node = next(n.name for n in question.network.graph.nodes if state.startswith(f"{n.name}/"))
+    batch = len(next(iter(question.inputs.values())))
+    inputs = {name: np.tile(array, (units, *[1] * (array.ndim - 1))) for name, array in question.inputs.items()}
+    silent = [
+        Patch(node, state.removeprefix(f"{node}/"), PatchKind.SET, np.zeros(()), (i * batch, (i + 1) * batch), (0, 0),
+              (i, i + 1))
+        for i in range(units)
+    ]  # fmt: skip
+    if units == 1 or batch * units == 0:
+        silent = [replace(patch, sequences=(0, 0)) for patch in silent]
+    tiled = replace(
+        question,
+        initial_state={n: np.tile(a, (units, 1)) for n, a in question.initial_state.items()},
+        patches=[p for i in range(units) for p in (_moved(patch, i, batch) for patch in question.patches)],
+        target=_tiled(question.target, units, batch),
+    )
+    return tiled.values(inputs, 1, silent).reshape(units, batch).T
+
+
+def _moved(patch: Patch, copy: int, batch: int) -> Patch:
+    start, stop = patch.sequences if patch.sequences != (0, 0) else (0, batch)
+    return replace(patch, sequences=(start + copy * batch, stop + copy * batch))
+
+
+def _tiled(target: Target, copies: int, batch: int) -> Target:
+    def tiled(array: Array | None) -> Array | None:
+        return None if array is None else np.concatenate([array] * copies)
+
+    whole = target.direction is not None and target.direction.ndim > 1 and len(target.direction) == batch
+    return replace(
+        target, expected=tiled(target.expected), direction=tiled(target.direction) if whole else target.direction
+    )  # fmt: skip
+
+
+def _baselines(question: Question, given: Mapping[str, Array]) -> dict[str, Array]:
+    for name in given:
+        if name not in question.inputs:
+            raise InvalidArgumentError(f"baseline: no input named {name!r}", field="baseline")
+    found = {}
+    for name, x in question.inputs.items():
+        base = np.asarray(given.get(name, np.zeros(())), x.dtype)
+        try:
+            fits = np.broadcast_shapes(base.shape, x.shape[1:]) == x.shape[1:]
+        except ValueError:
+            fits = False
+        if not fits:
+            raise InvalidArgumentError(
+                f"baseline: a value of shape {list(base.shape)} does not broadcast to {list(x.shape[1:])}, "
+                f"one sequence of {name}",
+                field="baseline",
+            )
+        found[name] = base
+    return found

@@ -1,0 +1,259 @@
+"""Gradients next to TensorFlow's GradientTape, over random networks and over every layer; and identities."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from service.errors import NotSupportedError
+from service.model import keras_file
+from service.model.gradients import Tape, has_gradient
+from service.model.gradients.base import Seen, backward
+from service.model.layers import LAYERS
+from service.model.layers.base import Layer
+from service.model.layers.operations import Operation
+from service.model.tensors import POLICIES
+from tests.service.model.gradients.oracle import relative, tape_gradients, trainable
+from tests.strategies import NetworkCase, networks, randomize
+
+# The largest difference from TensorFlow over some hundred random networks, each array relative to its largest
+# magnitude or to 1, rounded up; and three times that is allowed, as for the forward pass (service/model/proof.py).
+MEASURED = {"float64": 2e-15, "float32": 1e-6}
+BOUNDS = {dtype: 3 * bound for dtype, bound in MEASURED.items()}
+
+
+def compare(network, model, x, bound, seed=0):
+    """Gradients by the input and by every weight that Keras trains are GradientTape's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # masks that layers destroy
+        y = np.asarray(model(x))
+    direction = np.random.default_rng(seed).normal(size=y.shape).astype(y.dtype)
+    by_x, by_variables = tape_gradients(model, x, direction)
+    (source,), (output,) = network.inputs, network.outputs
+    found = Tape(network, {source.name: x}).backward({output.name: direction})
+    if by_x is not None:
+        assert found.inputs[source.name].shape == by_x.shape
+        assert relative(found.inputs[source.name], by_x) <= bound
+    names = trainable(network)
+    assert len(names) == len(by_variables)
+    for name, (path, expected) in zip(names, by_variables, strict=True):
+        if expected is not None and np.isfinite(expected).all():
+            actual = found.weights.get(name, np.zeros_like(expected))
+            assert relative(actual, expected) <= bound, (name, path)
+    return found
+
+
+@pytest.mark.timeout(900)  # Keras makes a graph of each network
+@settings(
+    max_examples=12,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(case=networks(dtypes=["float32", "float64"]))
+def test_random_networks_have_tensorflows_gradients(tmp_path_factory, case: NetworkCase):
+    """By inputs and by every trained weight, within the frozen bound."""
+    import keras
+
+    path = tmp_path_factory.mktemp("case") / "model.keras"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        case.build().save(path)
+        model = keras.saving.load_model(path)
+    compare(keras_file.read(path), model, case.inputs(), BOUNDS[case.dtype], case.seed)
+
+
+def layer_cases():
+    """A layer or two of each class, as functions from Keras's layers to a stack; sequences of 6 timesteps of 4."""
+    cases = {
+        "SimpleRNN": lambda k: [k.SimpleRNN(3, activation="relu")],
+        "GRU": lambda k: [k.Masking(), k.GRU(3, return_sequences=True, reset_after=False), k.GRU(2)],
+        "LSTM": lambda k: [k.LSTM(3, go_backwards=True, return_sequences=True), k.LSTM(2)],
+        "RNN": lambda k: [k.RNN([k.LSTMCell(3), k.GRUCell(2), k.SimpleRNNCell(2)], return_sequences=True)],
+        "Bidirectional": lambda k: [k.Masking(), k.Bidirectional(k.GRU(3, return_sequences=True), merge_mode="mul")],
+        "TimeDistributed": lambda k: [k.TimeDistributed(k.Dense(3, activation="softmax"))],
+        "Dense": lambda k: [k.Dense(4, use_bias=False), k.Dense(4, activation="glu")],
+        "Conv1D": lambda k: [
+            k.Conv1D(4, 3, strides=2, padding="same", activation="tanh"),
+            k.Conv1D(4, 2, groups=2, dilation_rate=2, padding="causal"),
+        ],
+        "Masking": lambda k: [k.Masking(), k.LSTM(2)],
+        "MaxPooling1D": lambda k: [k.MaxPooling1D(3, strides=2, padding="same")],
+        "AveragePooling1D": lambda k: [k.AveragePooling1D(3, strides=2, padding="same")],
+        "GlobalMaxPooling1D": lambda k: [k.GlobalMaxPooling1D()],
+        "GlobalAveragePooling1D": lambda k: [k.Masking(), k.GlobalAveragePooling1D(keepdims=True)],
+        "Normalization": lambda k: [k.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[1.0, 2.0, 3.0, 4.0])],
+        "Rescaling": lambda k: [k.Rescaling(0.5, 0.25)],
+        "BatchNormalization": lambda k: [k.BatchNormalization()],
+        "LayerNormalization": lambda k: [k.LayerNormalization(), k.LayerNormalization(axis=[1, 2])],
+        "RMSNormalization": lambda k: [k.RMSNormalization()],
+        "UnitNormalization": lambda k: [k.UnitNormalization()],
+        "Activation": lambda k: [k.Activation("mish")],
+        "ReLU": lambda k: [k.ReLU(max_value=1.5, negative_slope=0.25, threshold=0.125), k.ReLU(max_value=6.0)],
+        "LeakyReLU": lambda k: [k.LeakyReLU(negative_slope=0.2)],
+        "PReLU": lambda k: [k.PReLU(shared_axes=[1])],
+        "ELU": lambda k: [k.ELU(alpha=0.5)],
+        "Softmax": lambda k: [k.Softmax(axis=1)],
+        "Flatten": lambda k: [k.Flatten(), k.Dense(2)],
+        "Reshape": lambda k: [k.Reshape((3, 8))],
+        "Permute": lambda k: [k.Permute((2, 1))],
+        "RepeatVector": lambda k: [k.LSTM(2), k.RepeatVector(3)],
+        "Cropping1D": lambda k: [k.Cropping1D((1, 2))],
+        "ZeroPadding1D": lambda k: [k.ZeroPadding1D((1, 2))],
+        "UpSampling1D": lambda k: [k.UpSampling1D(2)],
+        "Dropout": lambda k: [k.Dropout(0.5)],
+        "SpatialDropout1D": lambda k: [k.SpatialDropout1D(0.5)],
+        "AlphaDropout": lambda k: [k.AlphaDropout(0.5)],
+        "GaussianDropout": lambda k: [k.GaussianDropout(0.5)],
+        "GaussianNoise": lambda k: [k.GaussianNoise(0.5)],
+        "ActivityRegularization": lambda k: [k.ActivityRegularization(0.5)],
+        "Identity": lambda k: [k.Identity()],
+    }
+    merges = {
+        name: lambda k, x, name=name: getattr(k, name)()(
+            [k.Masking()(x), k.Dense(4)(x)] if name == "Subtract" else [k.Masking()(x), k.Masking()(-x), k.Dense(4)(x)]
+        )
+        for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
+    }
+    merges["Dot"] = lambda k, x: k.Dot(axes=(1, 1), normalize=True)([k.Dense(3)(x), k.Dense(2)(x)])
+    return cases, merges
+
+
+STACKS, MERGES = layer_cases()
+
+
+def test_every_layer_has_a_gradient():
+    """Each class that is read has a gradient, and a case below."""
+    assert all(has_gradient(layer) for layer in LAYERS.values())
+    assert has_gradient(Operation)
+    assert LAYERS.keys() == STACKS.keys() | MERGES.keys() | {"Embedding"}
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_each_layer_has_tensorflows_gradient(name, tmp_path):
+    """By the input and by the weights of each class of layers, in double precision, masked timesteps among them."""
+    import keras
+
+    with_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        rng = np.random.default_rng(1)
+        if name == "Embedding":
+            source = keras.Input((6,), dtype="int32")
+            y = keras.layers.GRU(3)(keras.layers.Embedding(7, 4, mask_zero=True)(source))
+            x = rng.integers(0, 7, (3, 6)).astype(np.int32)
+        else:
+            y = source = keras.Input((6, 4), dtype="float64")
+            if name in MERGES:
+                y = MERGES[name](keras.layers, source)
+            else:
+                for layer in STACKS[name](keras.layers):
+                    y = layer(y)
+            x = rng.normal(size=(3, 6, 4))
+            x[1, 4:] = 0
+            x[2, 0] = 0
+        model = keras.Model(source, y)
+    finally:
+        keras.config.set_dtype_policy(with_policy)
+    randomize(model, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "model.keras")
+        model = keras.saving.load_model(tmp_path / "model.keras")
+    compare(keras_file.read(tmp_path / "model.keras"), model, x, BOUNDS["float64"])
+
+
+def test_operations_between_layers_have_tensorflows_gradients(tmp_path):
+    """Arithmetic, unary functions, slices and joints in a functional graph."""
+    import keras
+    from keras import ops
+
+    source = keras.Input((6, 4), dtype="float64")
+    a = keras.layers.Dense(4, dtype="float64")(source)
+    b = ops.sqrt(ops.square(a) + 1.0) * ops.tanh(source) - ops.abs(a) / 3.0
+    c = ops.maximum(a, ops.exp(-ops.relu(b))) - ops.minimum(ops.sigmoid(b), 0.5)
+    d = ops.concatenate([c, ops.log(ops.square(a) + 2.0)], axis=-1)
+    e = ops.expand_dims(d[:, 1:5, ::2], axis=2)
+    model = keras.Model(source, ops.squeeze(e, axis=2))
+    randomize(model, 5)
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(2).normal(size=(3, 6, 4))
+    compare(keras_file.read(tmp_path / "model.keras"), model, x, BOUNDS["float64"])
+
+
+def test_a_layer_without_a_gradient_is_named():
+    """The error names the layer and its class."""
+
+    class Odd(Layer):
+        CLASS = "Odd"
+
+    layer = Odd("strange", POLICIES["float32"], {})
+    assert not has_gradient(Odd)
+    with pytest.raises(NotSupportedError, match=r"layer strange \(Odd\): it has no gradient"):
+        backward(layer, Seen({}, [], [], [], {}), [])
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """A GRU over an LSTM, in double precision, and a batch for it."""
+    import keras
+
+    k = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3), dtype="float64"),
+            k.LSTM(4, return_sequences=True, name="lower", dtype="float64"),
+            k.GRU(5, name="upper", dtype="float64"),
+            k.Dense(2, name="head", dtype="float64"),
+        ]
+    )
+    randomize(model, 7)
+    model.save(tmp_path / "model.keras")
+    network = keras_file.read(tmp_path / "model.keras")
+    return network, {network.inputs[0].name: np.random.default_rng(0).normal(size=(3, 12, 3))}
+
+
+def test_weights_collect_what_timesteps_give(stack):
+    """Σ_t x_tᵀ·δ_t is the gradient by the kernel: what a trace shows and what the pre-activations get, multiplied."""
+    network, inputs = stack
+    found = Tape(network, inputs).backward({"head": np.ones((3, 2))})
+    (x,) = inputs.values()
+    delta = found.inside["lower"]["pre_activation"]
+    np.testing.assert_allclose(np.einsum("btf,btu->fu", x, delta), found.weights["lower/kernel"], atol=1e-13)
+    np.testing.assert_allclose(delta.sum(axis=(0, 1)), found.weights["lower/bias"], atol=1e-13)
+
+
+def test_gradients_chain_over_a_split_sequence(stack):
+    """The gradient by a state is the gradient by the initial state of a sequence that goes on from there."""
+    network, inputs = stack
+    ((name, x),) = inputs.items()
+    seeds = {"head": np.ones((3, 2))}
+    whole = Tape(network, inputs).backward(seeds)
+    carried = network.forward({name: x[:, :7]}).final_state
+    rest = Tape(network, {name: x[:, 7:]}, carried).backward(seeds)
+    np.testing.assert_allclose(whole.inputs[name][:, 7:], rest.inputs[name], atol=1e-14)
+    for state in ("lower/cell_state", "upper/hidden_state"):
+        layer, tensor = state.split("/")
+        np.testing.assert_allclose(whole.inside[layer][tensor][:, 6], rest.initial_state[state], atol=1e-14)
+
+
+def test_half_precision_is_differentiated_in_single(tmp_path):
+    """Gradients of a float16 network are float32, and near those of the same network in single precision."""
+    import keras
+
+    k = keras.layers
+    for dtype in ("float16", "float32"):
+        model = keras.Sequential(
+            [keras.Input((5, 3), dtype=dtype), k.GRU(4, name="gru", dtype=dtype), k.Dense(1, name="head", dtype=dtype)]
+        )
+        randomize(model, 1)
+        model.save(tmp_path / f"{dtype}.keras")
+    half, single = (keras_file.read(tmp_path / f"{dtype}.keras") for dtype in ("float16", "float32"))
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float16)
+    seed = np.ones((2, 1), np.float32)
+    (by_half,) = Tape(half, {half.inputs[0].name: x}).backward({"head": seed}).inputs.values()
+    (by_single,) = Tape(single, {single.inputs[0].name: x.astype(np.float32)}).backward({"head": seed}).inputs.values()
+    assert by_half.dtype == np.float32
+    np.testing.assert_allclose(by_half, by_single, atol=5e-3)
