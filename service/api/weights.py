@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,8 +63,8 @@ class WeightServicer:
         return methods_of(
             pb.DESCRIPTOR.services_by_name["WeightService"],
             {
-                "GetWeights": Row(self.get_weights, Bound.WEIGHTS, Role.INSPECT, Pool.WAITING),
-                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS, Role.INSPECT, Pool.WAITING),
+                "GetWeights": Row(self.get_weights, Bound.WEIGHTS, Role.INSPECT),
+                "CompareWeights": Row(self.compare_weights, Bound.WEIGHTS, Role.INSPECT),
                 "OverrideWeights": Row(self.override_weights, Bound.REGISTRY, Role.OVERRIDE, Pool.WAITING),
             },
         )
@@ -76,7 +76,9 @@ class WeightServicer:
         weights = version.network.weights
         names = _chosen(request.weights, list(weights))
         response = pb.GetWeightsResponse(model=version.model, version=version.entry.number, digest=version.entry.digest)
-        with self._answering([weights[name] for name in names] if full else [], encoding, call):
+        admitted = self._answering([weights[name] for name in names] if full else [], encoding, call)
+        long = full or not version.statistics.known(names)
+        with admitted, self._host.admission.slots if long else nullcontext():
             for name in names:
                 call.check()
                 weight = response.weights.add(
@@ -107,7 +109,8 @@ class WeightServicer:
             only_in_base=[n for n in chosen if n in old and n not in both],
             only_in_version=[n for n in chosen if n in new and n not in both],
         )
-        with self._answering([old[name] for name in both], encoding if full else pb.TENSOR_ENCODING_RAW, call):
+        admitted = self._answering([old[name] for name in both], encoding if full else pb.TENSOR_ENCODING_RAW, call)
+        with admitted, self._host.admission.slots:
             for name in both:
                 difference = response.differences.add(name=name, **vars(compare(old[name], new[name], call.check)))
                 if full:

@@ -1,4 +1,4 @@
-"""The edge that grpcio provides: its server, with our calls on it. The only file that hands a call's fate to grpcio."""
+"""The edge that grpcio provides: its server, with our calls on it."""
 
 import queue
 import threading

@@ -22,7 +22,7 @@ class Pool(Enum):
 
     EDGE = "edge"  # begins where it arrives, and leaves before it takes long: service.serving.threads.leave
     QUICK = "quick"  # computes and returns
-    WAITING = "waiting"  # waits for the registry or for other processes, or reads much
+    WAITING = "waiting"  # waits for the registry or for other processes
     STREAM = "stream"  # holds its thread as long as the client likes
 
 

@@ -1,4 +1,4 @@
-"""The one table between domain errors and gRPC statuses, in both directions, with google.rpc error details."""
+"""The table between domain errors and gRPC statuses, in both directions, with google.rpc error details."""
 
 import logging
 import uuid

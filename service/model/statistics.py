@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +60,10 @@ class WeightStatistics:
         self._network = network
         self._computing = threading.Lock()  # one thread computes at a time; it guards the next
         self._found: dict[str, Statistics] = {}
+
+    def known(self, names: Iterable[str]) -> bool:
+        """Whether the statistics of all these weights were computed before."""
+        return all(name in self._found for name in names)
 
     def of(self, name: str, check: Check = lambda: None) -> Statistics:
         """The statistics of a weight. `check` is called between pieces; what it raises is raised."""

@@ -1,5 +1,7 @@
 """What every method may cost: requests that are small and ask for much are refused, by number, before they begin."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import numpy as np
 import pytest
@@ -124,6 +126,25 @@ def test_weights_within_the_bound(model):
             (weight,) = client.get_weights(names=[name], values=True).weights
             assert weight.value.raw
         assert client.compare_weights("1", "2", names=["output/kernel"]).differences[0].changed == 4
+
+
+def test_reading_weights_keeps_nobody_waiting(model):
+    """While calls that read weights wait for others to finish, the one thread for calls answers others."""
+    with serving(model, unary_threads=1) as (host, client), ThreadPoolExecutor(3) as pool:
+        with host.admission.slots, host.admission.slots:
+            waiting = [
+                pool.submit(client.get_weights),
+                pool.submit(client.get_weights, values=True),
+                pool.submit(client.compare_weights, "1", "2"),
+            ]
+            eventually(lambda: len(host.admission.slots._waiting) == 3)
+            assert client.model().name == "reference"
+            assert client.predict(X).version == "1"
+            assert not any(call.done() for call in waiting)
+        for call in waiting:
+            call.result(60)
+        with host.admission.slots, host.admission.slots:
+            assert client.get_weights().weights[0].statistics.note == ""  # known by now, so it waits for nobody
 
 
 def test_weights_that_streams_keep(model):
