@@ -23,7 +23,7 @@ serve: .venv/installed  ## train if there is no champion, then server and MLflow
 bench: .venv/installed  ## the benchmarks: ratios, taken side by side
 	$(BIN)/python -m benchmarks
 
-fuzz: .venv/installed  ## the reader of .keras files, by coverage and beside Keras; FUZZ="--runs 1000000" for longer
+fuzz: .venv/installed  ## the reader of .keras files, by coverage and against Keras; FUZZ="--runs 1000000" for longer
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	$(BIN)/python -m tests.fuzz.oracle
 

@@ -1,1 +1,1 @@
-"""Benchmarks: figures of one run, each beside its yardstick, so that they mean the same on any machine."""
+"""Benchmarks: figures of one run, each next to its yardstick, so that they mean the same on any machine."""

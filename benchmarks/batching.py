@@ -1,4 +1,4 @@
-"""A heavy network: what a server answers to 32 who ask at once, beside what it answers to one after the other.
+"""A heavy network: what a server answers to 32 who ask at once, compared with what it answers to one after the other.
 
 As it is deployed, with a worker on each core, and on a single one, where nothing but batching can gain.
 """
@@ -50,7 +50,7 @@ def main() -> None:
             figures.append(figure)
             notes.append(note)
         notes.append("one core is not judged: what gRPC takes for a call is not shared by a batch (docs/decisions.md)")
-    show("A heavy network: requests/s of 32 at once beside one after the other", figures, notes)
+    show("A heavy network: requests/s of 32 at once, relative to one after the other", figures, notes)
 
 
 def _measure(place: Place, cores: Sequence[int], *, judged: bool) -> tuple[Figure, str]:

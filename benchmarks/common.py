@@ -21,7 +21,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, beside what, and what was wanted of it."""
+    """What was measured, relative to what, and its target."""
 
     what: str
     ours: str

@@ -115,9 +115,9 @@ def measure(functions: dict[str, Call], rounds: int) -> dict[str, list[float]]:
 
 
 def judge(label: str, batch: int, engine: str, times: dict[str, list[float]]) -> list[Figure]:
-    """The engine that serves beside what it is held against."""
+    """The engine that serves, relative to what it is compared with."""
 
-    def beside(way: str, target: float, at_least: bool = False) -> Figure:
+    def against(way: str, target: float, at_least: bool = False) -> Figure:
         ours, theirs = times[engine], times[way]
         pairs = zip(theirs, ours, strict=True) if at_least else zip(ours, theirs, strict=True)
         return Figure(
@@ -130,8 +130,8 @@ def judge(label: str, batch: int, engine: str, times: dict[str, list[float]]) ->
             unit="×",
         )
 
-    figures = [beside(XLA, 1.0), beside(BARE, 1.1)]
-    return [beside(PREDICT, 100, at_least=True), *figures] if label == SMALLEST else figures
+    figures = [against(XLA, 1.0), against(BARE, 1.1)]
+    return [against(PREDICT, 100, at_least=True), *figures] if label == SMALLEST else figures
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     notes = [
         machine(),
-        "× is our time over that of the yardstick; beside Keras's predict the other way round",
+        "× is our time over that of the yardstick; for Keras's predict the other way round",
         "XLA: tf.function compiled. ONNX Runtime: our graph in a session with nothing of ours around it",
         "error: the largest difference from tf.function, in units of the largest measured over random networks",
     ]
@@ -163,7 +163,7 @@ def main() -> None:
             print(f"| {label} | {batch} | {' | '.join(cells)} | {error:.2f} |", flush=True)
             figures += judge(label, batch, engine.name, times)
     console.print()
-    show("The engine that serves, beside others", figures, notes)
+    show("The engine that serves, next to others", figures, notes)
 
 
 if __name__ == "__main__":

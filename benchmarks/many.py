@@ -62,7 +62,7 @@ def figures(store: Any, cache: Path, notes: list[str]) -> Iterator[Figure]:
         one = change_seconds(server, client)
     shares = [m / o for m, o in zip(many, one, strict=True)]
     cost = f"{middle(many) * 1000:.0f} ms of processor"
-    yield Figure("an override among all, beside one alone", cost, f"{middle(one) * 1000:.0f} ms", shares, 1.5)
+    yield Figure("an override among all, relative to one alone", cost, f"{middle(one) * 1000:.0f} ms", shares, 1.5)
 
 
 def figure(what: str, value: float, target: float, unit: str) -> Figure:

@@ -1,4 +1,4 @@
-"""The server beside its yardsticks: an empty grpcio server on the same cores, and the bare imports of a worker.
+"""The server next to its yardsticks: an empty grpcio server on the same cores, and the bare imports of a worker.
 
 Both servers run for the whole time and are loaded by turns, so what disturbs one disturbs the other. Servers have all
 cores but the last; the load, the client and this process have the last.
@@ -143,7 +143,7 @@ def _start(place: Place) -> Figure:
 
 
 def _memory(unroll: Served, bare: Sequence[int], what: str) -> Figure:
-    """Proportional memory. As many bare imports run beside the workers, so pages are shared by as many."""
+    """Proportional memory. As many bare imports run next to the workers, so pages are shared by as many."""
     ours, theirs = [_proportional(pid) for pid in unroll.pids], [_proportional(pid) for pid in bare]
     return Figure(
         f"{what}, above imports",
@@ -200,7 +200,7 @@ def _load(place: Place, unroll: Served, empty: Served, notes: list[str]) -> list
             [a / b for a, b in zip(costs[ours], costs[yardstick], strict=True)],
             target=1.27,
         ),
-        requests("requests/s of ModelInfer, beside our Predict", standard, ours, 0.9),
+        requests("requests/s of ModelInfer, relative to our Predict", standard, ours, 0.9),
     ]
 
 

@@ -69,13 +69,13 @@ def windows_ours() -> dict[str, float]:
     model, examples, scaling, options = _long(ROWS)
     ends: list[float] = []
 
-    def told(_epoch: int, share: float, _progress: object) -> None:
+    def report(_epoch: int, share: float, _progress: object) -> None:
         if share == 0:
             ends.append(time.perf_counter())
 
     parts = examples.parts
     checkpoints = Checkpoints("benchmark", examples.digest)
-    fitting.fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, told)
+    fitting.fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, report)
     checkpoints.remove()
     return {"rate": len(parts.train) * (len(ends) - 1) / (ends[-1] - ends[0])}
 
@@ -119,14 +119,14 @@ def memory() -> dict[str, float]:
     model, examples, scaling, options = _long(LONG)
     steps = iter(range(STEPS_OF_LONG))
 
-    def told(*_: object) -> None:
+    def report(*_: object) -> None:
         if next(steps, None) is None:
             raise InterruptedError
 
     checkpoints = Checkpoints("benchmark", examples.digest)
     with suppress(InterruptedError):
         fitting.fit_windows(
-            model, examples.parts.train, examples.parts.validation, scaling, options, checkpoints, told
+            model, examples.parts.train, examples.parts.validation, scaling, options, checkpoints, report
         )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"peak": peak * 1024, "more": (peak - before) * 1024, "windows": len(examples.parts.train)}

@@ -1,4 +1,4 @@
-"""A version as a folder: MLflow's layout of a Keras model, with a proof beside it. Reads only what it must."""
+"""A version as a folder: MLflow's layout of a Keras model, with a proof next to it. Reads only what it must."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from registry.errors import ArtifactCorruptError, ArtifactRefusedError
 MLMODEL = "MLmodel"
 KERAS_FILE = "data/model.keras"  # in both of MLflow's Keras layouts
 PROOF_FILE = "proof.npz"
-DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version beside what it downloads
+DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version next to what it downloads
 FLAVORS = ("keras", "tensorflow")
 PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
 METADATA = "metadata.json"  # in the .keras file: which Keras wrote it

@@ -249,7 +249,7 @@ class Store:
                     name, f"models:/{model.model_id}", run_id, tags, model_id=model.model_id, await_creation_for=0
                 )
             except BaseException:
-                with suppress(MlflowException):  # what is told is what went wrong first
+                with suppress(MlflowException):  # what is reported is what went wrong first
                     self._client.delete_logged_model(model.model_id)
                 raise
         return _info(version)

@@ -1,4 +1,4 @@
-"""The link between the supervisor and a worker: frames of JSON, with bytes beside it, over a socket pair."""
+"""The link between the supervisor and a worker: frames of JSON, followed by bytes, over a socket pair."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow, imported quietly; whoever needs them takes them from here."""
+"""Keras and TensorFlow, imported quietly; other files take them from here."""
 
 from training.quiet import quiet
 

@@ -90,7 +90,7 @@ class Source:
     time: str = ""
     """Column of times; empty: rows are in order."""
     group: str = ""
-    """Column that tells series apart; empty: there is one."""
+    """Column that distinguishes series; empty: there is one."""
     window: int = 0
     """Timesteps that the network sees; needed with tables."""
     horizon: int = 1

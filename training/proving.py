@@ -37,7 +37,7 @@ def states(model: keras.Model, inputs: Array) -> dict[str, States]:
 
 
 def _run_alone(layer: keras.layers.RNN, x: Any, mask: Any = None) -> States:
-    """What a layer does with a sequence, asked of a twin that tells its states."""
+    """What a layer does with a sequence, asked of a twin that returns its states."""
     twin = type(layer).from_config({**layer.get_config(), "return_sequences": True, "return_state": True})
     twin.build((None, *x.shape[1:]))
     twin.set_weights(layer.get_weights())

@@ -34,8 +34,8 @@ def check(
         for reason in report.reasons:
             console.print(f"  {reason}", highlight=False, markup=False)
         if report.through_keras:
-            told = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
-            console.print(told, highlight=False)
+            line = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
+            console.print(line, highlight=False)
     else:
         layers = table("layer", "class", "parameters", title=f"{file.name} can be served")
         for layer in report.network.layers:
@@ -43,16 +43,16 @@ def check(
         console.print(layers)
         for note in report.network.notes:
             console.print(note, highlight=False, markup=False)
-        told = f"{report.parameter_count} parameters; computed by {report.engine}"
+        line = f"{report.parameter_count} parameters; computed by {report.engine}"
         what = f"sequence of {report.timesteps} timesteps" if report.timesteps else "prediction"
         if report.microseconds:
-            told += f", which takes {report.microseconds:.1f} µs for one {what} here"
-        console.print(told, highlight=False)
+            line += f", which takes {report.microseconds:.1f} µs for one {what} here"
+        console.print(line, highlight=False)
         if report.elements:
             most = min(DEFAULT_LIMITS.computed // report.elements, DEFAULT_LIMITS.batch)
-            told = f"a server computes up to {most} in one call"
+            line = f"a server computes up to {most} in one call"
             if not most:
-                told = f"a server refuses it, unless started with --max-computed {report.elements} or more"
-            console.print(f"one {what} makes {report.elements} numbers in all layers together: {told}", highlight=False)
+                line = f"a server refuses it, unless started with --max-computed {report.elements} or more"
+            console.print(f"one {what} makes {report.elements} numbers in all layers together: {line}", highlight=False)
     if not report.supported:
         raise typer.Exit(1)

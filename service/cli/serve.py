@@ -50,7 +50,7 @@ def serve(
         str,
         typer.Option(
             help="numpy, scalar or onnxruntime for all networks; default: the fastest that fits. Or tensorflow: files "
-            "that the reader does not support are computed by Keras, without a look inside."
+            "that the reader does not support are computed by Keras, without weights or states to see."
         ),
     ] = "",
     require_proof: Annotated[

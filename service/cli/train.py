@@ -56,7 +56,7 @@ def train(
         str | None, typer.Option(help="Column of times; default: rows in order.", rich_help_panel=DATA)
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="Column that tells series apart; default: one series.", rich_help_panel=DATA)
+        str | None, typer.Option(help="Column that distinguishes series; default: one series.", rich_help_panel=DATA)
     ] = None,
     window: Annotated[int | None, typer.Option(help="Timesteps the network sees.", rich_help_panel=DATA)] = None,
     horizon: Annotated[

@@ -72,7 +72,7 @@ class ServedCall(Call):
 
 
 class Observer(Protocol):
-    """What is told of every call, on the thread that runs it. It must be quick, and must not raise."""
+    """What hears of every call, on the thread that runs it. It must be quick, and must not raise."""
 
     def began(self, call: ServedCall) -> None:
         """The call is about to be handled; nothing is known yet of who makes it."""

@@ -18,7 +18,7 @@ from service.model.layers.options import faults, shown
 from service.model.limits import ReadLimits
 from service.model.network import Network
 
-REASONS = 100  # more are not told
+REASONS = 100  # more are not listed
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Report:
     network: Network | None = None
     engine: str = ""  # that would serve a batch of 1 here
     timesteps: int = 0  # of the prediction that was timed
-    elements: int = 0  # that it makes in all layers together; 0: it took no inputs of chance
-    microseconds: float = 0.0  # that it takes for one prediction, batch 1; 0: it took no inputs of chance
+    elements: int = 0  # that it makes in all layers together; 0: it took no random inputs
+    microseconds: float = 0.0  # that it takes for one prediction, batch 1; 0: it took no random inputs
     through_keras: bool = False  # whether a layer is all that is not supported, so that Keras may compute the file
 
     @property
@@ -61,7 +61,7 @@ def _timed(network: Network) -> Report:
     sequences = [array for name, array in inputs.items() if array.ndim > 2 or name in network.vocabulary]
     timesteps = max((array.shape[1] for array in sequences if array.ndim > 1), default=0)
     elements = 0
-    with suppress(InvalidArgumentError):  # it takes no inputs of chance
+    with suppress(InvalidArgumentError):  # it takes no random inputs
         elements = network.cost(network.shapes(inputs))
     return Report((), network, choice.single.name, timesteps, elements, taken)
 

@@ -125,7 +125,7 @@ def open_zip(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:
             raise UnsupportedModelError(f"the zip has a member that no supported model has: {name[:80]!r}")
     others = sum(info.file_size for info in archive.infolist() if info.filename not in {CONFIG, WEIGHTS})
     if others > limits.config_bytes:
-        raise too_large("what the zip holds beside config and weights", limits.config_bytes, others)
+        raise too_large("what the zip holds besides config and weights", limits.config_bytes, others)
     for name in (CONFIG, WEIGHTS):
         if name not in names:
             raise UnsupportedModelError(f"the zip has no {name}; expected a .keras file with its weights in H5")

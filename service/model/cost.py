@@ -1,4 +1,4 @@
-"""How much a forward pass computes, told from the shapes of its inputs: what a server bounds before it begins."""
+"""How much a forward pass computes, known from the shapes of its inputs: what a server bounds before it begins."""
 
 from collections.abc import Mapping
 from dataclasses import replace

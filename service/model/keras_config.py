@@ -148,7 +148,7 @@ def input_layer(document: Any) -> tuple[str, Shape, str]:
 
 
 def _sequential_input(name: str, config: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, Shape, str]:
-    """The input of a Sequential: its InputLayer, or (built by its first call) the shape beside the layers."""
+    """The input of a Sequential: its InputLayer, or (built by its first call) the shape next to the layers."""
     layers = config["layers"]
     if layers and unwrap(layers[0], f"the first layer of model {name}")[1] == "InputLayer":
         return input_layer(layers[0])

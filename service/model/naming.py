@@ -11,7 +11,7 @@ def snake_case(name: str) -> str:
 
 
 class Counter:
-    """Names the folders of layers beside each other: dense, dense_1, dense_2 … by class, in the order of the config.
+    """Names the folders of sibling layers: dense, dense_1, dense_2 … by class, in the order of the config.
 
     The name that the user gave a layer plays no part in it.
     """

@@ -81,7 +81,7 @@ def describe(name: str, weight: Array, check: Check = lambda: None) -> Statistic
     """Statistics of a weight named `LAYER/kernel` and so on.
 
     A recurrent kernel of shape (units, gates · units) is the matrices of its gates side by side; the spectral radius
-    max |λ| of each tells whether the linear part of that recurrence grows or decays (R. Pascanu, T. Mikolov,
+    max |λ| of each shows whether the linear part of that recurrence grows or decays (R. Pascanu, T. Mikolov,
     Y. Bengio: On the difficulty of training recurrent neural networks, 2013, section 2).
 
     Eigenvalues and singular values of a matrix that is larger than DECOMPOSED are left out, and the note says so.

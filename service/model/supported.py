@@ -1,4 +1,4 @@
-"""What the reader supports, told from the tables that the reader itself uses; the README's list is made from it."""
+"""What the reader supports, derived from the tables that the reader itself uses; the README's list is made from it."""
 
 import inspect
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ def _options(rules: Mapping[str, Option]) -> tuple[SupportedOption, ...]:
     return tuple(
         SupportedOption(name, rule.text, "" if rule.default is REQUIRED else str(rule.default))
         for name, rule in rules.items()
-        if rule.told
+        if rule.listed
     )
 
 

@@ -31,7 +31,7 @@ H5_ERRORS = (
     MemoryError,
 )
 
-# What an H5 file may hold beside the weights: groups, and the optimizer, which keeps up to three copies of them.
+# What an H5 file may hold besides the weights: groups, and the optimizer, which keeps up to three copies of them.
 OVERHEAD, LAYER_OVERHEAD, COPIES = 1 << 20, 1 << 16, 5
 
 SIGNATURE, SUPERBLOCK = b"\x89HDF\r\n\x1a\n", 48  # how a file begins; bytes of the shortest superblock

@@ -176,7 +176,7 @@ class RepositoryServicer:
         return pb.RepositoryModelUnloadResponse()
 
     def trace_setting(self, request: pb.TraceSettingRequest, _call: Call) -> pb.TraceSettingResponse:
-        """TraceSetting: tells that tracing is off."""
+        """TraceSetting: says that tracing is off."""
         _unchanged(
             request.settings,
             "request tracing is not offered; unroll.v1.PredictionService/Trace shows what a network does",
@@ -186,7 +186,7 @@ class RepositoryServicer:
         )
 
     def log_settings(self, request: pb.LogSettingsRequest, _call: Call) -> pb.LogSettingsResponse:
-        """LogSettings: tells what is logged."""
+        """LogSettings: says what is logged."""
         _unchanged(request.settings, "the log is set up where the server is started")
         return pb.LogSettingsResponse(
             settings={name: pb.LogSettingsResponse.SettingValue(**value) for name, value in LOG_SETTINGS.items()}

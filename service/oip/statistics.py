@@ -9,7 +9,7 @@ from typing import Any
 from service.model.results import Shared
 from service.oip.messages import pb
 
-BATCH_SIZES = 256  # batch sizes told apart for a version; others count in the totals only
+BATCH_SIZES = 256  # batch sizes counted separately for a version; others count in the totals only
 VersionKey = tuple[str, str]  # model, version number
 
 

@@ -550,7 +550,7 @@ class WeightServiceServicer(object):
 
     def OverrideWeights(self, request, context):
         """Changes weights for everybody: registers a new version made from the one that `alias` points at, moves the alias
-        to it unless told otherwise, and returns when every worker of this server serves it. Moving the alias back
+        to it unless the request says otherwise, and returns when every worker of this server serves it. Moving the alias back
         (ModelService.MoveAlias) undoes it.
 
         Two calls that expect the same version do not both succeed, whether they reach one server or two: of servers that

@@ -144,7 +144,7 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
     """A model file like the one in `base` but for some weights, its proof, and the names of those weights.
 
     Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
-    changed, so whoever replays it elsewhere sees whether they compute what this server computes.
+    changed, so a loader elsewhere sees whether it computes what this server computes.
     """
     # Here, not above: few servers override, and these are much to import.
     import numpy as np

@@ -263,4 +263,4 @@ class Follower:
                 names = list(self._declared.references)
                 self._declared.declare([unfollowed(self._declared.entry(name), reason) for name in names])
         except ServiceError as error:
-            logger.warning("the workers were not told that the registry cannot be followed: %s", error)
+            logger.warning("the workers do not know that the registry cannot be followed: %s", error)

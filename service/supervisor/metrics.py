@@ -131,7 +131,7 @@ class Processes:
         self._before[name] = self._before.get(name, 0.0) + self._seen.pop(name, 0.0)
 
     def samples(self, processes: Mapping[str, int]) -> Samples:
-        """The figures of processes, by name and process id, as far as this system tells them."""
+        """The figures of processes, by name and process id, as far as this system shows them."""
         samples: Samples = {}
         for name, pid in processes.items():
             figures = process_figures(pid) if pid else {}

@@ -135,7 +135,7 @@ class Trial:
 
 
 def basis(config: ServerConfig) -> str:
-    """What a trial's outcome depends on beside the version: where that is another, the trial is made again."""
+    """What a trial's outcome depends on besides the version: where that is another, the trial is made again."""
     found = [f"engine {config.engine or 'any'}", f"proof {'required' if config.require_proof else 'not required'}"]
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -27,11 +27,11 @@ from service.model.tensors import Array, RawSequence, TensorSpec
 logger = logging.getLogger(__name__)
 
 MANY = 32  # the batch that stands for all above 1
-OTHERS = (2, 3, 7, MANY)  # batches for which the law of pieces is tried, since libraries choose their code by size
+OTHERS = (2, 3, 7, MANY)  # batches for which chunk invariance is tried, since libraries choose their code by size
 TIMESTEPS = (20, 100, 1_000)  # tried where neither file nor proof says how many: a convolution may want many
 MOST_TIMESTEPS = 100  # of what is timed; what is longer is cut where it can be
 MOST_ELEMENTS = 1 << 25  # that a call makes which is timed; where MANY sequences make more, fewer stand for them
-MOST_IDS = 2_048  # different ones among inputs of chance: half precision, too, counts so far
+MOST_IDS = 2_048  # different ones among random inputs: half precision, too, counts so far
 PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
 SECONDS = 0.02  # of each engine's timings together, unless a call takes longer
@@ -151,7 +151,7 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
         fit: list[Engine] = [reference]
         try:
             (alone,) = _time(fit, inputs)
-        except InvalidArgumentError:  # it does not take inputs of chance, so there is nothing to choose by
+        except InvalidArgumentError:  # it does not take random inputs, so there is nothing to choose by
             return Choice(network, reference, reference, ())
         for name, kind in KINDS.items():
             if fixed not in ("", name) or batch not in kind.batches or (not fixed and alone < kind.above):
@@ -285,7 +285,7 @@ def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array
     else:
         found = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in proof.inputs.items()}
     found = _cut(found, network, MOST_TIMESTEPS)
-    with suppress(InvalidArgumentError):  # it takes no inputs of chance
+    with suppress(InvalidArgumentError):  # it takes no random inputs
         few = max(2, MOST_ELEMENTS // max(1, network.cost(network.shapes(found))))
         return {name: array[:few] for name, array in found.items()}
     return found

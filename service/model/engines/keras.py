@@ -45,7 +45,7 @@ def load(path: Path) -> Any:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras raises, it does not compute the file
         raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {_first_line(error)}") from error
-    # A stateful layer begins where its last call ended, whoever made that call.
+    # A stateful layer begins where its last call ended, regardless of who made that call.
     for layer in model._flatten_layers(include_self=False):  # those within wrappers and models too
         if getattr(layer, "stateful", False):
             layer.stateful = False

@@ -62,7 +62,7 @@ def make(network: Network) -> OnnxRuntimeEngine | None:
         return None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a worker has one core
-    options.log_severity_level = 4  # inputs that do not fit are told to the caller
+    options.log_severity_level = 4  # inputs that do not fit are reported to the caller
     session = onnxruntime.InferenceSession(model.serialized(), options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeEngine(network, session)
 
@@ -93,7 +93,7 @@ def build(network: Network) -> Model | None:
             return None
         for place, value in zip(node.outputs, made, strict=True):
             values[place] = value._replace(shape=graph.values[place].shape)
-    # A value may not have the name of an input, and states go in and come out: what comes out is told by its place.
+    # A value may not have the name of an input, and states go in and come out: what comes out is known by its place.
     for spec, (_, place) in zip(network.outputs, graph.outputs, strict=True):
         _output(builder.model, builder.batch_major(values[place]), f"output {spec.name}", spec.shape)
     for spec in network.states:

@@ -75,7 +75,7 @@ class Question:
 
 
 def copies_of(network: Network, inputs: Mapping[str, Array], method: Method, points: int = POINTS) -> int:
-    """How many times each sequence is computed: what an attribution costs beside one forward pass."""
+    """How many times each sequence is computed: the cost of an attribution, in forward passes."""
     if method is Method.INTEGRATED_GRADIENTS:
         return points + 2
     if method is Method.GRADIENT_INPUT:

@@ -94,7 +94,7 @@ class Layer:
         return False
 
     def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
-        """Elements that it lays out for each sequence beside its outputs, or that a trace keeps; extents are known."""
+        """Elements that it lays out for each sequence besides its outputs, or that a trace keeps; extents are known."""
         return 0
 
     def unsupported(self, message: str) -> UnsupportedModelError:

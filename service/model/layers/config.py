@@ -7,7 +7,7 @@ from service.errors import CorruptModelError, UnsupportedModelError
 from service.model.layers.options import MAX_EXTENT, shown
 from service.model.tensors import POLICIES, Policy, Shape
 
-# What stands beside a layer's own options in its config.
+# What stands next to a layer's own options in its config.
 COMMON = {"name", "trainable", "dtype", "batch_input_shape", "input_shape"}
 
 

@@ -1,4 +1,4 @@
-"""Operations of keras.ops in functional graphs beside layers: arithmetic on tensors, and Keras's own masks."""
+"""Operations of keras.ops in functional graphs between layers: arithmetic on tensors, and Keras's own masks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ class Operation(Layer):
     TYPES = "fib"
 
     def __init__(self, name: str, kind: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
-        """`arguments`: constants, `Operand`s, lists of these. `options`: what its config holds beside the name."""
+        """`arguments`: constants, `Operand`s, lists of these. `options`: what its config holds besides the name."""
         super().__init__(name, POLICIES["float32"], {"arguments": repr(arguments), **options})
         self.kind, self.CLASS = kind, shown(kind)
         self.arguments = arguments

@@ -21,7 +21,7 @@ class Option:
     parse: Callable[[Any], Any]  # raises ValueError for what it does not accept
     text: str
     default: Any = REQUIRED
-    told: bool = True  # whether the list of supported layers names it
+    listed: bool = True  # whether the list of supported layers names it
 
 
 def flag(default: bool | object = REQUIRED) -> Option:
@@ -58,7 +58,7 @@ def choice(*values: str | int | bool | None, default: object = REQUIRED) -> Opti
             raise ValueError
         return value
 
-    return Option(parse, " or ".join(str(value) for value in values), default, told=len(values) > 1)
+    return Option(parse, " or ".join(str(value) for value in values), default, listed=len(values) > 1)
 
 
 def optional(rule: Option) -> Option:
@@ -87,7 +87,7 @@ def axes(default: Any = REQUIRED) -> Option:
     return Option(parse, "an axis or a list of axes", default)
 
 
-ANY = Option(lambda value: value, "anything: it has no effect on a prediction", None, told=False)
+ANY = Option(lambda value: value, "anything: it has no effect on a prediction", None, listed=False)
 # What layers carry for training alone; it has no effect on a prediction.
 TRAINING_ONLY = {
     f"{what}_{kind}": ANY
