@@ -2,9 +2,8 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +11,7 @@ import grpc
 
 from service.config import Limits, ServerConfig, Tls
 from service.edge.calls import Calls, Failed, ServedCall, Status
+from service.edge.gate import Gate
 from service.edge.methods import Method, Pool
 from service.edge.status import DETAILS_KEY
 from service.errors import InvalidArgumentError
@@ -20,7 +20,6 @@ from service.serving.threads import Threads
 MOST_THREADS = 64  # for calls that are not streams, those that wait for others included
 WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
-REFUSING_SECONDS = 0.25  # in which late calls are refused before grpcio is stopped
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -65,14 +64,13 @@ class GrpcioEdge:
     def __init__(self, methods: Iterable[Method], config: ServerConfig, calls: Calls) -> None:
         limits = config.limits
         self._calls = calls
-        self._quick = Threads(config.unary_threads, MOST_THREADS, "unary")
-        self._waiting = ThreadPoolExecutor(WAITING_THREADS, "waiting")
+        self._gate = Gate()
         pools = {
-            Pool.WAITING: self._waiting,
-            Pool.STREAM: ThreadPoolExecutor(limits.streams + SPARE_STREAM_THREADS, "stream"),
+            Pool.WAITING: self._gate.guard(ThreadPoolExecutor(WAITING_THREADS, "waiting")),
+            Pool.STREAM: self._gate.guard(ThreadPoolExecutor(limits.streams + SPARE_STREAM_THREADS, "stream")),
         }
         self._server = grpc.server(
-            self._quick,  # type: ignore[arg-type]  # of an executor it needs `submit` alone
+            self._gate.guard(Threads(config.unary_threads, MOST_THREADS, "unary")),  # type: ignore[arg-type]  # of an executor it needs `submit` alone
             maximum_concurrent_rpcs=limits.concurrent_calls,
             options=_options(limits),
         )
@@ -101,17 +99,11 @@ class GrpcioEdge:
         self._server.start()
 
     def drain(self, seconds: float) -> None:
-        """Refuses what arrives from now on, lets what arrived before finish, then stops.
-
-        grpcio cancels calls that it has received but not handed over when it is stopped. So late calls are refused by
-        us for a moment, with a status that clients retry, and only then is it stopped.
-        """
-        pools: tuple[Executor, ...] = (self._quick, self._waiting)
-        # A pool starts its calls in order: when the mark has run, all that waited before it have started.
-        wait([pool.submit(lambda: None) for pool in pools], seconds)
-        self._calls.closed = True
-        time.sleep(min(REFUSING_SECONDS, seconds))
-        self._server.stop(seconds).wait(seconds + 1.0)
+        """Lets calls that have arrived finish, within so many seconds, and sends clients elsewhere; then stops."""
+        self._gate.shut(seconds)
+        stopped = self._server.stop(seconds)  # tells clients that their next call goes elsewhere
+        self._gate.open()
+        stopped.wait(seconds + 1.0)
 
     def _unary(self, method: Method) -> Callable[..., Any]:
         def behavior(data: bytes, context: grpc.ServicerContext) -> bytes:
