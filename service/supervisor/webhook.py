@@ -8,10 +8,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
-from service.config import split_address
 from service.errors import InvalidArgumentError, UnauthenticatedError
+from service.supervisor.http import BoundedHTTPServer
 
 WINDOW_SECONDS = 300.0  # how far a webhook's clock may be from ours
 REMEMBERED = 10_000  # deliveries, to tell a repeated one
@@ -49,7 +49,7 @@ class Verifier:
                 self._seen.popitem(last=False)
 
 
-def listen(address: str, secret: str, hint: Callable[[], None]) -> ThreadingHTTPServer:
+def listen(address: str, secret: str, hint: Callable[[], None]) -> BoundedHTTPServer:
     """Listens until the server that is returned is closed; calls `hint` for each webhook that is genuine.
 
     Raises InvalidArgumentError without a secret, OSError where the port is taken.
@@ -59,8 +59,6 @@ def listen(address: str, secret: str, hint: Callable[[], None]) -> ThreadingHTTP
     verifier = Verifier(secret)
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10.0  # for a client that sends nothing
-
         def do_POST(self) -> None:  # http.server's name
             length = self.headers.get("Content-Length", "")
             if not (length.isascii() and length.isdigit() and len(length) <= 9) or int(length) > LARGEST_BODY:
@@ -83,6 +81,6 @@ def listen(address: str, secret: str, hint: Callable[[], None]) -> ThreadingHTTP
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
             """Keeps http.server from writing a line for each request."""
 
-    server = ThreadingHTTPServer(split_address(address), Handler)
-    threading.Thread(target=server.serve_forever, name="webhooks", daemon=True).start()
+    server = BoundedHTTPServer(address, Handler)
+    server.start("webhooks")
     return server

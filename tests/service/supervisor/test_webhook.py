@@ -87,8 +87,7 @@ def test_over_http():
         assert post(b"{}", {"Content-Length": str(LARGEST_BODY + 1)}) == 413
         assert not hints.acquire(blocking=False)
     finally:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 def test_no_secret():
