@@ -63,6 +63,26 @@ class Tls:
     client_optional: bool = False
     """Whether clients may also come without a certificate, and are then who they are by their tokens."""
 
+    def check(self) -> None:
+        """Raises InvalidArgumentError where a file cannot be read as what it is to be, or two do not fit together."""
+        import ssl  # here, not above: most servers have no TLS files
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # A key with a password would be asked for on the terminal; an empty one fails.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"certificate {self.certificate} and key {self.key} cannot be used: {error}"
+            ) from None
+        if self.client_authority:
+            try:
+                context.load_verify_locations(self.client_authority)
+            except (OSError, ValueError) as error:
+                raise InvalidArgumentError(
+                    f"client authorities {self.client_authority} cannot be used: {error}"
+                ) from None
+
 
 @dataclass(frozen=True)
 class ServerConfig:
@@ -71,7 +91,7 @@ class ServerConfig:
     references: tuple[str, ...]
     """What to serve, in MLflow's syntax; the first of a model is its default."""
     address: str = "127.0.0.1:50051"
-    """Host and port; port 0 takes a free one."""
+    """Host and port, port 0 takes a free one; or `unix:PATH`."""
     workers: int = 0
     """Worker processes; 0: one for each core."""
     cache: Path = Path("~/.cache/unroll")
@@ -134,6 +154,34 @@ class ServerConfig:
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises InvalidArgumentError."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise InvalidArgumentError(f"address {address!r} is not HOST:PORT", field="address")
-    return host.strip("[]"), int(port)
+    if not colon or not port.isascii() or not port.isdigit():
+        raise _wrong_address(address, "it is not HOST:PORT")
+    if int(port) > 65535:
+        raise _wrong_address(address, "the highest port is 65535")
+    if not host:
+        # Elsewhere this means all interfaces. Here the interface decides who is trusted, so it is to be named.
+        every = f"0.0.0.0:{port} (or [::]:{port}) listens on all interfaces"
+        raise _wrong_address(address, f"it names no host; {every}, 127.0.0.1:{port} for this machine only")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if not set(host).isdisjoint("/[] "):
+        raise _wrong_address(address, "it is not HOST:PORT")
+    if ":" in host:
+        raise _wrong_address(address, f"an IPv6 host stands in brackets, [{host}]:{port}")
+    return host, int(port)
+
+
+def unix_path(address: str) -> Path | None:
+    """The path of `unix:PATH`; None for an address of another kind. Raises InvalidArgumentError."""
+    if not address.startswith("unix:"):
+        return None
+    path = address.removeprefix("unix:")
+    if not path.strip("/"):
+        raise _wrong_address(address, "it is not unix:PATH")
+    if len(path.encode()) > 98:  # the system takes 107, and workers add their number for a moment
+        raise _wrong_address(address, "the path of a unix socket may have 98 bytes")
+    return Path(path)
+
+
+def _wrong_address(address: str, what: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"address {address!r}: {what}", field="address")

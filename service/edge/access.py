@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from service.callers import ALL, READING, Caller, Callers, Entry, Jwt, Role, token_hash
-from service.config import ServerConfig, split_address
+from service.config import ServerConfig, split_address, unix_path
 from service.edge.methods import denied
 from service.errors import InvalidArgumentError, LimitExceededError, PermissionDeniedError, UnauthenticatedError
 from service.version import DISTRIBUTION
@@ -261,7 +261,9 @@ def _claims(token: str, wanted: Jwt, keys: Sequence[Any]) -> dict[str, Any] | No
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `HOST:PORT`."""
+    """Whether only this machine can reach `HOST:PORT` or `unix:PATH`."""
+    if unix_path(address):
+        return True
     host, _ = split_address(address)
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.callers import ALL, Callers, Entry, Jwt, Role, token_hash
-from service.config import ServerConfig, Tls, split_address
+from service.config import ServerConfig, Tls, split_address, unix_path
 from service.edge.access import Access, in_force, is_loopback, model_named, signing_keys
 from service.errors import (
     InvalidArgumentError,
@@ -270,15 +270,35 @@ def test_keys_that_are_none():
 @pytest.mark.parametrize(
     ("address", "loopback"),
     [("127.0.0.1:1", True), ("127.9.9.9:1", True), ("[::1]:1", True), ("localhost:1", True), ("0.0.0.0:1", False),
-     ("[::]:1", False), ("10.0.0.1:1", False), ("example.org:1", False)],
+     ("unix:/run/unroll", True), ("[::]:1", False), ("10.0.0.1:1", False), ("example.org:1", False)],
 )  # fmt: skip
 def test_loopback(address, loopback):
     """Only addresses of this machine alone count as loopback."""
     assert is_loopback(address) is loopback
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000"])
-def test_malformed_address(address):
-    """An address without a port from 0 to 65535 is refused."""
-    with pytest.raises(InvalidArgumentError, match="HOST:PORT"):
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("", "is not HOST:PORT"),
+        ("127.0.0.1", "is not HOST:PORT"),
+        ("127.0.0.1:", "is not HOST:PORT"),
+        ("127.0.0.1:x", "is not HOST:PORT"),
+        ("http://127.0.0.1:50051", "is not HOST:PORT"),
+        ("[::1:50051", "is not HOST:PORT"),
+        ("127.0.0.1:70000", "highest port is 65535"),
+        (":51105", "0.0.0.0:51105 .* listens on all interfaces"),
+        ("::1:51106", r"\[::1\]:51106"),
+    ],
+)
+def test_malformed_address(address, reason):
+    """An address that cannot be listened on is refused with what to write instead."""
+    with pytest.raises(InvalidArgumentError, match=reason):
         split_address(address)
+
+
+@pytest.mark.parametrize("address", ["unix:", "unix:/", "unix:/" + "x" * 98])
+def test_malformed_path(address):
+    """A unix address without a path that the system takes is refused."""
+    with pytest.raises(InvalidArgumentError, match="unix"):
+        unix_path(address)
