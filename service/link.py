@@ -1,12 +1,13 @@
 """The link between the supervisor and a worker: frames of JSON, followed by bytes, over a socket pair."""
 
 import json
-import os
+import select
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,8 +20,13 @@ _HEADER = struct.Struct("<I")  # length of the JSON; the rest of the frame is th
 class Link:
     """One end of a link. Any thread may send; one thread receives."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, send_seconds: float | None = None) -> None:
+        """`send_seconds`: how long a send may wait for the other end to read; None: as long as it takes."""
         self._connection = connection
+        if send_seconds is not None:
+            limit = struct.pack("@ll", int(send_seconds), int(send_seconds % 1 * 1e6))  # a C timeval
+            with self._socket() as end:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._sending = threading.Lock()  # guards writes to the connection, so that frames do not mix
         self._receiving = threading.Lock()  # held while a frame is read
         self._calls: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
@@ -28,10 +34,35 @@ class Link:
         self._calling = threading.Lock()  # guards _calls and _next_call, and closing
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, body: bytes = b"") -> None:
-        """Sends a frame. Raises OSError when the other end is gone."""
-        header = json.dumps({**(fields or {}), "kind": kind}).encode()
+        """Sends a frame. Raises OSError when the other end is gone, or does not read for `send_seconds`."""
+        frame = _frame(kind, fields or {}) + body
         with self._sending:
-            self._connection.send_bytes(_HEADER.pack(len(header)) + header + body)
+            self._write(frame)
+
+    def offer(self, kind: str) -> bool:
+        """Sends a frame without fields if that takes no waiting; whether it did. Raises OSError as `send` does."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            ready = select.poll()
+            ready.register(self._connection.fileno(), select.POLLOUT)
+            if not ready.poll(0):
+                return False
+            self._write(_frame(kind, {}))
+            return True
+        finally:
+            self._sending.release()
+
+    def _write(self, frame: bytes) -> None:
+        """Writes a frame; the lock is held. After half a frame nothing can follow, so a failure ends the link."""
+        try:
+            self._connection.send_bytes(frame)
+        except BlockingIOError:
+            self._shut()
+            raise TimeoutError("the other end does not read") from None
+        except BaseException:
+            self._shut()
+            raise
 
     def receive(self) -> tuple[str, dict[str, Any], bytes]:
         """Waits for a frame: its kind, fields and body. Raises EOFError or OSError when the other end is gone."""
@@ -90,13 +121,31 @@ class Link:
         with self._calling:
             if not self._connection.closed:
                 # Who sends or receives is woken first: a descriptor that is closed under them may already be another's.
-                with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
-                    end.shutdown(socket.SHUT_RDWR)
+                self._shut()
                 with self._sending, self._receiving:
                     self._connection.close()
             waiting, self._calls = self._calls, {}
         for answer in waiting.values():
             answer.set_exception(errors.UnavailableError("the server is stopping"))
+
+    def _shut(self) -> None:
+        """Ends the link for both ends: who sends or receives is woken."""
+        with suppress(OSError), self._socket() as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def _socket(self) -> Iterator[socket.socket]:
+        """The connection as a socket, on the same descriptor: there may be none left to copy it to."""
+        end = socket.socket(fileno=self._connection.fileno())
+        try:
+            yield end
+        finally:
+            end.detach()
+
+
+def _frame(kind: str, fields: dict[str, Any]) -> bytes:
+    header = json.dumps({**fields, "kind": kind}).encode()
+    return _HEADER.pack(len(header)) + header
 
 
 def error_to_dict(error: errors.ServiceError) -> dict[str, Any]:

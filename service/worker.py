@@ -4,9 +4,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from service import logs
@@ -30,6 +32,7 @@ from service.serving.threads import result_of
 from service.snapshot import Snapshot
 
 SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the supervisor is gone
+SPARE_SECONDS = 4.0  # for the rest of a worker's end, before it is forced
 STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
 LOADING_THREADS = 16  # calls that wait for such a version; more of them queue behind each other
@@ -129,15 +132,13 @@ class Worker:
         self._edge = build_edge(methods, config)
         self._serving = False
         self._snapshot = self._prepared = Snapshot()  # what is served, and what was last asked for
+        self._declared: SimpleQueue[tuple[str, dict[str, Any], bytes]] = SimpleQueue()  # frames for the main thread
 
     def run(self) -> float:
         """Follows the supervisor until it says drain or is gone; gives the seconds that calls in progress have."""
+        threading.Thread(target=self._read, name="link", daemon=True).start()
         while True:
-            try:
-                kind, fields, body = self._link.receive()
-            except (EOFError, OSError):
-                logger.error("the supervisor is gone; this worker ends")
-                return SECONDS_WITHOUT_SUPERVISOR
+            kind, fields, body = self._declared.get()
             if kind == "drain":
                 return float(fields["seconds"])
             self._follow(kind, fields, body)
@@ -146,6 +147,45 @@ class Worker:
         """Says NOT_SERVING, lets what arrived before finish, then stops."""
         self._health.end()
         self._edge.drain(seconds)
+
+    def _read(self) -> None:
+        """Reads the link for as long as this process lives.
+
+        In a thread of its own, in which nothing takes long: the supervisor kills a worker that does not answer its
+        pings, and loading a version may take minutes.
+        """
+        try:
+            while True:
+                kind, fields, body = self._link.receive()
+                if kind == "ping":
+                    self._link.send("pong")
+                elif kind == "reply":
+                    self._link.answered(fields, body)
+                elif kind == "call":
+                    self._link.reply(fields["number"], self._answer())
+                elif kind == "confirmed":
+                    self._host.confirmed = fields["models"]
+                    now = time.monotonic()
+                    used = [[*key, now - when] for key, when in list(self._host.last_used.items())]
+                    self._link.send("used", {"versions": used})
+                else:
+                    self._declared.put((kind, fields, body))
+        except (EOFError, OSError):
+            logger.error("the supervisor is gone; this worker ends")
+        except Exception:
+            logger.exception("the link to the supervisor failed; this worker ends")
+        self._link.close()
+        self._declared.put(("drain", {"seconds": SECONDS_WITHOUT_SUPERVISOR}, b""))
+        time.sleep(SECONDS_WITHOUT_SUPERVISOR + SPARE_SECONDS)
+        os._exit(1)  # the main thread did not come to it: a version loads, or something hangs
+
+    def _answer(self) -> dict[str, Any] | ServiceError:
+        """What this worker counted."""
+        try:
+            return {"counts": self._statistics.to_json(held_versions(self._host))}
+        except Exception:
+            logger.exception("cannot say what was counted")
+            return UnavailableError("a worker failed to say what it counted; its log has the details")
 
     def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
         if kind == "prepare":
@@ -162,15 +202,6 @@ class Worker:
             self._link.send("committed", {"generation": fields["generation"]})
         elif kind == "abort":
             self._host.abort()
-        elif kind == "reply":
-            self._link.answered(fields, body)
-        elif kind == "call":
-            self._link.reply(fields["number"], {"counts": self._statistics.to_json(held_versions(self._host))})
-        elif kind == "ping":
-            self._host.confirmed = fields["confirmed"]
-            now = time.monotonic()
-            used = [[*key, now - when] for key, when in list(self._host.last_used.items())]
-            self._link.send("pong", {"used": used})
 
     def _prepare(self, snapshot: Snapshot) -> None:
         error: ServiceError | None = None
@@ -193,7 +224,7 @@ class Worker:
         self._health.set(["", *self._services], self._host.ready())
 
 
-class _Terminated(Exception):  # noqa: N818  # not an error
+class _Terminated(BaseException):  # not an error, so that nothing takes it for one while a version loads
     """SIGTERM."""
 
 
@@ -203,25 +234,34 @@ def _terminate(_signal: int, _frame: object) -> None:
 
 def main() -> None:
     """Runs a worker on the link whose file descriptor is the first argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the supervisor decides
+    # Ctrl-C, and the end of a terminal, reach the whole process group; the supervisor decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
-    link = Link(Connection(int(sys.argv[1])))
-    _, fields, _ = link.receive()
-    logs.configure(fields["name"], fields["log_level"])
-    if fields["core"] is not None:
-        os.sched_setaffinity(0, {fields["core"]})
-    config = ServerConfig.from_json(fields["config"])
-    worker = Worker(link, config)
-    link.send("hello", {"generation": HELLO})
+    status = 1
     try:
-        seconds = worker.run()
-    except _Terminated:
-        seconds = config.drain_seconds
-    worker.drain(seconds)
-    link.close()
-    # Threads of clients' streams may still hang in gRPC; what had to finish has finished.
-    sys.stderr.flush()
-    os._exit(0)
+        link = Link(Connection(int(sys.argv[1])))
+        _, fields, _ = link.receive()
+        logs.configure(fields["name"], fields["log_level"])
+        if fields["core"] is not None:
+            os.sched_setaffinity(0, {fields["core"]})
+        config = ServerConfig.from_json(fields["config"])
+        worker = Worker(link, config)
+        link.send("hello", {"generation": HELLO})
+        try:
+            seconds = worker.run()
+        except _Terminated:
+            seconds = config.drain_seconds
+        worker.drain(seconds)
+        status = 0
+    except OSError as error:
+        logger.error("%s", error)
+    except Exception:
+        logger.exception("this worker ends")
+    finally:
+        # Threads of clients' streams may still hang in gRPC; what had to finish has finished.
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,9 @@ def _run(*arguments: str) -> None:
 
 def _start_server(address: str) -> tuple["subprocess.Popen[str]", str]:
     """Starts a server and returns when it serves, with its address."""
+    # What ends us has to end the server too, which takes the hangup of a terminal for a request to reload.
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     arguments = ("serve", "--model", REFERENCE, "--address", address)
     console.print(f"\n[bold]$ unroll {shlex.join(arguments)} &", highlight=False)
     server = subprocess.Popen(_command(*arguments), stderr=subprocess.PIPE, text=True)  # noqa: S603  # our own command

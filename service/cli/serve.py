@@ -2,6 +2,9 @@
 
 import logging
 import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +16,9 @@ from service.config import DEFAULT_EDGE, DEFAULT_LIMITS, EDGES
 
 if TYPE_CHECKING:
     from service.client import Client
+    from service.config import ServerConfig
 
+CANNOT_START, CANNOT_GO_ON = 1, 3  # exit statuses; docs/operations.md has them all
 SECURITY, LIMITS, REGISTRY, CONNECTIONS = "Security", "Limits", "Registry", "Connections"
 
 
@@ -148,7 +153,6 @@ def serve(
     from registry import location
     from service import logs
     from service.config import Limits, ServerConfig, Tls
-    from service.supervisor.supervisor import Supervisor
 
     if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
         raise typer.BadParameter("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
@@ -160,35 +164,42 @@ def serve(
         raise typer.BadParameter(
             "--tls-client-optional, --max-connection-age and --max-connection-idle need --edge http2"
         )
-    config = ServerConfig(
-        references=tuple(model),
-        address=address,
-        workers=workers,
-        cache=cache.expanduser(),
-        poll_seconds=poll,
-        registry_lock=registry_lock,
-        drain_seconds=drain,
-        require_proof=require_proof,
-        engine=engine,
-        wait=wait,
-        operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
-        reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),
-        tls=Tls(tls_certificate, tls_key, tls_client_ca, tls_client_optional) if tls_certificate and tls_key else None,
-        limits=Limits(
-            message_bytes=max_message, computed=max_computed, streams=max_streams, stream_idle_seconds=stream_idle
-        ),
-        edge=edge,
-        connection_age_seconds=max_connection_age,
-        connection_idle_seconds=max_connection_idle,
-        webhook_address=webhook,
-        webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
-    )
+
+    def configure() -> ServerConfig:
+        """The configuration, with what the files of tokens hold now."""
+        return ServerConfig(
+            references=tuple(model),
+            address=address,
+            workers=workers,
+            cache=cache.expanduser(),
+            poll_seconds=poll,
+            registry_lock=registry_lock,
+            drain_seconds=drain,
+            require_proof=require_proof,
+            engine=engine,
+            wait=wait,
+            operator_token=_secret(operator_token_file, "UNROLL_OPERATOR_TOKEN"),
+            reader_token=_secret(reader_token_file, "UNROLL_READER_TOKEN"),
+            tls=Tls(tls_certificate, tls_key, tls_client_ca, tls_client_optional)
+            if tls_certificate and tls_key
+            else None,
+            limits=Limits(
+                message_bytes=max_message, computed=max_computed, streams=max_streams, stream_idle_seconds=stream_idle
+            ),
+            edge=edge,
+            connection_age_seconds=max_connection_age,
+            connection_idle_seconds=max_connection_idle,
+            webhook_address=webhook,
+            webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
+        )
+
     location.check_installed()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     logs.configure("supervisor")
-    Supervisor(config).run()
+    status = _run(configure)
     # A thread that waits for the registry may hold locks (h5py's) which the interpreter would wait for at its end.
     logging.shutdown()
-    os._exit(0)
+    os._exit(status)
 
 
 @connected
@@ -219,11 +230,30 @@ def ui(
     os.execvp(command[0], command)  # noqa: S606  # MLflow's own server takes this process over
 
 
+def _run(configure: "Callable[[], ServerConfig]") -> int:
+    """Runs a server until its end; gives the exit status."""
+    from registry.errors import RegistryError
+    from service.errors import ServiceError
+    from service.supervisor.supervisor import Supervisor
+
+    try:
+        Supervisor(configure()).run(configure)
+    except Exception as error:
+        print(f"unroll: {error}", file=sys.stderr)
+        return CANNOT_START if isinstance(error, ServiceError | RegistryError | OSError) else CANNOT_GO_ON
+    return 0
+
+
 def _secret(path: Path | None, variable: str) -> str:
-    """A secret from a file, else from the environment."""
+    """A secret from a file, else from the environment. Raises InvalidArgumentError, OSError."""
+    from service.errors import InvalidArgumentError
+
     if path is None:
         return os.environ.get(variable, "")
-    secret = path.read_text().strip()
+    try:
+        secret = path.read_text().strip()
+    except UnicodeDecodeError:
+        raise InvalidArgumentError(f"{path} is not text") from None
     if not secret:
-        raise typer.BadParameter(f"{path} is empty")
+        raise InvalidArgumentError(f"{path} is empty")
     return secret

@@ -2,27 +2,27 @@
 
 import logging
 import os
-import queue
-import socket
-import subprocess
-import sys
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from service.config import ServerConfig
+from service.config import ServerConfig, unix_path
 from service.errors import ServiceError, UnavailableError
-from service.link import HELLO, Link, error_from_dict
+from service.link import HELLO, error_from_dict
 from service.snapshot import Snapshot
+from service.supervisor.process import ANSWER_SECONDS, WorkerProcess
 
-ANSWER_SECONDS = 120.0  # a worker that takes longer to start, to load or to commit is taken for dead
 STATISTICS_SECONDS = 3.0  # for a worker to say what it counted
-QUICK_CRASH_SECONDS = 10.0  # a worker that lived shorter than this waits before it is started again
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.25, 30.0
+WORKERLESS_SECONDS = 60.0  # without a worker, though they are started again and again, after which the server ends
+QUICK_CRASH_SECONDS = 10.0  # a worker that crashed sooner after it began to serve waits before it is started again
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 30.0  # between two starts of a worker that keeps failing
+LONGEST_URGENT_SECONDS = 2.0  # the same where no other worker serves, or where somebody kills workers
+KILLED = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})  # exit statuses that are somebody's doing, not a crash
 
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], "Answer | Future[Answer]"]  # a future: no thread waits for the answer
@@ -30,63 +30,49 @@ Handler = Callable[[dict[str, Any], bytes], "Answer | Future[Answer]"]  # a futu
 logger = logging.getLogger(__name__)
 
 
-class WorkerProcess:
-    """A worker process, from the supervisor's side."""
+class WorkersLostError(Exception):
+    """No worker could be had for WORKERLESS_SECONDS."""
+
+
+class Slot:
+    """The place of one worker, filled again whenever it becomes free, until the place is given up."""
 
     def __init__(self, name: str, core: int | None, config: ServerConfig) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(  # noqa: S603  # our own module, by our own interpreter
-                [sys.executable, "-P", "-m", "service.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # One thread: a worker has one core. NumPy reads this when it is imported.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
         self.name = name
-        self.started = time.monotonic()
-        self.link = Link(Connection(ours.detach()))
-        self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()  # prepared, committed; None: gone
-        self.used: dict[tuple[str, str], float] = {}  # when versions on demand were used; monotonic seconds here
-        level = logging.getLevelName(logging.getLogger().level)
-        self.link.send("start", {"name": name, "core": core, "config": config.to_json(), "log_level": level})
-
-    def answer(self, generation: int) -> dict[str, Any] | None:
-        """The worker's answer about a generation; None if it is gone or takes too long."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while True:
-            try:
-                answer = self.answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                logger.error("%s does not answer; it is killed", self.name)
-                self.process.kill()
-                return None
-            if answer is None or answer["generation"] == generation:
-                return answer
-
-    def send(self, kind: str, fields: dict[str, Any] | None = None, body: bytes = b"") -> None:
-        """Sends a frame; that the worker is gone shows when its answer is read."""
-        try:
-            self.link.send(kind, fields, body)
-        except OSError:
-            self.answers.put(None)
+        self.core = core
+        self.config = config
+        self.given_up = threading.Event()
+        self.worker: WorkerProcess | None = None
+        self.thread: threading.Thread | None = None
 
 
 class Fleet:
     """The workers. They serve one snapshot, all the same: a new one is prepared by all before any commits to it."""
 
-    def __init__(self, config: ServerConfig, operations: Mapping[str, Handler], on_refused: Callable[[], None]) -> None:
-        """`operations` answer what workers ask for; `on_refused` hears that a new worker cannot load the snapshot."""
+    def __init__(
+        self,
+        config: ServerConfig,
+        operations: Mapping[str, Handler],
+        on_refused: Callable[[], None],
+        on_lost: Callable[[Exception], None],
+    ) -> None:
+        """`operations` answer what workers ask for.
+
+        `on_refused` hears that a new worker cannot load the snapshot, `on_lost` that no worker can be had.
+        """
         self._config = config
         self._operations = operations
         self._on_refused = on_refused
+        self._on_lost = on_lost
         self._snapshot = Snapshot()
         self._changing = threading.Lock()  # held while workers move to a snapshot, or one joins; guards the next two
         self._workers: list[WorkerProcess] = []
         self._stopping = threading.Event()
         self._calls = ThreadPoolExecutor(32, "calls")
-        self._slots: list[threading.Thread] = []
-        self._joined = threading.Condition()  # for those who wait until workers joined
+        self._slots: list[Slot] = []
+        self._replacing = threading.Lock()  # held while the slots change; guards _slots
+        self._joined = threading.Condition()  # for those who wait until workers joined; guards the next
+        self._failing_since: float | None = None  # when the first start failed since a worker served; monotonic seconds
 
     @property
     def snapshot(self) -> Snapshot:
@@ -94,20 +80,21 @@ class Fleet:
         return self._snapshot
 
     def start(self, snapshot: Snapshot) -> None:
-        """Starts the workers on a snapshot, and returns when one of them serves."""
+        """Starts the workers on a snapshot; `wait_for` tells when they serve."""
         self._snapshot = snapshot
         cores, quota = cores_available(), cpu_quota()
         # A container with a share of the processor sees all its cores, and others like it pin to the same ones.
         pinned = cores if quota is None else []
         count = self._config.workers or max(1, min(len(cores), int(quota or len(cores))))
-        for i in range(count):
-            core = pinned[i % len(pinned)] if pinned else None
-            slot = threading.Thread(target=self._keep, args=(f"worker-{i}", core), name=f"worker-{i}", daemon=True)
-            self._slots.append(slot)
-            slot.start()
+        if unix_path(self._config.address):
+            count = 1  # the path has one owner
         if not cores:
             logger.warning("this platform does not pin processes to cores; workers may disturb each other")
-        self.wait_for(1)
+        with self._replacing:
+            for i in range(count):
+                slot = Slot(f"worker-{i}", pinned[i % len(pinned)] if pinned else None, self._config)
+                self._slots.append(slot)
+                self._fill(slot)
 
     def wait_for(self, count: int, timeout: float | None = None) -> bool:
         """Waits until so many workers serve; whether they do."""
@@ -117,7 +104,7 @@ class Fleet:
     @property
     def size(self) -> int:
         """How many workers there are to be."""
-        return len(self._slots)
+        return sum(not slot.given_up.is_set() for slot in self._slots)
 
     def pids(self) -> list[int]:
         """Process ids of the workers that serve."""
@@ -162,45 +149,137 @@ class Fleet:
             for worker in workers:
                 worker.answer(snapshot.generation)
 
+    def reload(self, config: ServerConfig) -> bool:
+        """Replaces the workers by new ones with this configuration, one after the other; whether that succeeded.
+
+        A worker finishes its calls when its successor serves. Where a successor cannot be had the workers that are
+        left go on as they are.
+        """
+        with self._replacing:
+            self._slots = [slot for slot in self._slots if slot.thread is not None and slot.thread.is_alive()]
+            for old in [slot for slot in self._slots if not slot.given_up.is_set()]:
+                new = Slot(old.name, old.core, config)
+                self._slots.append(new)
+                self._fill(new)
+                with self._joined:
+                    self._joined.wait_for(
+                        lambda new=new: new.worker in self._workers or self._stopping.is_set(),  # type: ignore[misc]
+                        ANSWER_SECONDS,
+                    )
+                    joined = new.worker in self._workers
+                given_up = old if joined else new
+                given_up.given_up.set()
+                with self._changing:  # else somebody may wait for what it answers, and it answers nothing any more
+                    if given_up.worker is not None:
+                        self._forget(given_up.worker)
+                        if joined:
+                            given_up.worker.send("drain", {"seconds": config.drain_seconds})
+                        else:
+                            given_up.worker.kill()
+                if not joined:
+                    return False
+            self._config = config
+        return True
+
     def stop(self, seconds: float) -> None:
         """Lets calls in progress finish for so many seconds, then ends the workers."""
         self._stopping.set()
         with self._joined:
             self._joined.notify_all()
-        for worker in list(self._workers):
-            worker.send("drain", {"seconds": seconds})
+        with self._replacing:
+            slots = list(self._slots)
+        for slot in slots:
+            if slot.given_up.is_set():  # a worker that was replaced: it finishes its calls already
+                continue
+            slot.given_up.set()
+            worker = slot.worker
+            if worker in self._workers:
+                worker.send("drain", {"seconds": seconds})
+            elif worker is not None:  # it serves nobody yet
+                worker.kill()
         deadline = time.monotonic() + seconds + 2.0
-        for slot in self._slots:
-            slot.join(max(0.0, deadline - time.monotonic()))
-        for worker in list(self._workers):
-            worker.process.kill()
-        for slot in self._slots:
-            slot.join(5.0)
+        for slot in slots:
+            if slot.thread is not None:
+                slot.thread.join(max(0.0, deadline - time.monotonic()))
+        self.kill()
+        for slot in slots:
+            if slot.thread is not None:
+                slot.thread.join(5.0)
         self._calls.shutdown(wait=False, cancel_futures=True)
 
-    def _keep(self, name: str, core: int | None) -> None:
-        """Keeps one worker alive: starts it, waits for its end, starts it again; later and later if it dies young."""
-        backoff = 0.0
-        while not self._stopping.wait(backoff):
-            worker = WorkerProcess(name, core, self._config)
-            reader = threading.Thread(target=self._read, args=(worker,), name=f"{name}-link", daemon=True)
-            reader.start()
-            joined = worker.answer(HELLO) is not None and self._join(worker)
-            if self._stopping.is_set():
-                worker.send("drain", {"seconds": 0.0})
-            status = worker.process.wait()
-            reader.join()
-            with self._joined:
-                if worker in self._workers:
-                    self._workers.remove(worker)
-            if self._stopping.is_set():
-                return
-            lived = time.monotonic() - worker.started
-            if joined and lived > QUICK_CRASH_SECONDS:
-                backoff = 0.0
+    def _fill(self, slot: Slot) -> None:
+        """Has a thread keep a worker in a slot. Where there is no room for a thread, this one asks again."""
+        while not self._stopping.is_set():
+            slot.thread = threading.Thread(target=self._keep, args=(slot,), name=slot.name, daemon=True)
+            try:
+                slot.thread.start()
+            except RuntimeError as error:
+                slot.thread = None
+                self._failed(f"{slot.name} cannot be started: {error}")
+                self._stopping.wait(FIRST_PAUSE_SECONDS)
             else:
-                backoff = min(max(backoff * 2, FIRST_BACKOFF_SECONDS), LONGEST_BACKOFF_SECONDS)
-            logger.error("%s ended (status %d) after %.1f s; starting it again in %.2g s", name, status, lived, backoff)
+                return
+
+    def _keep(self, slot: Slot) -> None:
+        """Keeps a worker in a slot: starts it, waits for its end, starts it again. Nothing ends this but giving up."""
+        pause = 0.0
+        while not slot.given_up.wait(pause):
+            try:
+                pause = self._once(slot, pause)
+            except Exception:  # no memory to say what failed
+                pause = LONGEST_URGENT_SECONDS
+
+    def _once(self, slot: Slot, pause: float) -> float:
+        """Keeps a worker in a slot until it ends, or its start fails; gives the pause before the next."""
+        try:
+            served, status = self._run(slot)
+            ending = f"{slot.name} ended (status {status}) after serving for {served:.1f} s"
+            pause = pause_after(pause, served, status)
+        except Exception as error:  # no descriptors, no memory, no threads
+            ending = f"{slot.name} cannot be started: {error or type(error).__name__}"
+            pause = pause_after(pause, 0.0, None)
+        return pause if slot.given_up.is_set() else self._failed(ending, pause)
+
+    def _failed(self, ending: str, pause: float = 0.0) -> float:
+        """Notes that a worker ended or did not start; gives the pause before another is started."""
+        with self._joined:
+            if self._workers:
+                self._failing_since = None
+            else:
+                pause = min(pause, LONGEST_URGENT_SECONDS)
+                now = time.monotonic()
+                since = self._failing_since = self._failing_since or now
+                if now - since >= WORKERLESS_SECONDS:
+                    lost = f"no worker could be had for {now - since:.0f} s; the last reason: {ending}"
+                    self._on_lost(WorkersLostError(lost))
+        logger.error("%s; starting it again in %.2g s", ending, pause)
+        return pause
+
+    def _run(self, slot: Slot) -> tuple[float, int | None]:
+        """Runs one worker until its end; for how many seconds it served, and its exit status.
+
+        Raises what hinders its start: OSError, RuntimeError or MemoryError.
+        """
+        worker = WorkerProcess(slot.name, slot.core, slot.config)
+        began = None
+        try:
+            slot.worker = worker
+            worker.follow(self._take)
+            if slot.given_up.is_set():
+                worker.kill()
+            if worker.answer(HELLO) is not None and self._join(worker):
+                began = time.monotonic()
+            worker.gone.wait()
+        finally:
+            self._forget(worker)
+            status = worker.end()
+        return time.monotonic() - began if began is not None else 0.0, status
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        """Counts a worker out, if it was counted in."""
+        with self._joined:
+            if worker in self._workers:
+                self._workers.remove(worker)
 
     def _join(self, worker: WorkerProcess) -> bool:
         """Brings a new worker to the present snapshot and counts it in; else ends it."""
@@ -212,31 +291,27 @@ class Fleet:
                 if worker.answer(self._snapshot.generation):
                     with self._joined:
                         self._workers.append(worker)
+                        self._failing_since = None
                         self._joined.notify_all()
                     return True
         if prepared and prepared["error"]:
             logger.error("%s cannot load the snapshot: %s", worker.name, prepared["error"]["message"])
             self._on_refused()
-        worker.process.kill()
+        worker.kill()
         return False
 
-    def _read(self, worker: WorkerProcess) -> None:
-        """Reads a worker's frames until it is gone."""
-        try:
-            while True:
-                kind, fields, body = worker.link.receive()
-                if kind == "reply":
-                    worker.link.answered(fields, body)
-                elif kind == "call":
-                    self._calls.submit(self._serve, worker, fields, body)
-                elif kind == "pong":
-                    now = time.monotonic()
-                    worker.used = {(model, number): now - age for model, number, age in fields["used"]}
-                else:
-                    worker.answers.put(fields)
-        except (EOFError, OSError, RuntimeError):  # RuntimeError: the pool is shut down, and so are we
-            worker.answers.put(None)
-            worker.link.close()
+    def _take(self, worker: WorkerProcess, kind: str, fields: dict[str, Any], body: bytes) -> None:
+        """Takes a frame of a worker."""
+        if kind == "call":
+            try:
+                self._calls.submit(self._serve, worker, fields, body)
+            except RuntimeError:  # no room for another thread, and those that are there will do it; or we are stopping
+                logger.warning("%s waits for %s", worker.name, fields["operation"])
+        elif kind == "used":
+            now = time.monotonic()
+            worker.used = {(model, number): now - age for model, number, age in fields["versions"]}
+        else:
+            worker.answers.put(fields)
 
     def _serve(self, worker: WorkerProcess, fields: dict[str, Any], body: bytes) -> None:
         """Answers what a worker asks for, now or when the answer is there."""
@@ -285,12 +360,27 @@ class Fleet:
     def ping(self, confirmed: dict[str, float]) -> None:
         """Tells the workers when the registry last agreed, and asks which versions on demand they used lately."""
         for worker in list(self._workers):
-            worker.send("ping", {"confirmed": confirmed})
+            worker.send("confirmed", {"models": confirmed})
 
     def kill(self) -> None:
-        """Ends the workers at once, whatever they are doing."""
-        for worker in list(self._workers):
-            worker.process.kill()
+        """Ends the workers at once, whatever they are doing. Takes no lock: a signal handler calls it."""
+        for slot in list(self._slots):
+            if slot.worker is not None:
+                slot.worker.kill()
+
+
+def pause_after(before: float, served: float, status: int | None) -> float:
+    """How many seconds to wait before a worker is started again.
+
+    `before` is the last pause, `served` for how many seconds the worker served, 0 where it never did, `status` how it
+    ended. One that served is replaced at once, unless it crashed soon: then, and where it never served, the pause grows
+    with each failure. Someone who kills workers does not make the pause long: their version does not crash.
+    """
+    killed = status in KILLED
+    if served and (killed or served > QUICK_CRASH_SECONDS):
+        return 0.0
+    longest = LONGEST_URGENT_SECONDS if killed else LONGEST_PAUSE_SECONDS
+    return min(max(before * 2, FIRST_PAUSE_SECONDS), longest)
 
 
 def cores_available() -> list[int]:

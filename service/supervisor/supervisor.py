@@ -9,13 +9,15 @@ This file imports nothing that is slow: workers are started first, and what the 
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from queue import SimpleQueue
 
 from registry.cache import Cache
 from registry.lock import lock_for
 from registry.references import Reference, parse
-from service.config import ServerConfig, split_address
-from service.errors import ServiceError
+from service.config import ServerConfig, unix_path
+from service.errors import InvalidArgumentError, ServiceError
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 from service.supervisor.declared import Declared
 from service.supervisor.desired import UNCONFIRMED
@@ -37,24 +39,29 @@ class Supervisor:
 
     def __init__(self, config: ServerConfig) -> None:
         """Raises ServiceError or RegistryError for a configuration that makes no sense, OSError for a port in use."""
+        if config.tls:
+            config.tls.check()
         references: dict[str, list[Reference]] = {}
         for text in config.references:
             reference = parse(text)
             references.setdefault(reference.name, []).append(reference)
         lock_for("", config.registry_lock)
-        host, port = split_address(config.address)
-        self._port = Port(host, port)
+        if config.workers > 1 and unix_path(config.address):
+            raise InvalidArgumentError("a unix socket has one worker: several cannot share its path", field="workers")
+        self._port = Port(config.address)
         self._config = config = replace(config, address=self._port.address)
         self._cache = Cache(config.cache)
         self._last_good = LastGood(config.cache, config.references)
         operations: dict[str, Handler] = {}
-        self._fleet = Fleet(config, operations, lambda: self._follower.doubt())
+        self._fleet = Fleet(config, operations, lambda: self._follower.doubt(), self._fail)
         versions = Versions(self._cache, config)
         self._declared = Declared(references, self._fleet, self._cache, self._last_good, self.address)
         following = Lanes(versions.fetch, side_by_side(), "fetch")
         named = Lanes(versions.fetch, NAMED_LANES, "fetch-named")
         self._follower = Follower(self._declared, versions, following, self._fleet, config)
         operations |= Operations(self._declared, versions, following, named, self._fleet, config).table()
+        self._signals: SimpleQueue[int | None] = SimpleQueue()  # those that arrived; None: the server cannot go on
+        self._asked_to_end = False
         self._stopping = threading.Event()
         self._failure: Exception | None = None
 
@@ -63,43 +70,79 @@ class Supervisor:
         """Where the server listens."""
         return self._config.address
 
-    def run(self) -> None:
+    def run(self, configure: Callable[[], ServerConfig] | None = None) -> None:
         """Serves until SIGTERM or SIGINT; after a second one calls in progress are not waited for.
 
-        Raises ServiceError or RegistryError where nothing can be served and the configuration says not to wait.
+        SIGHUP looks at the registry and replaces the workers by new ones with the configuration that `configure` reads
+        then; where it raises what this raises, or is None, they get the one that the server has.
+
+        Raises ServiceError or RegistryError where nothing can be served and the configuration says not to wait,
+        WorkersLostError where no worker can be had.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(handled, self._on_signal)
         webhooks = None
         try:
             if self._config.webhook_address:
                 from service.supervisor.webhook import listen
 
                 webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self._follower.look_now)
-            self._fleet.start(self._first_snapshot())
-            # In a thread of its own: a registry that hangs must not keep a signal waiting.
-            arguments = self._stopping, self._fail
-            threading.Thread(target=self._follower.run, args=arguments, name="follow", daemon=True).start()
-            self._stopping.wait()
+            # In a thread of its own: neither workers that do not start nor a registry that hangs may keep a signal
+            # waiting.
+            threading.Thread(target=self._serve, name="follow", daemon=True).start()
+            while (number := self._signals.get()) == signal.SIGHUP:
+                logger.info("SIGHUP: workers are replaced, and the registry is looked at")
+                threading.Thread(target=self._reload, args=(configure,), name="reload", daemon=True).start()
+            if number is not None:
+                logger.info("%s: calls in progress have %g s", signal.Signals(number).name, self._config.drain_seconds)
         finally:
+            self._stopping.set()
             if webhooks is not None:
-                webhooks.shutdown()
+                webhooks.close()
             self._fleet.stop(self._config.drain_seconds if self._failure is None else 0.0)
             self._port.close()
         if self._failure is not None:
             raise self._failure
 
+    def _serve(self) -> None:
+        """Starts the workers, and follows the registry when one of them serves."""
+        try:
+            self._fleet.start(self._first_snapshot())
+            self._fleet.wait_for(1)
+            self._follower.run(self._stopping, self._fail)
+        except Exception as error:  # a fault of ours; without this thread the server would follow nothing any more
+            logger.exception("the registry is followed no more; the server ends")
+            self._fail(error)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        """Does nothing that takes a lock: the thread that it interrupts may hold it."""
+        if number != signal.SIGHUP:
+            if self._asked_to_end:
+                self._fleet.kill()
+            self._asked_to_end = True
+        self._signals.put(number)
+
     def _fail(self, error: Exception) -> None:
         """Ends the server, which cannot go on."""
         self._failure = self._failure or error
-        self._stopping.set()
+        self._signals.put(None)
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._stopping.is_set():
-            self._fleet.kill()
+    def _reload(self, configure: Callable[[], ServerConfig] | None) -> None:
+        """Replaces the workers by new ones, with what files say now; what cannot be read changes nothing."""
+        self._follower.look_now()
+        try:
+            read = configure() if configure else self._config
+            config = replace(read, address=self._config.address)
+            if config.tls:
+                config.tls.check()
+        except (ServiceError, OSError) as error:
+            logger.error("nothing is reloaded: %s", error)
+            return
+        if self._fleet.reload(config):
+            self._config = config
+            logger.info("reloaded: all workers are new")
         else:
-            logger.info("%s: calls in progress have %g s", signal.Signals(number).name, self._config.drain_seconds)
-            self._stopping.set()
+            logger.error("not reloaded: a new worker does not serve; those that serve go on")
 
     def _first_snapshot(self) -> Snapshot:
         """What was served last for the same references, as far as the cache still holds it intact.

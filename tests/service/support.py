@@ -165,7 +165,7 @@ class Server:
 
     @property
     def address(self):
-        return self.logged(r"serving \S+ version \d+ on ([\d.:]+)")[1]
+        return self.logged(r"serving \S+ version \d+ on ([\d.:]+)", timeout=150)[1]
 
     def workers(self):
         """Process ids of the workers."""

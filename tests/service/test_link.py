@@ -100,11 +100,36 @@ def test_a_version_that_loads_keeps_nobody_waiting(links, versions):
         ThreadPoolExecutor(3) as pool,
     ):
         waiting = [pool.submit(client.predict, R3_INPUTS, version="2") for _ in range(3)]
-        numbers = [asked.get(timeout=20) for _ in waiting]
+        number = asked.get(timeout=20)  # once for all who want the same
         assert client.predict(R3_INPUTS).version == "1"
         assert not any(future.done() for future in waiting)
-        for number in numbers:
-            there.reply(number, NotFoundError("version 2 is not there", field="version"))
+        there.reply(number, NotFoundError("version 2 is not there", field="version"))
         for future in waiting:
             with pytest.raises(NotFoundError, match="version 2 is not there"):
                 future.result(20)
+
+
+def test_other_end_does_not_read():
+    """Sending to an end that does not read fails after a limit, and so do those who wait to send."""
+    one, other = socket.socketpair()
+    with other, ThreadPoolExecutor(2) as pool:
+        link = Link(Connection(one.detach()), send_seconds=0.5)
+        sending = [pool.submit(link.send, "x", body=bytes(1 << 22)) for _ in range(2)]
+        for sent in sending:
+            with pytest.raises(OSError):  # noqa: PT011  # one waits in vain, the other finds the link ended
+                sent.result(20)
+        link.close()
+
+
+def test_offer(links):
+    """A frame that is offered is sent where that takes no waiting, and not sent where it would."""
+    here, there = links
+    assert here.offer("ping")
+    assert there.receive()[0] == "ping"
+    with ThreadPoolExecutor(1) as pool:
+        blocked = pool.submit(here.send, "x", body=bytes(1 << 22))
+        eventually(here._sending.locked)
+        assert not here.offer("ping")
+        assert there.receive()[0] == "x"
+        blocked.result(20)
+        assert here.offer("ping")
