@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -96,8 +95,7 @@ class Follower:
                 if must_serve:
                     fail(error)
                     return
-                with suppress(ServiceError):  # no worker is there to hear it
-                    self._mark_unfollowed(str(error))
+                self._mark_unfollowed(str(error))
                 next_look = time.monotonic() + self._pause(failures)
             self._news.wait(max(0.0, next_look - time.monotonic()))
             self._news.clear()
