@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from service.cli import check, demo, extras, models, predict, register, score, serve, sweep, trace, train, weights
+from service.cli import (
+    check,
+    demo,
+    explain,
+    extras,
+    models,
+    predict,
+    register,
+    score,
+    serve,
+    sweep,
+    trace,
+    train,
+    weights,
+)
 from service.errors import ServiceError
 from service.version import version
 
@@ -39,6 +53,8 @@ app.command()(score.score)
 app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(trace.trace)
+app.command()(explain.explain)
+app.command()(explain.memory)
 app.add_typer(weights.app, name="weights")
 app.add_typer(models.app, name="models")
 app.command()(serve.health)

@@ -12,12 +12,17 @@ from service.errors import NotSupportedError
 DIVERGING = "RdBu_r"
 GATES = ("input_gate", "forget_gate", "output_gate", "update_gate", "reset_gate", "candidate")
 MOST_COLUMNS = 60  # of a heat map in a terminal
+MOST_NUMBERS = (16, 12)  # timesteps and units of a heat map in which numbers fit
+INK = "#33415c"
 
 
-def heat_map(array: Any) -> Text:
-    """A matrix as coloured cells, a row a line: red above zero, blue below, relative to the largest magnitude."""
+def heat_map(array: Any, reach: float = 0.0) -> Text:
+    """A matrix as coloured cells, a row a line: red above zero, blue below, relative to `reach`.
+
+    reach: 0: the largest magnitude in the matrix.
+    """
     matrix = _matrix(array)[:, :MOST_COLUMNS]
-    reach = float(np.abs(matrix).max(initial=0.0)) or 1.0
+    reach = reach or float(np.abs(matrix).max(initial=0.0)) or 1.0
     text = Text()
     for row in matrix:
         for value in row / reach:
@@ -31,17 +36,14 @@ def heat_map(array: Any) -> Text:
 def save_weights(path: str, title: str, weights: Mapping[str, Any]) -> None:
     """A file with one heat map for each weight, each on a scale of its own around zero."""
     rows = [max(1.2, min(4.0, 0.25 * _matrix(value).shape[0] + 0.7)) for value in weights.values()]
-    figure = _figure(8, sum(rows) + 0.6)
-    figure.suptitle(title)
-    panels = figure.subplots(len(weights), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
+    drawn = figure(8, sum(rows) + 0.6)
+    drawn.suptitle(title)
+    panels = drawn.subplots(len(weights), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     for axes, (name, value) in zip(panels, weights.items(), strict=True):
-        reach = float(np.abs(value).max(initial=0.0)) or 1.0
-        image = axes.imshow(_matrix(value), cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto")
-        axes.set_title(f"{name} {tuple(value.shape)}", fontsize=9, loc="left")
+        draw_heat(drawn, axes, _matrix(value).T, f"{name} {tuple(value.shape)}", "")
         axes.set_xticks([])
         axes.set_yticks([])
-        figure.colorbar(image, ax=axes)
-    figure.savefig(path, dpi=120)
+    drawn.savefig(path, dpi=120)
 
 
 def save_trace(path: str, trace: Trace, sequence: int) -> None:
@@ -55,33 +57,55 @@ def save_trace(path: str, trace: Trace, sequence: int) -> None:
                 if tensor.rpartition("/")[2] == kind
             ]
     output_name, output = next(iter(trace.outputs.items()))
-    figure = _figure(8, 1.6 * (len(panels) + 1) + 0.6)
-    figure.suptitle(f"{trace.model} version {trace.version}, sequence {sequence}")
-    grid = figure.subplots(len(panels) + 1, 1, squeeze=False)[:, 0]
-    for axes, (title, values) in zip(grid, panels, strict=False):  # values: (timesteps, units)
-        reach = float(np.abs(values).max(initial=0.0)) or 1.0
-        image = axes.imshow(
-            values.T, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest",
-            extent=(-0.5, len(values) - 0.5, values.shape[1] - 0.5, -0.5),
-        )  # fmt: skip
-        axes.set_title(title, fontsize=9, loc="left")
-        axes.set(ylabel="unit", xlabel="timestep")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.yaxis.get_major_locator().set_params(integer=True)
-        figure.colorbar(image, ax=axes)
     values = output[sequence].astype(float)
-    bottom = grid[-1]
-    if values.ndim == 2:  # an output at every timestep
-        bottom.plot(values, marker="o", markersize=3)
-        bottom.set(xlabel="timestep")
+    heights = [max(1.3, min(3.0, 0.25 * shown.shape[1] + 0.8)) for _, shown in panels]
+    heights.append(0.5 if values.size == 1 else 1.8)
+    drawn = figure(8, sum(heights) + 0.6)
+    drawn.suptitle(f"{trace.model} version {trace.version}, sequence {sequence}")
+    grid = drawn.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, (title, shown) in zip(grid, panels, strict=False):  # shown: (timesteps, units)
+        draw_heat(drawn, axes, shown, title, "unit")
+        axes.set_xlabel("timestep")
+    draw_prediction(grid[-1], output_name, values)
+    drawn.savefig(path, dpi=120)
+
+
+def draw_heat(drawn: Any, axes: Any, values: Any, title: str, rows: str) -> None:
+    """A matrix (along, across) with `along` from left to right, on a scale around zero; with numbers where they fit."""
+    reach = float(np.abs(values).max(initial=0.0)) or 1.0
+    image = axes.imshow(
+        values.T, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest",
+        extent=(-0.5, len(values) - 0.5, values.shape[1] - 0.5, -0.5),
+    )  # fmt: skip
+    if len(values) <= MOST_NUMBERS[0] and values.shape[1] <= MOST_NUMBERS[1]:
+        for (i, j), value in np.ndenumerate(values):
+            pale = abs(value) < 0.6 * reach
+            axes.text(i, j, f"{value:.2g}", ha="center", va="center", fontsize=7, color=INK if pale else "white")
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_ylabel(rows)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    drawn.colorbar(image, ax=axes)
+
+
+def draw_prediction(axes: Any, name: str, values: Any) -> None:
+    """An output of one sequence: one number as text, a vector as bars, a sequence as lines."""
+    axes.set_title(f"prediction: {name}", fontsize=9, loc="left")
+    if values.size == 1:
+        axes.axis("off")
+        axes.text(0, 0.5, f"{values.item():.6g}", fontsize=14, color=INK, va="center", transform=axes.transAxes)
+    elif values.ndim == 2:  # an output at every timestep
+        axes.plot(values, marker="o", markersize=3, linewidth=1)
+        axes.set(xlabel="timestep", xlim=(-0.5, len(values) - 0.5))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     else:
-        bottom.bar(range(values.size), np.ravel(values), color="#33415c")
-        for i, value in enumerate(np.ravel(values)):
-            bottom.annotate(f"{value:.4g}", (i, value), ha="center", va="bottom", fontsize=8)
-        bottom.set_xticks(range(values.size))
-        bottom.margins(y=0.25)
-    bottom.set_title(f"prediction: {output_name}", fontsize=9, loc="left")
-    figure.savefig(path, dpi=120)
+        flat = np.ravel(values)
+        bars = axes.bar(range(flat.size), flat, color=INK, width=0.6)
+        if flat.size <= MOST_NUMBERS[0]:
+            axes.bar_label(bars, [f"{value:.3g}" for value in flat], fontsize=8)
+            axes.set_xticks(range(flat.size))
+        axes.margins(y=0.25)
+        axes.set_xlabel("element")
 
 
 def _matrix(array: Any) -> Any:
@@ -90,7 +114,7 @@ def _matrix(array: Any) -> Any:
     return matrix.reshape(-1, matrix.shape[-1])
 
 
-def _figure(width: float, height: float) -> Any:
+def figure(width: float, height: float) -> Any:
     """An empty figure. Raises NotSupportedError where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure

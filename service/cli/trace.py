@@ -1,6 +1,6 @@
 """`unroll trace`: what happens inside a network while it reads a sequence."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,13 +13,21 @@ from service.cli.common import (
     array_text,
     connected,
     console,
+    number,
     print_json,
     table,
 )
 from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
     from service.client import Client
+    from service.pb import unroll_pb2 as pb
+
+AT_ONCE = 64  # sequences in a message of a summary
 
 
 @connected
@@ -29,6 +37,9 @@ def trace(
     sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the batch to show.")] = 0,
     what_if: WhatIf = None,
     plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the states.", metavar="FILE")] = "",
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Units and gates over all sequences, in a few numbers, however many.")
+    ] = False,
     model: Model = "",
     version: Version = "",
     json: Json = False,
@@ -40,6 +51,11 @@ def trace(
     from service.cli.plots import heat_map, save_trace
 
     arrays = parse_inputs(inputs)
+    if summary:
+        if layer or what_if or plot:
+            raise InvalidArgumentError("--summary takes neither --layer nor --what-if nor --plot")
+        _print_summary(client.summarize(_batches(arrays), model=model, version=version), json=json)
+        return
     batch = len(next(iter(arrays.values()), ())) if isinstance(arrays, dict) else len(arrays)
     if sequence >= batch:
         raise InvalidArgumentError(f"sequence: the batch has {batch}, counted from 0; got {sequence}")
@@ -60,3 +76,43 @@ def trace(
         console.print(tensors)
     if plot:
         console.print(f"picture: {plot}", highlight=False)
+
+
+def _batches(arrays: "Any") -> "Iterator[Any]":
+    """The sequences, some at a time."""
+    first = next(iter(arrays.values())) if isinstance(arrays, dict) else arrays
+    for i in range(0, len(first), AT_ONCE):
+        yield (
+            {name: array[i : i + AT_ONCE] for name, array in arrays.items()}
+            if isinstance(arrays, dict)
+            else arrays[i : i + AT_ONCE]
+        )
+
+
+def _print_summary(found: "pb.SummarizeResponse", *, json: bool) -> None:
+    import numpy as np
+
+    if json:
+        print_json(found)
+        return
+    for one in found.tensors:
+        title = (
+            f"{one.layer} ({one.class_name}) of {found.model} version {found.version}: "
+            f"{one.tensor.replace('_', ' ')} over {found.sequences} sequences"
+        )
+        shown = table("unit", "mean", "std", "min", "max", "saturated", "histogram", title=title)
+        histogram = np.array(one.histogram).reshape(-1, one.bins)
+        for unit in range(len(one.mean)):
+            saturated = f"{one.saturated[unit]:.0%}" if one.saturated else ""
+            figures = [
+                number(value) for value in (one.mean[unit], one.standard_deviation[unit], one.min[unit], one.max[unit])
+            ]
+            bars = _bars(histogram[unit]) + (" dead" if one.dead[unit] else "")
+            shown.add_row(str(unit), *figures, saturated, bars)
+        console.print(shown)
+
+
+def _bars(counts: "np.ndarray[Any, Any]") -> str:
+    """A histogram in one line."""
+    most = max(1, counts.max())
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * int(count) // int(most))] for count in counts)

@@ -1,6 +1,6 @@
 """`unroll weights`: see weights, compare them, override them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,19 @@ from service.cli.common import (
     table,
 )
 from service.cli.models import user
+from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.client import Client
+
+# By how many blocks a recurrent kernel has; in Keras's order.
+GATES = {
+    1: ("candidate",),
+    3: ("update", "reset", "candidate"),
+    4: ("input", "forget", "candidate", "output"),
+}
 
 app = typer.Typer(no_args_is_help=True, help="See weights, compare them, override them.")
 
@@ -32,6 +42,7 @@ def show(
     model: Model = "",
     version: Version = "",
     statistics: Annotated[bool, typer.Option("--statistics", help="Statistics only, no values.")] = False,
+    gates: Annotated[bool, typer.Option("--gates", help="Recurrent weights gate by gate, in a few numbers.")] = False,
     plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of them.", metavar="FILE")] = "",
     json: Json = False,
     *,
@@ -43,7 +54,13 @@ def show(
     from service.cli.plots import heat_map, save_weights
     from service.client import to_array
 
-    answer = client.get_weights(model=model, version=version, names=names or (), values=not statistics or bool(plot))
+    answer = client.get_weights(
+        model=model, version=version, names=names or (), values=not statistics or gates or bool(plot)
+    )
+    title = f"{answer.model} version {answer.version}, SHA-256 {answer.digest[:12]}…"
+    if gates:
+        _print_gates({weight.name: to_array(weight.value) for weight in answer.weights}, title, json=json)
+        return
     if plot:
         arrays = {weight.name: to_array(weight.value) for weight in answer.weights}
         save_weights(plot, f"{answer.model} version {answer.version}", arrays)
@@ -54,7 +71,6 @@ def show(
                 entry["value"] = to_array(weight.value)
         print_json(shown)
         return
-    title = f"{answer.model} version {answer.version}, SHA-256 {answer.digest[:12]}…"
     if not statistics:
         values = table("weight", "values", "", title=title)
         for weight in answer.weights:
@@ -158,3 +174,39 @@ def override(
         f"{made.model} version {made.version} made from {made.base_version} "
         f"({', '.join(made.changed_weights)} changed){moved}"
     )
+
+
+def _print_gates(arrays: "Mapping[str, Any]", title: str, *, json: bool) -> None:
+    """Each block of each recurrent weight, by the name of its gate."""
+    import numpy as np
+
+    found: list[dict[str, Any]] = []
+    for name, array in arrays.items():
+        recurrent = arrays.get(f"{name.rpartition('/')[0]}/recurrent_kernel")
+        names = () if recurrent is None else GATES.get(recurrent.shape[1] // recurrent.shape[0], ())
+        for gate, block in zip(names, np.split(array, len(names), axis=-1) if names else (), strict=True):
+            square = name.endswith("recurrent_kernel")
+            found.append(
+                {
+                    "weight": name,
+                    "gate": gate,
+                    "mean": float(block.mean()),
+                    "standard_deviation": float(block.std()),
+                    "min": float(block.min()),
+                    "max": float(block.max()),
+                    "l2_norm": float(np.linalg.norm(block)),
+                    "spectral_radius": float(np.abs(np.linalg.eigvals(block)).max()) if square else None,
+                }
+            )
+    if not found:
+        raise InvalidArgumentError("none of these weights belongs to a recurrent layer; name its recurrent_kernel too")
+    if json:
+        print_json(found)
+        return
+    shown = table("weight, gate", "mean", "std", "min", "max", "L2", "radius", title=title)
+    for one in found:
+        *figures, radius = list(one.values())[2:]
+        shown.add_row(
+            f"{one['weight']}, {one['gate']}", *map(number, figures), "" if radius is None else number(radius)
+        )
+    console.print(shown)

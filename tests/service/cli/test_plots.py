@@ -24,3 +24,12 @@ def test_pictures_are_written(tmp_path):
     save_trace(str(tmp_path / "trace.png"), trace, 0)
     for name in ("weights", "trace"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (40,), (5, 2), (5, 1)])
+def test_predictions_are_drawn_by_what_they_are(tmp_path, shape):
+    """One number as text, a vector as bars, a sequence as lines: each gives a picture."""
+    layer = LayerTrace("GRU", {"hidden_state": np.random.default_rng(0).normal(size=(1, 5, 4))})
+    trace = Trace("m", "1", {"gru": layer}, {"y": np.ones((1, *shape))}, what_if=False)
+    save_trace(str(tmp_path / "trace.png"), trace, 0)
+    assert (tmp_path / "trace.png").stat().st_size > 5_000
