@@ -1,7 +1,6 @@
 """The Open Inference Protocol: what the server is, what it serves and has done, and what it is to serve."""
 
 from collections.abc import Mapping
-from importlib.metadata import version as version_of
 from typing import Any, NoReturn, Protocol
 
 from service.config import Limits
@@ -12,6 +11,7 @@ from service.oip import tensors
 from service.oip.messages import pb
 from service.oip.statistics import Count, InferenceStatistics, VersionKey, total
 from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
+from service.version import version as own_version
 
 PLATFORM = "unroll_keras"
 EXTENSIONS = ("sequence", "model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
@@ -76,7 +76,7 @@ class RepositoryServicer:
 
     def server_metadata(self, _request: pb.ServerMetadataRequest, _call: Call) -> pb.ServerMetadataResponse:
         """ServerMetadata: name, version, extensions."""
-        return pb.ServerMetadataResponse(name="unroll", version=version_of("unroll"), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="unroll", version=own_version(), extensions=EXTENSIONS)
 
     def model_ready(self, request: pb.ModelReadyRequest, _call: Call) -> pb.ModelReadyResponse:
         """ModelReady: whether it is in memory; asking loads nothing."""

@@ -80,7 +80,7 @@ def train():
     """Trains, sweeps, resumes and registers."""
     quick = ("--time", "t", "--window", "6", "--epochs", "3", "--units", "3")
     data = ("--data", str(Path("wave.csv").resolve()), "--target", "y", *quick)
-    command("train", "--epochs", "120")
+    command("train", "--epochs", "5")
     command("train", "--name", "softmax", "--dense-activation", "softmax", "--dense-units", "3", "--epochs", "5")
     command("train", "--name", "scaled", *data)
     command("train", "--name", "residual", *data, "--residual", "--network", "lstm")

@@ -15,7 +15,7 @@ VERSIONS = [("reference", "1"), ("reference", "2"), ("reference", "3")] + [
     (name, "1") for name in ("softmax", "scaled", "residual", "classes", "swept", "resumed", "registered")
 ]
 WAYS = ("by_pyfunc", "by_keras", "by_command", "by_server")
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)  # of a busy machine; a minute or two of a quiet one
 
 
 @pytest.fixture(scope="module")
