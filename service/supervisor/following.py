@@ -207,7 +207,10 @@ class Follower:
         return missing
 
     def _desired(self, name: str, answer: _Answer, came: Mapping[Key, "Future[VersionEntry]"]) -> ModelEntry | None:
-        """What is to be served of a model; None while that depends on what is being fetched since a moment ago."""
+        """What is to be served of a model; None while that depends on what is being fetched.
+
+        Of a model that serves, a fetch that takes longer than until the next look is said.
+        """
         references, old = self._declared.references[name], self._declared.entry(name)
         found: dict[str, VersionEntry | str] = {}
         for number in wanted(references, answer.aliases):
@@ -222,7 +225,7 @@ class Follower:
             elif served is not None:
                 found[number] = served
             elif key in self._fetching:
-                if key not in self._late:
+                if key not in self._late or not old.default_version:
                     return None
                 found[number] = f"version {number} is being fetched"
             else:
