@@ -1,1 +1,1 @@
-"""Benchmarks: figures of one run, each next to its yardstick, so that they mean the same on any machine."""
+"""Benchmarks: each figure is measured in the same run as a yardstick, so that ratios hold on any machine."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: runs the benchmarks named, or all, one after the other."""
+"""`python -m benchmarks [NAME …]`: runs the named benchmarks, or all of them, one after the other."""
 
 import argparse
 import subprocess

@@ -1,4 +1,4 @@
-"""A heavy network: what a server answers to 32 who ask at once, compared with what it answers to one after the other.
+"""Batching of a heavy network: throughput of 32 concurrent callers, compared with one caller.
 
 As it is deployed, with a worker on each core, and on a single one, where nothing but batching can gain.
 """

@@ -1,4 +1,4 @@
-"""What the benchmarks share: figures with their targets, programs that are timed, programs kept to some cores."""
+"""Helpers of the benchmarks: figures with targets, timed programs, and programs pinned to some cores."""
 
 import os
 import statistics

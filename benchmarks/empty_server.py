@@ -1,4 +1,4 @@
-"""The yardstick of the server: plain grpcio, four threads, which parses the request and always says the same.
+"""The yardstick of the server: a plain grpcio server with four threads that parses each request and returns a constant.
 
 `python -m benchmarks.empty_server ADDRESS CORE` is one process on one core; several share an address.
 """

@@ -1,4 +1,4 @@
-"""One network, every way to compute it: our engines, ONNX Runtime bare, a compiled `tf.function`, Keras `predict`.
+"""One network on every engine: ours, bare ONNX Runtime, a compiled `tf.function`, and Keras `predict`.
 
 Run: python -m benchmarks.engines [--rounds N], on one core. The ways take turns, so that what else the machine does
 meets all alike. Judged is the engine that a server would choose for the network and the batch size.

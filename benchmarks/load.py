@@ -1,4 +1,4 @@
-"""Load on a gRPC method: h2load where there is one, else a Python process, which is slower than what it measures.
+"""Load on a gRPC method: h2load if it is installed, else a Python process, which is slower than what it measures.
 
 `python -m benchmarks.load URL FILE CONNECTIONS STREAMS SECONDS` is that process; a URL is ADDRESS/SERVICE/METHOD.
 """

@@ -1,4 +1,4 @@
-"""Many models: 500 small ones in one server, from cold, warm, idle, while an alias moves, and while weights change.
+"""Many models: 500 small ones in one server, cold, warm and idle, during an alias move, and during overrides.
 
 Registering 500 versions as a training does takes minutes. Here one version folder is made, and copied for each model
 with other weights and the proof of these; then each is registered through MLflow's client: a model, a version whose

@@ -1,4 +1,4 @@
-"""The server next to its yardsticks: an empty grpcio server on the same cores, and the bare imports of a worker.
+"""The server compared with two yardsticks: an empty grpcio server on the same cores, and the bare imports of a worker.
 
 Both servers run for the whole time and are loaded by turns, so what disturbs one disturbs the other. Servers have all
 cores but the last; the load, the client and this process have the last.

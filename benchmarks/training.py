@@ -1,4 +1,4 @@
-"""Training: our fits against a plain `model.fit`, memory on a long table, `unroll train` against bare imports.
+"""Training: our fit and plain `model.fit`, memory on a long table, and `unroll train` next to bare imports.
 
 Every measurement is a process of its own, so that each traces, imports and starts from nothing.
 """

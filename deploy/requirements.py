@@ -1,4 +1,4 @@
-"""Prints what pyproject.toml lists: `dependencies`, or extras by name. An image installs these before our own code.
+"""Prints the dependencies in pyproject.toml, and those of named extras. An image installs them before our code.
 
 Each in the version that constraints.txt has, so that the lines change only when what is to be installed changes.
 """

@@ -1,4 +1,4 @@
-"""Scores a table through a registered version with Ray Data and MLflow: what `unroll score` does, on a cluster.
+"""Scores a table through a registered version with Ray Data and MLflow: `unroll score` on a cluster.
 
     python examples/score_with_ray.py examples/data/sunspots.csv sunspots 22 models:/sunspots@champion scored.parquet
 

@@ -1,4 +1,4 @@
-"""A version as a folder: MLflow's layout of a Keras model, with a proof next to it. Reads only what it must."""
+"""A version folder: MLflow's layout of a Keras model, with a proof next to it. Reads only what it needs."""
 
 import hashlib
 import json

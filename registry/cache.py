@@ -1,4 +1,4 @@
-"""Downloaded versions on disk, by the SHA-256 of their model file: what is in the cache is what its name says."""
+"""The on-disk cache of downloaded versions, keyed by the SHA-256 of the model file."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""The errors of the registry side; they know no transport.
+"""The errors of the registry package. They know no transport.
 
 RegistryError
 ├── InvalidReferenceError      text that is no reference to a registered model

@@ -1,4 +1,4 @@
-"""Where the registry is, as MLflow's variables say; and whether what reads such a place is installed."""
+"""The location of the registry, from MLflow's variables, and whether the packages to read it are installed."""
 
 import os
 from importlib.util import find_spec

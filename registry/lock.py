@@ -1,4 +1,4 @@
-"""A lock that all servers of one registry share, for changes that MLflow cannot make in one step.
+"""A lock shared by all servers of one registry, for changes that MLflow cannot make atomically.
 
 MLflow has no "set this alias if it points there": it is read, compared and set. Between the two another server may do
 the same, and the later one wins. Servers that share a lock take turns, so the second of them sees what the first did.

@@ -1,4 +1,4 @@
-"""What MLflow raises, as errors of the registry side."""
+"""Translation of MLflow's exceptions into the errors of the registry package."""
 
 import re
 from collections.abc import Iterator

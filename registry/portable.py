@@ -1,4 +1,4 @@
-"""Whether a `.keras` file opens wherever Keras is installed: whether it names anything that is not Keras's own.
+"""Whether a `.keras` file opens wherever Keras is installed: it must refer to nothing outside Keras.
 
 Keras looks up every class and function that a file names. One that it does not know ends `keras.saving.load_model`, and
 with it MLflow's own loaders, in every process that did not define it. Files made by a training script often name such

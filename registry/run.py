@@ -1,4 +1,4 @@
-"""A run of MLflow's tracking server in progress: what a training logs, and the version that it registers."""
+"""An MLflow run in progress: what training logs, and the version that it registers."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Many models at once: where their aliases point, and what is known of their versions, for few requests."""
+"""Bulk lookup of many models: aliases and versions, in few requests."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The client of the registry: MLflow's tracking server and model registry, as far as Unroll needs them.
+"""The registry client: the parts of MLflow's tracking server and model registry that Unroll uses.
 
 MLflow is used to resolve, to register and to move files. Its model loaders execute what they load; they are not used.
 """

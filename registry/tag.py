@@ -1,4 +1,4 @@
-"""The names of the tags that Unroll gives registered versions."""
+"""The names of the tags that Unroll sets on registered versions."""
 
 DIGEST = "unroll.sha256"  # of the .keras file
 KIND = "unroll.kind"  # trained, override, registered, repaired

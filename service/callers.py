@@ -1,4 +1,4 @@
-"""Who may do what: the callers of a server, as a file in YAML describes them, and the two that tokens of old make.
+"""Callers and their roles: read from a YAML file, or made from the operator and reader tokens.
 
 callers:
 - name: forecasting                    # in tags, logs and the audit

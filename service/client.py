@@ -1,4 +1,4 @@
-"""A client of the service: NumPy in and out, typed, thin. Retries only what is safe to repeat."""
+"""The Python client: typed, with NumPy arrays in and out. It retries only calls that are safe to repeat."""
 
 import itertools
 import json

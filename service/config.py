@@ -1,4 +1,4 @@
-"""What an operator can set, with its defaults: frozen, read once, documented field by field."""
+"""The server's configuration, with defaults: immutable, read once, documented field by field."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""The element types of tensors on the wire, and NumPy's names for them."""
+"""The element types of tensors on the wire, and their NumPy names."""
 
 import numpy as np
 

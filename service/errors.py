@@ -1,4 +1,4 @@
-"""The errors of the service: what went wrong, in words a caller can act on. They know no transport.
+"""The errors of the service, with messages that a caller can act on. They know no transport.
 
 ServiceError
 ├── InvalidArgumentError      a field of a request is wrong, whatever the server's state

@@ -1,4 +1,4 @@
-"""The client's calls of InsightService: gradients, attribution, memory, dynamics, summaries; NumPy in and out."""
+"""Client methods for InsightService: gradients, attribution, memory, dynamics, summaries; NumPy in and out."""
 
 import warnings
 from abc import abstractmethod

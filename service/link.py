@@ -1,4 +1,4 @@
-"""The link between the supervisor and a worker: frames of JSON, followed by bytes, over a socket pair."""
+"""The link between the supervisor and a worker: JSON frames, each followed by bytes, over a socket pair."""
 
 import json
 import select

@@ -1,4 +1,4 @@
-"""How processes of the service log: one line an event on standard error, with the process's name."""
+"""Logging of the service's processes: one line for each event on standard error, with the process's name."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Between NumPy and the messages of the API, on the side of a client."""
+"""Conversion between NumPy arrays and the messages of the API, for clients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

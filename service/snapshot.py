@@ -1,4 +1,4 @@
-"""What one server is to serve at a moment, as declared by the supervisor. Values that nobody changes; plain JSON."""
+"""A snapshot: what one server serves at a moment, as the supervisor declares it. Immutable values, plain JSON."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Arrays that arrive in a message, whichever protocol it is of: shapes, bytes and numbers, checked."""
+"""Checks of arrays that arrive in messages, for both protocols: shapes, bytes and numbers."""
 
 import math
 import sys

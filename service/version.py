@@ -1,4 +1,4 @@
-"""The name of the distribution that holds Unroll, and its version."""
+"""The name and the version of the distribution."""
 
 from importlib import metadata
 

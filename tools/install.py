@@ -1,4 +1,4 @@
-"""Sets up an environment from the lock, `constraints.txt`, with uv where it is installed and pip elsewhere.
+"""Installs an environment from the lock, `constraints.txt`, with uv if it is installed, else with pip.
 
 Run by `make`, with any Python that is new enough, before anything is installed. Says what is done and how long it took,
 and shows each warning once.

@@ -1,4 +1,4 @@
-"""Where a fit is, on disk: enough to go on after the process was killed as if it had not been."""
+"""Checkpoints of a fit on disk: enough to resume after a kill with the same result."""
 
 import json
 import os

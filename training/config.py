@@ -1,4 +1,4 @@
-"""What a job is asked for, as a YAML file: the names are those of the command's options, and what is given wins.
+"""The configuration of a job as a YAML file: names are those of the command's options, and the command line wins.
 
 data: measurements.csv
 target: level

@@ -1,4 +1,4 @@
-"""The figures of a run, as people look at them in the MLflow UI. Drawn without a display, and without global state."""
+"""Figures of a run for the MLflow UI. Drawn without a display and without global state."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while TensorFlow computes, which may swallow it or make another error of it."""
+"""Ctrl-C while TensorFlow computes, which may swallow it or raise another error instead."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The training job: examples, network, fit, proof, measure, gate, registration, alias.
+"""The training job: examples, network, fit, proof, evaluation, gate, registration, alias.
 
 There are two sources of examples, a file and the reference sequences, and one job for both. Of the reference nothing is
 held out, so that it is fitted as one batch and neither measured nor compared.

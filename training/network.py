@@ -1,4 +1,4 @@
-"""The network in Keras: how it is built, and what it computes."""
+"""The Keras network: how it is built, used and saved."""
 
 from pathlib import Path
 from typing import Any

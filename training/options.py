@@ -1,4 +1,4 @@
-"""What a training job is asked for."""
+"""The options of a training job."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""Shows how a training job goes: bars on a terminal, a few lines elsewhere."""
+"""Progress of a training job: bars on a terminal, a few lines elsewhere."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proofs: what Keras computes with a network, for a loader to reproduce."""
+"""Makes proofs: the results that Keras computes with a network, for a loader to reproduce."""
 
 import warnings
 from collections.abc import Mapping, Sequence

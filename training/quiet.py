@@ -1,4 +1,4 @@
-"""Keeps TensorFlow from writing about hardware while it is imported."""
+"""Suppresses TensorFlow's messages about hardware during its import."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What a run of MLflow keeps of a training: options, data, curves, figures and weights."""
+"""What training logs to an MLflow run: options, data, curves, figures and weights."""
 
 import tempfile
 from collections.abc import Mapping

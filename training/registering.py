@@ -1,4 +1,4 @@
-"""Registering a `.keras` file that exists, or mending one that is registered.
+"""Registers an existing `.keras` file, or a repaired copy of a registered one.
 
 A file is read as the service reads it, and proven by Keras where Keras is installed.
 """

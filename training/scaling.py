@@ -1,4 +1,4 @@
-"""What the training part, and nothing else, says of the scales of inputs and outputs."""
+"""Scales of inputs and outputs, computed from the training part alone."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Sweeps: many jobs that differ in what a file leaves open, tried side by side; the best goes through the gate."""
+"""Sweeps: many jobs with different values of the open options, run in parallel; the best goes through the gate."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What programs that use Unroll import: the client, and what goes in and comes out. Needs gRPC, protobuf and NumPy."""
+"""The public API for Python programs: the client and its types. Needs gRPC, protobuf and NumPy."""
 
 from service import errors
 from service.client import Client, LayerTrace, Patch, Prediction, StreamPrediction, Trace, WeightChange

@@ -1,4 +1,4 @@
-"""Between the messages of unroll.v1 and arrays: checked as they come in, and viewed rather than copied."""
+"""Conversion between the messages of unroll.v1 and arrays. Input is checked, and viewed rather than copied."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

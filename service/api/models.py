@@ -1,4 +1,4 @@
-"""ModelService: what is served, where it came from, and which alias means what."""
+"""ModelService: which models are served, their origin, and their aliases."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""PredictionService: predictions, streams of them, and what happens inside."""
+"""PredictionService: predictions, streaming predictions, and traces."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache

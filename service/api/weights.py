@@ -1,4 +1,4 @@
-"""WeightService: see weights, compare them, override them."""
+"""WeightService: reading, comparing and overriding weights."""
 
 import hashlib
 import io

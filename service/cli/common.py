@@ -1,4 +1,4 @@
-"""What the commands share: how to reach a server, and how to print for people and for scripts."""
+"""Shared parts of the commands: connecting to a server, and output for people and for scripts."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""`unroll demo` and `unroll up`: the whole product on this machine, by running the commands that a user would run."""
+"""`unroll demo` and `unroll up`: the whole product on this machine, through the commands that a user would run."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What each extra of the distribution brings, and the one line that asks for it where it is not installed."""
+"""The packages that each extra installs, and the one-line error for a missing extra."""
 
 from importlib.util import find_spec
 

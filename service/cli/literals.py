@@ -1,4 +1,4 @@
-"""What people type on a command line: arrays, and weight changes such as `output/bias=[0.5]`."""
+"""Parsing of command-line values: arrays, and weight changes such as `output/bias=[0.5]`."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`unroll models`: what a server serves, and which version an alias means."""
+"""`unroll models`: the models that a server serves, and their aliases."""
 
 from typing import TYPE_CHECKING, Annotated
 

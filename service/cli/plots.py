@@ -1,4 +1,4 @@
-"""Pictures of weights and states: files for people, and heat maps in the terminal. Needs matplotlib for files only."""
+"""Plots of weights and states: image files, and heat maps in the terminal. Only image files need matplotlib."""
 
 from collections.abc import Mapping
 from typing import Any

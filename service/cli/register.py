@@ -1,4 +1,4 @@
-"""`unroll register`: a `.keras` file that exists becomes a registered version; `--repair` mends a registered one."""
+"""`unroll register`: registers an existing `.keras` file; `--repair` registers a repaired copy of a version."""
 
 from pathlib import Path
 from typing import Annotated

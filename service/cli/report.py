@@ -1,4 +1,4 @@
-"""What `unroll train` and `unroll sweep` show at the end: errors, predictions, what was decided and registered."""
+"""The final report of `unroll train` and `unroll sweep`: errors, predictions, decision and registered version."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`unroll score`: a whole file through a registered network."""
+"""`unroll score`: runs a whole file through a registered network."""
 
 import time
 from pathlib import Path

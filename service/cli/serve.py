@@ -1,4 +1,4 @@
-"""`unroll serve` and what goes with it: `unroll health`, `unroll ui`."""
+"""`unroll serve`, and the related `unroll health` and `unroll ui`."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""`unroll sweep`: many trials of what a file leaves open, and the best through the gate."""
+"""`unroll sweep`: tries many values of the options that a file leaves open; the best trial goes through the gate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

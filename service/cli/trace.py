@@ -1,4 +1,4 @@
-"""`unroll trace`: what happens inside a network while it reads a sequence."""
+"""`unroll trace`: shows the hidden states and outputs of a network while it reads a sequence."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,4 +1,4 @@
-"""`unroll train`: its options, and what each of them starts."""
+"""`unroll train`: its options, and the training job that they start."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

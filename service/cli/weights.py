@@ -1,4 +1,4 @@
-"""`unroll weights`: see weights, compare them, override them."""
+"""`unroll weights`: shows, compares and overrides weights."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Who calls, and may they: bearer tokens and client certificates become callers with roles."""
+"""Authentication: bearer tokens and client certificates become callers with roles."""
 
 import hmac
 import ipaddress

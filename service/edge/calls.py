@@ -1,4 +1,4 @@
-"""Where every call begins and ends, on either edge: who calls, what bounds hold, the handler, the status.
+"""The life of a call, on either edge: authentication, limits, the handler, and the status.
 
 An edge makes a `ServedCall` of what arrives and gives it to `Calls`. Whoever wants to know of calls is an `Observer`.
 """

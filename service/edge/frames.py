@@ -1,4 +1,4 @@
-"""The frames of HTTP/2 (RFC 9113): their kinds, flags, error codes and settings, and how they are laid out."""
+"""HTTP/2 frames (RFC 9113): types, flags, error codes, settings and layout."""
 
 from struct import Struct
 

@@ -1,4 +1,4 @@
-"""The gate between grpcio and our threads: while it is shut, calls that arrive are kept, and served when it opens.
+"""A gate between grpcio and our threads: while it is closed, arriving calls are held; they are served when it opens.
 
 grpcio cancels calls that it has received and not handed over when it is stopped. So before it is stopped all that
 arrive are handed over and kept. Their callers wait, and most of them make no further call until they have an answer:

@@ -1,4 +1,4 @@
-"""gRPC on HTTP/2, as bytes: what a request's headers mean, how an answer ends, how messages are framed.
+"""gRPC over HTTP/2, as bytes: request headers, trailers and message framing.
 
 As the protocol's document has it (PROTOCOL-HTTP2.md of grpc/grpc). No sockets, no threads.
 """

@@ -1,4 +1,4 @@
-"""The edge that grpcio provides: its server, with our calls on it."""
+"""The grpcio edge: grpcio's server, with our calls on it."""
 
 import queue
 import threading

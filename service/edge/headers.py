@@ -1,4 +1,4 @@
-"""Header blocks of HTTP/2: decompressed by `hpack`, checked by the rules of RFC 9113, and remembered.
+"""HTTP/2 header blocks: decompressed by `hpack`, checked by the rules of RFC 9113, and cached.
 
 The same bytes mean the same as long as the compression table has not changed. So what was made of a block is kept until
 it does: most calls of a client cost one look into a dictionary.

@@ -1,4 +1,4 @@
-"""grpc.health.v1 as rows of the method table: open to everyone, and its streams bounded like all others."""
+"""grpc.health.v1 as rows of the method table: open to everyone, with its streams bounded like all others."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""HTTP/2 for a server, without sockets and without a word of what it carries: bytes in, streams and bytes out.
+"""An HTTP/2 server connection without sockets, and independent of what it carries: bytes in, events and bytes out.
 
 RFC 9113. Requests open a `Stream`; what the server is made of derives its own from it. What a peer may cost is bounded
 here: see `_Allowance`, the sizes below, and those in `service.edge.headers`.

@@ -1,4 +1,4 @@
-"""The edge of our own: gRPC calls on HTTP/2. Short calls are computed where they arrive, others on threads."""
+"""The http2 edge: gRPC calls on our own HTTP/2. Short calls run on the edge's thread, others in a pool."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""One thread that reads and writes all connections of a worker, from epoll, and runs what others post to it.
+"""The event loop of a worker: one thread that reads and writes all connections (epoll) and runs posted callbacks.
 
 It knows HTTP/2 connections, and nothing of what they carry. What a peer may hold by being slow ends here.
 """

@@ -1,4 +1,4 @@
-"""A method of the API as a row of a table, and what a handler sees of a call. No transport: an edge puts it on one."""
+"""The method table: one row for each RPC, and a handler's view of a call. It knows no transport."""
 
 import time
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""Server reflection as rows of the method table, so that its streams wait in the streams' threads."""
+"""Server reflection as rows of the method table, so that its streams use the stream threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

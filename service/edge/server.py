@@ -1,4 +1,4 @@
-"""The edges by name: what puts a table of methods on a socket. Nothing above knows which one it is."""
+"""The edges by name. An edge serves a method table on a socket; nothing above depends on which one it is."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Listening sockets and those they accept: IPv4, IPv6 and unix addresses, plain or TLS."""
+"""Listening and accepted sockets: IPv4, IPv6 and unix addresses, plain or with TLS."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""The table between domain errors and gRPC statuses, in both directions, with google.rpc error details."""
+"""The table that maps domain errors to gRPC statuses and back, with google.rpc error details."""
 
 import logging
 import uuid

@@ -1,4 +1,4 @@
-"""How long the texts of a request may be, and how many of them: the same for every field of every method."""
+"""Limits on the length and the number of texts in a request, the same for every field of every method."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple

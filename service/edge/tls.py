@@ -1,4 +1,4 @@
-"""TLS of a server: contexts made of files, and made again when the files change."""
+"""Server TLS: contexts built from files, and rebuilt when the files change."""
 
 import logging
 import ssl

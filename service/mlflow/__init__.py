@@ -1,1 +1,1 @@
-"""MLflow's deployment plugin, and the formats that MLflow's commands read and write."""
+"""MLflow's deployment plugin, and the input and output formats of MLflow's commands."""

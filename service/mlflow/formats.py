@@ -1,4 +1,4 @@
-"""MLflow's input formats as arrays: what its scoring servers and `mlflow deployments predict` take.
+"""MLflow's input formats as arrays: those of its scoring servers and of `mlflow deployments predict`.
 
 The formats are `inputs`, `instances`, `dataframe_split` and `dataframe_records`; DataFrames, arrays, and
 arrays by name are taken too. The first axis is always the batch: a row of a table is a sequence, and its cells hold

@@ -1,4 +1,4 @@
-"""MLflow's deployment commands for a running server: the plugin behind the target `unroll`.
+"""MLflow's deployment plugin for a running server: the target `unroll`.
 
 MLflow finds it by the entry point `mlflow.deployments` and imports it; nothing of ours does. A deployment is a model
 that a server serves. `mlflow deployments help -t unroll` prints TARGET_HELP.

@@ -1,4 +1,4 @@
-"""Weight changes: whole weights or slices of them, set, added to or scaled. What-if and override share them."""
+"""Weight changes: set, add to or scale a weight or a slice of it. What-ifs and overrides share them."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Whether a `.keras` file can be served, with every reason why not, and what one prediction costs."""
+"""Whether a `.keras` file can be served, every reason why not, and the cost of one prediction."""
 
 import os
 from collections.abc import Iterator

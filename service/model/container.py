@@ -1,4 +1,4 @@
-"""The outer shell of a `.keras` file: a zip with a fixed set of members, read with bounds."""
+"""The container of a `.keras` file: a zip with a fixed set of members, read within limits."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How much a forward pass computes, known from the shapes of its inputs: what a server bounds before it begins."""
+"""The cost of a forward pass, computed from the shapes of its inputs. A server bounds it before it begins."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A graph: which layer is called on which values, nested models written out."""
+"""The graph of a network: which layer is called on which values, with nested models expanded."""
 
 from collections import Counter as Tally
 from collections.abc import Sequence

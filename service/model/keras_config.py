@@ -1,4 +1,4 @@
-"""From Keras's config to a graph."""
+"""Builds a graph from a Keras config."""
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How large a model may be that is read from a file. Checked before anything of that size is allocated."""
+"""Limits on the size of a model file. They are checked before anything of that size is allocated."""
 
 from dataclasses import dataclass
 

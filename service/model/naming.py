@@ -1,4 +1,4 @@
-"""The names of folders in Keras's H5 files (keras.src.utils.naming, keras.src.saving.saving_lib, Keras 3.15)."""
+"""The names of groups in Keras's H5 files (keras.src.utils.naming, keras.src.saving.saving_lib, Keras 3.15)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Matrix products whose results do not depend on how many timesteps arrive in one call, in Keras's precision."""
+"""Matrix products in Keras's precision whose results do not depend on the number of timesteps in a call."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Whether patches fit a network and a call: names, ranges and values, before anything is computed."""
+"""Validation of patches against a network and a call: names, ranges and values, before anything is computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proofs: inputs with the outputs and final states they must give, replayed before a version serves."""
+"""Proofs: inputs with their expected outputs and final states, replayed before a version serves."""
 
 import io
 import os

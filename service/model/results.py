@@ -1,4 +1,4 @@
-"""What comes out of a network: a forward pass's result, and a trace."""
+"""Results of a network: of a forward pass, and of a trace."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What rounding alone may do to a network's results: its sensitivity, measured by changing its weights a little.
+"""The effect of rounding on a network's results, estimated by small perturbations of its weights.
 
 Two libraries that compute the same network round differently, as if each had used weights that are off by about a
 unit roundoff u. How far that carries depends on the network: a trained one may amplify it many times. So the change of

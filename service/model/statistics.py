@@ -1,4 +1,4 @@
-"""Weights in a few numbers: what one holds, and how two differ. Computed piece by piece, in double precision."""
+"""Statistics of a weight, and of the difference of two. Computed in chunks, in double precision."""
 
 import math
 import threading

@@ -1,4 +1,4 @@
-"""What the reader supports, derived from the tables that the reader itself uses; the README's list is made from it."""
+"""The list of supported layers and options, derived from the reader's own tables. docs/layers.md is made from it."""
 
 import inspect
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Models as a config describes them, ready to be written out into a graph any number of times."""
+"""Models as their config describes them, which a graph can contain any number of times."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the numerics speak of: arrays, and descriptions of arrays that do not exist yet."""
+"""The basic types of the numerics: arrays, and the descriptions of arrays that do not exist yet."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The weights of a `.keras` file: an H5 file in which no link is followed, and nothing allocated unasked."""
+"""The weights of a `.keras` file: an H5 file, read without following links and within limits on memory."""
 
 import io
 import math

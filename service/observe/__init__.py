@@ -1,1 +1,1 @@
-"""What a server shows of itself: metrics, the access log, the audit, traces. Knows no transport."""
+"""Observability of a server: metrics, the access log, the audit log and traces. It knows no transport."""

@@ -1,4 +1,4 @@
-"""What a worker counts of its calls: cells of each thread that calls run on, added up only when somebody asks.
+"""Counters of a worker: each thread has cells of its own, which are added up only when metrics are read.
 
 A call costs two look-ups and a few additions: nothing is shared between threads, so nothing is locked.
 """

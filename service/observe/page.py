@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: samples written by prometheus_client, as text or as OpenMetrics."""
+"""The metrics page for Prometheus: samples written by prometheus_client, as text or as OpenMetrics."""
 
 from collections.abc import Iterable, Iterator
 

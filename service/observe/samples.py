@@ -1,4 +1,4 @@
-"""Values of metrics on their way from the processes of a server to its page: plain JSON, added up as the table says."""
+"""Metric values on their way from the processes to the page: plain JSON, merged as the table says."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any

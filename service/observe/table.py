@@ -1,4 +1,4 @@
-"""Every metric of a server, in one table: what the page shows, and what docs/observability.md is made of."""
+"""Every metric of a server, in one table. The metrics page and docs/observability.md are made from it."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol: its messages, its tensors, and what it counts."""
+"""The Open Inference Protocol: messages, tensors, handlers and statistics."""

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: predictions and streams of them, for clients that know nothing of us."""
+"""Inference of the Open Inference Protocol: predictions, single and in streams."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The protocol's messages, in a descriptor pool of their own.
+"""The messages of the Open Inference Protocol, in a descriptor pool of their own.
 
 Every client of the protocol brings the package `inference` too, and two of them in one pool are an error. So the
 messages are made from a descriptor in a pool apart, where they are no slower.

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: what the server is, what it serves and has done, and what it is to serve."""
+"""Metadata and repository methods of the Open Inference Protocol: liveness, models, statistics, loading."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol

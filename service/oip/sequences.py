@@ -1,4 +1,4 @@
-"""Sequences as the protocol's clients know them: requests of one stream that carry states from one to the next."""
+"""Sequences of the Open Inference Protocol: states that are carried between the requests of one stream."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the protocol counts: requests, sequences and nanoseconds, by model and version."""
+"""Statistics of the Open Inference Protocol: requests, sequences and nanoseconds, by model and version."""
 
 import threading
 import time

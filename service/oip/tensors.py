@@ -1,4 +1,4 @@
-"""Between the protocol's tensors and arrays. Names a network's states as inputs and outputs, too.
+"""Conversion between the protocol's tensors and arrays. Also names the states that are inputs and outputs.
 
 A state `LAYER/hidden_state` goes in as `LAYER/initial_state` and comes out as `LAYER/final_state`; `LAYER/cell_state`
 as `LAYER/initial_cell_state` and `LAYER/final_cell_state`.

@@ -1,4 +1,4 @@
-"""How much a worker computes at once: what does not fit waits until others have finished; callers take turns."""
+"""Admission: bounds what a worker computes at once. Other calls wait, and callers take turns."""
 
 import threading
 from collections import OrderedDict, deque

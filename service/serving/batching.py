@@ -1,4 +1,4 @@
-"""Batching for heavy networks: what arrives while a network computes is the next batch. No timer, nothing to tune.
+"""Batching for heavy networks: requests that arrive during a forward pass form the next batch. No timer, no tuning.
 
 Only for networks whose engine gives each sequence the same bits whatever it is batched with, so nobody can tell.
 """

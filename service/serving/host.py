@@ -1,4 +1,4 @@
-"""What a worker serves: the declared snapshot with its networks loaded. Read without a lock, replaced whole."""
+"""The host: the declared snapshot with its networks loaded. Read without a lock, replaced as a whole."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Versions that callers name and this worker does not hold: one look-up of each at a time, failures remembered."""
+"""On-demand loading of versions that callers name: one lookup of each at a time, with failures remembered."""
 
 import threading
 import time

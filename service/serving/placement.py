@@ -1,4 +1,4 @@
-"""Where a version computes: what is short on the thread that asks, all else in one of a few slots."""
+"""Where a version computes: short calls on the calling thread, all others in one of a few slots."""
 
 import time
 from collections.abc import Mapping

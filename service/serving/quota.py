@@ -1,4 +1,4 @@
-"""What callers hold at once, such as open streams: bounded in all, and for each caller."""
+"""Quotas for what callers hold open, such as streams: a bound in all, and one for each caller."""
 
 import threading
 from collections import Counter

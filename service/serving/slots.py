@@ -1,4 +1,4 @@
-"""How many calls of a worker compute for long at a time; the others wait, in the order in which they came."""
+"""Slots: how many long computations run in a worker at a time. Other calls wait in order."""
 
 import threading
 from collections import deque

@@ -1,4 +1,4 @@
-"""Threads for calls that are not answered at once: a few compute at a time, and those that wait do not count.
+"""Thread pools for calls that are not answered at once: a few compute at a time; those that wait do not count.
 
 What a call does next may take long, or wait for somebody. It says so by `leave`, wherever it is: on a thread of a pool,
 another call begins in its place; where a call was begun on a thread that must not wait, it is begun again elsewhere.

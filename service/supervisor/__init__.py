@@ -1,1 +1,1 @@
-"""The process that follows the registry and keeps the workers: what is served, and by whom."""
+"""The supervisor: the process that follows the registry and keeps the workers."""

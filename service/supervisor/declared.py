@@ -1,4 +1,4 @@
-"""What a server declares to its workers, and the lock under which that changes."""
+"""The declared snapshot of a server, and the lock under which it changes."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""What is to be served of a model: a pure function of what the registry says, what is served, and what was refused."""
+"""The desired state of a model: a pure function of the registry's answer, what is served, and what was refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

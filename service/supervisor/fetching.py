@@ -1,4 +1,4 @@
-"""Versions on their way into service: downloaded, tried, remembered; and made from one another."""
+"""Fetching of versions: download, trial, and a memory of what was refused. Also makes overridden versions."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""The worker processes of a server: started, pinned, kept alive, and brought from one snapshot to the next together."""
+"""The fleet: the worker processes of a server, started, pinned, kept alive, and moved between snapshots together."""
 
 import logging
 import os

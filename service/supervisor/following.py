@@ -1,4 +1,4 @@
-"""Following the registry: looks at it, has versions fetched, and brings the workers to what it says."""
+"""Following the registry: polls it, has versions fetched, and moves the workers to the desired snapshot."""
 
 import gc
 import logging

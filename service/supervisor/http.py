@@ -1,4 +1,4 @@
-"""A small HTTP server whose port may be exposed: a bound on connections, and a deadline for each of them.
+"""A small HTTP server for exposed ports: connections are limited in number, and each has a deadline.
 
 It is http.server, with a thread for each connection, and these two bounds. Whoever opens more connections than it holds
 makes it close the oldest: a genuine request takes milliseconds, so the oldest is the least likely to be one.

@@ -1,4 +1,4 @@
-"""Fetching many versions side by side, what is asked for first."""
+"""Parallel fetching of many versions; versions that clients wait for come first."""
 
 import heapq
 import threading

@@ -1,4 +1,4 @@
-"""The last good snapshot of a server, on disk: a file for each model, so that a change writes what it changes."""
+"""The last good snapshot on disk: one file for each model, so that a change writes only what it changes."""
 
 import hashlib
 import json

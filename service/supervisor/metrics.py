@@ -1,4 +1,4 @@
-"""The metrics of a server: what its workers count, and what the supervisor sees itself, put together for a page."""
+"""The metrics of a server: the counters of its workers, merged with those of the supervisor."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The port of metrics: `/metrics`, `/healthz` and `/readyz` over HTTP, for Prometheus and for probes."""
+"""The metrics port: `/metrics`, `/healthz` and `/readyz` over HTTP, for Prometheus and for probes."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What workers ask of the supervisor for their callers: load, serve, drop, move an alias, override, statistics."""
+"""Operations that workers request for their callers: load, serve, unload, move an alias, override, statistics."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The address of a server, held by its supervisor while workers come and go."""
+"""The address of a server, held by the supervisor while workers come and go."""
 
 import socket
 import stat

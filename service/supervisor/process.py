@@ -1,4 +1,4 @@
-"""A worker process from the supervisor's side: its start, what it is sent and answers, its watchdog and its end."""
+"""A worker process, as the supervisor sees it: start, requests and answers, watchdog and end."""
 
 import logging
 import os

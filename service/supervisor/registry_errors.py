@@ -1,4 +1,4 @@
-"""Errors of the registry as errors of the service: one table, which a test holds to be whole."""
+"""The table that maps errors of the registry to errors of the service. A test checks that it is complete."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The supervisor of a server: its parts put together, started, and ended by signals.
+"""The supervisor of a server: assembles its parts, starts them, and stops them on signals.
 
 It alone talks to MLflow. Everything that changes what is served goes through `Fleet.apply`, one change at a time:
 workers prepare, then the registry is changed if that is asked for, then workers commit.

@@ -1,4 +1,4 @@
-"""Trials of versions that are new here: each is read, proven and timed in a process of its own.
+"""Trials of new versions: each is read, proven and timed in a separate process.
 
 A C library reads the weights, and another computes heavy networks. What makes them crash, or take memory or time
 without end, ends the trial: the version is refused, and the server serves on.

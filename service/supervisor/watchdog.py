@@ -1,4 +1,4 @@
-"""Tells a process that hangs from one that computes, by the pings it leaves unanswered and the processor time it takes.
+"""The watchdog: tells a hung process from a busy one, by unanswered pings and processor time.
 
 A worker answers pings from a thread that does nothing else. It still cannot answer while a C library holds the
 interpreter's lock, so silence alone proves nothing: a process that takes processor time, waits for a processor, or

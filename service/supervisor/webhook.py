@@ -1,4 +1,4 @@
-"""A local port for MLflow webhooks. A webhook is a hint that there is news, never the news itself."""
+"""The port for MLflow webhooks. A webhook only makes the server look at the registry; its content is not trusted."""
 
 import base64
 import hashlib

@@ -1,1 +1,1 @@
-"""What networks learn from: files read, cleaned, and cut into windows."""
+"""Training data: files are read, cleaned, and cut into windows."""

@@ -1,4 +1,4 @@
-"""Order, gaps and missing values of a table, treated as was asked for."""
+"""Cleaning of a table: order, gaps and missing values, as the options ask."""
 
 from collections.abc import Callable
 from typing import Any

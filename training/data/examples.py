@@ -1,4 +1,4 @@
-"""Examples: what a network learns from and is measured on, of a file or of the reference sequences."""
+"""Examples for training and evaluation, from a file or from the reference sequences."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Long tables in CSV and Parquet files, read batch by batch with Arrow: one row for each timestep."""
+"""Long tables in CSV and Parquet files, read in batches with Arrow: one row for each timestep."""
 
 import difflib
 import re

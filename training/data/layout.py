@@ -1,4 +1,4 @@
-"""What a network's inputs and outputs mean; kept with each version, so that others can feed and read it."""
+"""The layout of a network's inputs and outputs, stored with each version so that others can feed and read it."""
 
 import json
 from dataclasses import asdict, dataclass, fields

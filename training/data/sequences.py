@@ -1,4 +1,4 @@
-"""Windows from sequences that are ready: an `.npz` file with `x` and `y`."""
+"""Windows from an `.npz` file with sequences `x` and targets `y`."""
 
 import zipfile
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Windows from a table with a row for each timestep, in a CSV or Parquet file."""
+"""Windows from a CSV or Parquet table with one row for each timestep."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Windows over rows: where each begins, which part it belongs to, and what is to be predicted of it.
+"""Windows over rows: where each begins, which part it belongs to, and its target.
 
 A window is two numbers; its rows are gathered from one array when they are needed.
 """

@@ -1,1 +1,1 @@
-"""How good a network is on data that it has not seen, compared with baselines and with what serves."""
+"""Evaluation on held-out data, compared with baselines and with the current champion."""

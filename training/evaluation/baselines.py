@@ -1,4 +1,4 @@
-"""Baselines: forecasts that cost nothing, by which a network is measured."""
+"""Baselines: simple forecasts with which a network is compared."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The gate: whether the alias moves to a new version, judged against the version it points at."""
+"""The gate: decides whether the alias moves to a new version, by comparison with the current one."""
 
 import math
 from dataclasses import dataclass

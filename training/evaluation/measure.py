@@ -1,4 +1,4 @@
-"""The measure at the end of training: a network and the baselines on what was held out."""
+"""The evaluation at the end of training: the network and the baselines on the held-out data."""
 
 from service.model.network import Network
 from training.data.examples import Examples

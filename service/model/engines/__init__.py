@@ -1,1 +1,1 @@
-"""What computes a network: engines, proven against each other, and the choice among them."""
+"""Engines, which compute networks: each is proven against NumPy, and the fastest is chosen."""

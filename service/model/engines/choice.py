@@ -1,4 +1,4 @@
-"""Engines behind a network's forward pass, proven against the NumPy reference and chosen by measured time.
+"""The choice of an engine: each is proven against the NumPy reference and timed.
 
 NumPy is the reference: it traces, and takes weights changed for one call. The others serve predictions where they are
 faster. An engine serves a network only if it reproduces its proof and, where timesteps may be fed in pieces, gives the

@@ -1,4 +1,4 @@
-"""A network that Keras computes, for files that our reader does not support. Only where the operator asks for it.
+"""The Keras engine, for files that our reader does not support. Used only if the operator asks for it.
 
 Only then is TensorFlow imported, which takes seconds and hundreds of megabytes; nothing else that serves does that.
 """

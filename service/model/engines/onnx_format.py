@@ -1,4 +1,4 @@
-"""Writes the few messages of the ONNX format that a recurrent network needs (onnx/onnx.proto, IR version 8).
+"""Writing the few ONNX messages that a recurrent network needs (onnx/onnx.proto, IR version 8).
 
 Ten messages of protobuf's wire format are less than a dependency on the `onnx` package, which serving would need only
 for this.

@@ -1,4 +1,4 @@
-"""Layers as ONNX operators, each a small function. Of a layer or an option that is not here it gives None.
+"""Layers as ONNX operators, one small function each. Unsupported layers and options give None.
 
 Values are float32 and have no masks. Where they are sequences, time comes before the batch between recurrent layers, as
 ONNX Runtime's operators want it, and after it elsewhere, as Keras has it; `Value` says which, and what does not care

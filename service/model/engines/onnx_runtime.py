@@ -1,4 +1,4 @@
-"""ONNX Runtime, for heavy networks: the network as a graph of its operators, native RNN, GRU and LSTM among them.
+"""The ONNX Runtime engine, for heavy networks: the network as an ONNX graph with native RNN, GRU and LSTM.
 
 Covers graphs of the layers in `onnx_layers`, in float32, without masks. The states are inputs and outputs of the graph.
 Neither TensorFlow nor an exporter takes part.

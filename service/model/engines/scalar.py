@@ -1,4 +1,4 @@
-"""Plain Python numbers, for tiny networks at batch 1.
+"""The scalar engine: plain Python numbers, for tiny networks at batch 1.
 
 A call of NumPy costs microseconds whatever the size, and twice that inside a server, whose work between two calls
 displaces what the processor had at hand. A network of a few dozen weights is fewer operations than that.

@@ -1,4 +1,4 @@
-"""Gradients of networks by backpropagation; one file for each file of layers, which registers theirs."""
+"""Gradients of networks by backpropagation. Each file of layers has a file of the same name here."""
 
 from service.model.gradients import (  # noqa: F401  # they register themselves
     convolution,

@@ -1,4 +1,4 @@
-"""Derivatives of the activations, in two tables: those of one element, and those over the last axis."""
+"""Derivatives of the activations, in two tables: elementwise ones, and those coupled over the last axis."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the gradient of a layer is: one function for each class, found by the class of the layer.
+"""The gradient of a layer: one function for each class of layers, dispatched by class.
 
 The gradient of a layer in service/model/layers/FILE.py stands in service/model/gradients/FILE.py. It is registered for
 the class with `@backward.register`, and holds for subclasses. Where a function has a kink, it takes the side that

@@ -1,4 +1,4 @@
-"""Backpropagation through one timestep of each recurrent cell, and by its weights over all of them.
+"""Backpropagation through one timestep of each recurrent cell, and the weight gradients over all timesteps.
 
 Equations: F. Gers, Long Short-Term Memory in Recurrent Neural Networks, 2001, appendix; K. Greff et al., LSTM: A Search
 Space Odyssey, 2017, §II.B; for the other cells by the same chain rule. δ stands for the gradient by a pre-activation.

@@ -1,4 +1,4 @@
-"""Gradients of convolution and pooling: what windows took is added up where it came from."""
+"""Gradients of convolution and pooling: the gradient of each window is added up at its origin."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Gradients of the layers that look at one element at a time, and of what does nothing to a prediction."""
+"""Gradients of elementwise layers, and of layers that do nothing at prediction."""
 
 from collections.abc import Sequence
 

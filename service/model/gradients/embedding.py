@@ -1,4 +1,4 @@
-"""Gradients of Embedding and Masking. Ids have none; what an Embedding makes of them has."""
+"""Gradients of Embedding and Masking. Ids have no gradient; the vectors that an Embedding makes of them have one."""
 
 from collections.abc import Sequence
 

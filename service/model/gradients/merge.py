@@ -1,4 +1,4 @@
-"""Gradients of the layers of several inputs."""
+"""Gradients of layers with several inputs."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Gradients of the layers that shift and scale. Moments that were taken from data in training have none."""
+"""Gradients of layers that shift and scale. Moments taken from training data have no gradient."""
 
 from collections.abc import Sequence
 

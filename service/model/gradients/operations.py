@@ -1,4 +1,4 @@
-"""Gradients of the operations between layers. Comparisons, and what compares, have none."""
+"""Gradients of the operations between layers. Comparisons have none."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Backpropagation through time: a recurrent layer, from its last timestep to its first.
+"""Backpropagation through time: through a recurrent layer, from its last timestep to its first.
 
 P. Werbos, Backpropagation Through Time: What It Does and How to Do It, Proceedings of the IEEE 78, 1990.
 """

@@ -1,4 +1,4 @@
-"""Gradients of the layers that move elements: the same, moved back."""
+"""Gradients of layers that only move elements: the elements move back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A forward pass that is remembered, and the way back through the whole graph."""
+"""A tape: a recorded forward pass, and backpropagation through the whole graph."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Gradient of TimeDistributed: that of the inner layer, with each timestep as a sequence of its own."""
+"""Gradient of TimeDistributed: the gradient of the inner layer, with each timestep as a sequence."""
 
 from collections.abc import Sequence
 from dataclasses import replace

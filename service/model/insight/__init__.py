@@ -1,1 +1,1 @@
-"""What gradients and patches say of a network: attribution, memory, dynamics, and units over many sequences."""
+"""Analysis by gradients and patches: attribution, memory, dynamics, and summaries of units."""

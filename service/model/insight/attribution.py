@@ -1,4 +1,4 @@
-"""How much each part of an input, or each unit, has to do with one number of an output.
+"""Attribution: how much each part of an input, or each unit, contributes to one number of an output.
 
 Gradient times input: A. Shrikumar et al., arXiv:1605.01713, §2. Integrated gradients: M. Sundararajan, A. Taly, Q. Yan,
 Axiomatic Attribution for Deep Networks, ICML 2017. Occlusion: M. Zeiler, R. Fergus, ECCV 2014. Ablation: R. Meyes et

@@ -1,4 +1,4 @@
-"""A recurrent layer as a dynamical system: its linearization along a sequence, and its fixed points for a held input.
+"""A recurrent layer as a dynamical system: linearization along a sequence, and fixed points for a held input.
 
 D. Sussillo, O. Barak, Opening the Black Box: Low-Dimensional Dynamics in High-Dimensional Recurrent Neural Networks,
 Neural Computation 25, 2013. Newton's method, damped: J. Nocedal, S. Wright, Numerical Optimization, 2006, §11.1.

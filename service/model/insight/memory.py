@@ -1,4 +1,4 @@
-"""How far back a recurrent layer remembers: what its last state owes to each earlier state, and to each input.
+"""Memory of a recurrent layer: how its last state depends on each earlier state and each input.
 
 The product of the Jacobians ∂s_T/∂s_t = Π ∂s_k/∂s_{k-1}, whose largest singular value bounds what is left of a change
 made at t: Y. Bengio, P. Simard, P. Frasconi, Learning Long-Term Dependencies with Gradient Descent is Difficult, 1994;

@@ -1,4 +1,4 @@
-"""Units and gates over many sequences: mean, spread, histogram, who is saturated and who is dead; in bounded memory."""
+"""Summaries of units and gates over many sequences: mean, spread, histogram, saturation; in bounded memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Sums written out: every product that goes into one pre-activation, in the order in which it is added."""
+"""One pre-activation written out: every product in the sum, in the order of addition."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

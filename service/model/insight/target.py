@@ -1,4 +1,4 @@
-"""What is differentiated: one number for each sequence, out of an output, or a loss."""
+"""The target of differentiation: one number for each sequence, from an output or a loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The table of the layers that this product computes, and how one is made from its config."""
+"""The table of supported layers, and the construction of a layer from its config."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a layer is: options and shapes at load, one pure function of inputs and weights when it computes."""
+"""The interface of a layer: options and shapes at load, and a pure function of inputs and weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The recurrent cells: one timestep of SimpleRNN, GRU, LSTM, and of several cells on top of each other.
+"""The recurrent cells: one timestep of SimpleRNN, GRU, LSTM, and of stacked cells.
 
 At work a cell has memory of its own, made once a call, and its operations write into it. There vectors are columns:
 inputs, states and gates are (units, batch), so that a gate of the whole batch is one block. Where Keras adds up

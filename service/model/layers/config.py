@@ -1,4 +1,4 @@
-"""The parts that every object in Keras's config has: a class, a name, a type; and shapes."""
+"""The parts that all objects in a Keras config share: class, name, dtype and shapes."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Dense: one affine map of the last axis and an activation."""
+"""Dense: an affine map of the last axis, and an activation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

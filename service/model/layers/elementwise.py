@@ -1,4 +1,4 @@
-"""Layers that look at one element at a time: activations, and what does nothing to a prediction."""
+"""Elementwise layers: activations, and layers that do nothing at prediction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Embedding and Masking: where integers become vectors, and where masks begin."""
+"""Embedding and Masking: integers become vectors, and masks begin."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

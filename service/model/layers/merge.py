@@ -1,4 +1,4 @@
-"""Layers of several inputs: sums, products, extremes, concatenation, dot products; and what masks do there."""
+"""Layers with several inputs: sums, products, extremes, concatenation and dot products, and their masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Layers that shift and scale: by what was learned, by what was given, or by the moments of each element."""
+"""Layers that shift and scale, by learned values, given values, or the moments of each element."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Operations of keras.ops in functional graphs between layers: arithmetic on tensors, and Keras's own masks."""
+"""Operations of keras.ops between layers of a functional graph: arithmetic on tensors, and Keras's own masks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

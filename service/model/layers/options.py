@@ -1,4 +1,4 @@
-"""What a layer's config may say: each option is parsed and checked by a rule, and what no rule knows is refused."""
+"""The options of a layer's config: a rule parses and checks each one, and options without a rule are refused."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Patches: values inside a layer changed while it computes, for one request or one stream."""
+"""Patches: values inside a layer that are changed during the forward pass, for one request or one stream."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Recurrent layers: a cell carried over the timesteps, with Keras's semantics of masks and direction."""
+"""Recurrent layers: a cell applied timestep by timestep, with Keras's semantics of masks and direction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Layers that move elements without computing: flatten, reshape, permute, repeat, crop, pad, stretch."""
+"""Layers that move elements without computing: flatten, reshape, permute, repeat, crop, pad, upsample."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Layers around layers: TimeDistributed, and Bidirectional over the recurrent ones."""
+"""Wrappers: TimeDistributed, and Bidirectional around recurrent layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
