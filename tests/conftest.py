@@ -13,6 +13,7 @@ LONG = (
     "test_topology.py",
     "test_job_on_files.py",
     "test_sweep.py",
+    "test_versions.py",
 )
 
 

@@ -31,6 +31,8 @@ COMMANDS = {
 ASKING = {  # those that ask a server: here there is none
     "predict": ["[[[1]]]"],
     "trace": ["[[[1]]]"],
+    "explain": ["[[[1]]]"],
+    "memory": ["[[[1]]]"],
     "health": [],
     "models list": [],
     "models show": [],
