@@ -5,7 +5,7 @@ import pytest
 
 from service.model.layers import make_layer
 from service.model.tensors import Tensor, Time
-from tests.service.model import textbook
+from tests.service.model.layers import textbook
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,65 @@
+"""The scalar engine: the bits of one call in any pieces, and from bytes to bytes."""
+
+import numpy as np
+import pytest
+
+from service.model.engines import choice as engines
+from service.model.engines import scalar
+from service.model.results import RawResult
+from tests.service.model.engines.networks import NETWORKS, layer, network, recurrent
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_scalar_engine_keeps_the_chunk_law(tmp_path, name):
+    """Fed timestep by timestep, the scalar engine gives the bits of one call."""
+    net = network(tmp_path, *NETWORKS[name])
+    x = {"input": np.random.default_rng(1).normal(size=(1, 9, 3)).astype(np.float32)}
+    assert engines.prove(scalar.make(net), net, x) == ""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_from_bytes_to_bytes_the_scalar_engine_gives_the_same_bits(tmp_path, name):
+    """One sequence of any length as raw bytes gives shape and bytes of what it gives as an array."""
+    engine = scalar.make(network(tmp_path, *NETWORKS[name]))
+    for timesteps in (1, 2, 17):
+        x = np.random.default_rng(timesteps).normal(size=(1, timesteps, 3)).astype(np.float32)
+        (expected,) = engine.forward({"input": x}).outputs.values()
+        assert engine.forward_raw(x.tobytes(), x.shape) == RawResult(expected.shape, expected.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("raw", "shape"),
+    [
+        (np.ones((1, 4, 3), "<f4").tobytes(), shape)
+        for shape in (
+            [],
+            [12],
+            [4, 3],
+            [2, 2, 3],
+            [1, 3, 3],
+            [1, 3, 4],
+            [1, -4, -3],
+            [1, 0, 3],
+            [1, 4, 3, 1],
+            [0, 4, 3],
+        )
+    ]
+    + [(b"", (1, 0, 3)), (b"", (0, 0, 3)), (b"123", (1, 4, 3))]
+    + [(np.full((1, 4, 3), bad, "<f4").tobytes(), (1, 4, 3)) for bad in (np.nan, np.inf, -np.inf)],
+)
+def test_bytes_that_are_not_a_sequence_are_left_to_others(tmp_path, raw, shape):
+    """Another shape or length, nothing at all, or numbers that are not finite: the scalar engine declines."""
+    assert scalar.make(network(tmp_path, *NETWORKS["simple"])).forward_raw(raw, shape) is None
+
+
+def test_an_overflow_is_infinity_as_in_single_precision(tmp_path):
+    """Where the state outgrows single precision, the scalar engine answers what NumPy does."""
+    net = network(tmp_path, recurrent("SimpleRNN", "a", activation="relu"), layer("Dense", "d", units=2))
+    net = net.with_weights({"a/recurrent_kernel": np.full((3, 3), 2, np.float32)})
+    engine = scalar.make(net)
+    x = {"input": np.full((1, 4, 3), 3e38, np.float32)}
+    actual, expected = engine.forward(x), net.forward(x)
+    assert not np.isfinite(expected.outputs["d"]).all()
+    assert np.array_equal(actual.outputs["d"], expected.outputs["d"], equal_nan=True)
+    found = engine.forward_raw(x["input"].tobytes(), (1, 4, 3))
+    assert np.array_equal(np.frombuffer(found.raw, "<f4"), expected.outputs["d"][0], equal_nan=True)
