@@ -176,7 +176,7 @@ def test_a_light_network_does_not_import_onnx_runtime(tmp_path):
     """Choosing engines for a light network leaves ONNX Runtime alone: its memory is for heavy ones."""
     network(tmp_path, *NETWORKS["simple"], time=1)
     code = (
-        "import sys; from service.model import engines, keras_file;"
+        "import sys; from service.model import keras_file; from service.model.engines import choice as engines;"
         "engines.HEAVY = 1e9; engines.KINDS['onnxruntime'] = engines.Kind(engines.onnx_runtime.make, (1, 32), 1e9);"
         "engines.select(keras_file.read(sys.argv[1])); print('onnxruntime' in sys.modules)"
     )
