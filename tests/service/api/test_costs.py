@@ -1,7 +1,5 @@
 """What every method may cost: requests that are small and ask for much are refused, by number, before they begin."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import grpc
 import numpy as np
 import pytest
@@ -23,7 +21,6 @@ SMALL = [pb.Tensor(shape=(1, 1, 2), raw=X[:1, :1].tobytes())]
 ONE = pb.Tensor(shape=[], values=[1.0])
 CHANGES = [pb.WeightChange(weight="simpleRNN/recurrent_kernel", value=ONE)]  # of 16 elements, copied and set
 SEQUENCES = [oip.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=X.shape)]
-
 # What asks for more than the bound, by method; the field that the error names.
 EXCEEDING = {
     "/unroll.v1.PredictionService/Predict": {
@@ -116,35 +113,6 @@ def test_more_than_the_bound(model, path):
             assert caught.value.field == field
             assert int(caught.value.details["actual"]) > 30
         assert host.admission._taken == 0
-
-
-def test_weights_within_the_bound(model):
-    """Weights that are too many for one answer can be had some at a time; their statistics are never too many."""
-    with serving(model, limits=LIMITS) as (_, client):
-        assert len(client.get_weights().weights) == 5
-        for name in ("simpleRNN/kernel", "simpleRNN/recurrent_kernel"):
-            (weight,) = client.get_weights(names=[name], values=True).weights
-            assert weight.value.raw
-        assert client.compare_weights("1", "2", names=["output/kernel"]).differences[0].changed == 4
-
-
-def test_reading_weights_keeps_nobody_waiting(model):
-    """While calls that read weights wait for others to finish, the one thread for calls answers others."""
-    with serving(model, unary_threads=1) as (host, client), ThreadPoolExecutor(3) as pool:
-        with host.admission.slots, host.admission.slots:
-            waiting = [
-                pool.submit(client.get_weights),
-                pool.submit(client.get_weights, values=True),
-                pool.submit(client.compare_weights, "1", "2"),
-            ]
-            eventually(lambda: len(host.admission.slots._waiting) == 3)
-            assert client.model().name == "reference"
-            assert client.predict(X).version == "1"
-            assert not any(call.done() for call in waiting)
-        for call in waiting:
-            call.result(60)
-        with host.admission.slots, host.admission.slots:
-            assert client.get_weights().weights[0].statistics.note == ""  # known by now, so it waits for nobody
 
 
 def test_weights_that_streams_keep(model):

@@ -263,8 +263,6 @@ UNOFFERED_CALLS = {
     "load_model": {"model_name": "reference"},  # here, where there is no registry; with one: test_repository
     "unload_model": {"model_name": "reference"},
 }
-
-
 ANSWERED_CALLS = {
     "is_server_live": {},
     "is_server_ready": {},
@@ -277,8 +275,6 @@ ANSWERED_CALLS = {
     "get_trace_settings": {"model_name": "reference"},
     "get_log_settings": {},
 }
-
-
 ELSEWHERE = {"close", "infer", "async_infer", "start_stream", "stop_stream", "async_stream_infer", "stream_infer"}
 
 

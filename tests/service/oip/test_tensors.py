@@ -73,8 +73,6 @@ INVALID, MISSING, LIMIT = (
 
 
 UNOFFERED = grpc.StatusCode.UNIMPLEMENTED
-
-
 TEXT = {"string_param": "a"}
 
 

@@ -39,8 +39,6 @@ def recurrent(kind, name, units=3, **options):
 
 
 SEQUENCES = {"return_sequences": True}
-
-
 NETWORKS = {
     "simple": [recurrent("SimpleRNN", "a", 4), layer("Dense", "d", units=1)],
     "simple without bias": [recurrent("SimpleRNN", "a", activation="relu", use_bias=False)],
@@ -50,8 +48,6 @@ NETWORKS = {
     "lstm": [recurrent("LSTM", "a", **SEQUENCES), layer("Dropout", "o", rate=0.5), recurrent("LSTM", "b", 2)],
     "lstm without bias": [recurrent("LSTM", "a", use_bias=False), layer("Dense", "d", units=2, use_bias=False)],
 }
-
-
 BOTH_WAYS = {
     f"{kind} {mode} {sequences}": [
         layer("Bidirectional", "a", merge_mode=mode, layer=recurrent(kind, "i", return_sequences=sequences)),
@@ -61,8 +57,6 @@ BOTH_WAYS = {
         ("SimpleRNN", "concat", True), ("GRU", "sum", False), ("LSTM", "mul", True), ("LSTM", "concat", False),
     )
 }  # fmt: skip
-
-
 SCALED = [layer("Normalization", "n"), recurrent("GRU", "a"), layer("Dense", "d", units=2)]
 
 
@@ -71,12 +65,8 @@ NETWORKS |= {
     "scaled by column": [*SCALED, layer("Rescaling", "s", scale=[2.5, -3.0], offset=0.5)],
     "scaled back": [recurrent("LSTM", "a", **SEQUENCES), layer("Normalization", "n", invert=True)],
 }
-
-
 # Between recurrent layers and after them: what ONNX Runtime computes beside.
 LSTM = recurrent("LSTM", "a", 4, **SEQUENCES)
-
-
 AFTER = {
     "convolution": [layer("Conv1D", "c", filters=5, kernel_size=[3], activation="relu"), recurrent("GRU", "e")],
     "convolution same": [layer("Conv1D", "c", filters=4, kernel_size=[4], padding="same", groups=2)],

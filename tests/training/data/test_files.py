@@ -1,0 +1,100 @@
+"""training.data.files: what is read of CSV, Parquet and NumPy's files, and what is no table."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.errors import InvalidArgumentError
+from tests.training.data.tables import load, numbers, write
+from training.data import files
+from training.options import Source
+
+
+def test_parquet_gives_what_csv_gives(table, tmp_path):
+    """The same table in either format gives the same windows."""
+    from pyarrow import csv
+
+    pq.write_table(csv.read_csv(table), tmp_path / "table.parquet", row_group_size=64)
+    options = {"target": "level", "time": "day", "group": "place", "window": 7}
+    one, other = (load(Source(str(path), **options))[0] for path in (table, tmp_path / "table.parquet"))
+    np.testing.assert_array_equal(one.parts.train.values, other.parts.train.values)
+    for name, part in one.parts.named().items():
+        np.testing.assert_array_equal(part.starts, other.parts.named()[name].starts)
+    assert one.digest != other.digest
+
+
+def test_sequences_are_read(tmp_path):
+    """Arrays x and y are windows as they are; the last ones are held out."""
+    x = np.random.default_rng(0).normal(size=(40, 6, 2))
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(80).reshape(40, 2))
+    parts = load(Source(str(tmp_path / "a.npz"), validation=0.25, test=0.25))[0].parts
+    assert [len(part) for part in parts.named().values()] == [20, 10, 10]
+    np.testing.assert_array_equal(parts.test.inputs(), x[30:].astype(np.float32))
+    np.testing.assert_array_equal(parts.test.expected(), np.arange(60, 80).reshape(10, 2))
+    np.savez(tmp_path / "b.npz", x=x, y=np.array(["up", "down"] * 20))
+    examples, _ = load(Source(str(tmp_path / "b.npz")))
+    assert examples.classes == ("down", "up")
+    assert examples.parts.train.expected()[:2].tolist() == [[1], [0]]
+
+
+def test_arrays_too_large_for_single_precision_are_refused(tmp_path):
+    """An array with a number beyond float32 is refused with the number."""
+    np.savez(tmp_path / "a.npz", x=np.full((30, 3, 1), 1e300), y=np.arange(30))
+    with pytest.raises(InvalidArgumentError, match=r"column 'x' has the value 1e\+300"):
+        load(Source(str(tmp_path / "a.npz")))
+
+
+def test_a_word_far_down_is_found(tmp_path):
+    """A column that turns from numbers to words after the beginning of the file is named, with the word."""
+    count = files.BLOCK // 3
+    path = write(tmp_path / "long.csv", y=[*(i % 1000 for i in range(count)), "oops"])
+    with pytest.raises(InvalidArgumentError, match=r"^data: column 'y' mixes types: expected numbers, got 'oops'"):
+        load(Source(path, target="y", window=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.csv", None, "data: there is no file "),
+        ("empty.csv", b"", "data: empty.csv cannot be read: "),
+        ("rows.csv", b"y,x\n", "features: no column is left that holds numbers"),
+        ("torn.parquet", b"PAR1 and no more", "data: torn.parquet cannot be read: "),
+        ("torn.npz", b"PK no zip", "data: torn.npz cannot be read: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, message):
+    """A file that is not there, empty or damaged is named."""
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidArgumentError) as caught:
+        load(Source(str(path), target="y", window=3))
+    assert caught.value.message.startswith(message)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.ones((4, 3, 1))}, "data: a.npz holds no array 'y'"),
+        ({"x": np.ones((4, 3)), "y": np.ones(4)}, r"data: x is float64 of shape \[4, 3\]"),
+        ({"x": np.ones((4, 3, 1)), "y": np.ones(5)}, r"data: y has the shape \[5\]"),
+        ({"x": np.full((4, 3, 1), np.nan), "y": np.ones(4)}, "missing: 4 of 4 sequences have missing values"),
+        ({"x": np.array([{}]), "y": np.ones(4)}, "data: a.npz cannot be read: Object arrays cannot be loaded"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
+    """Arrays of other shapes than sequences and targets are refused, and pickles are never read."""
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InvalidArgumentError, match=message):
+        load(Source(str(tmp_path / "a.npz")))
+
+
+def test_a_table_in_parquet_keeps_its_times(tmp_path):
+    """Times of any precision are times, and a column of nothing but nulls is no feature."""
+    times = pa.array(np.arange("2020-01-01T00", "2020-01-04T12", dtype="datetime64[h]").astype("datetime64[ms]"))
+    columns = {"t": times, "y": numbers(84), "gone": pa.nulls(84)}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    examples, _ = load(Source(str(tmp_path / "t.parquet"), target="y", time="t", window=3))
+    assert examples.layout.features == ("y",)
