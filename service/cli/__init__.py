@@ -27,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train recurrent networks, register them in MLflow, serve them over gRPC, and look inside.",
+    help="Train recurrent networks, register them in MLflow, serve them over gRPC, and inspect them.",
 )
 
 

@@ -12,7 +12,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="A .keras file.", metavar="FILE.keras")],
     json: Json = False,
 ) -> None:
-    """Say whether a file can be served, or all reasons why not, and what a prediction costs; exits 0 only if it can."""
+    """Show whether a file can be served, every reason why not, and the cost of a prediction. Exits with 0 if it can."""
     from service.config import DEFAULT_LIMITS
     from service.model.check import check as examine
 
@@ -34,7 +34,7 @@ def check(
         for reason in report.reasons:
             console.print(f"  {reason}", highlight=False, markup=False)
         if report.through_keras:
-            line = "Keras may compute it, for servers with that engine: unroll register --engine tensorflow"
+            line = "Keras may compute it; for servers with that engine: unroll register --engine tensorflow"
             console.print(line, highlight=False)
     else:
         layers = table("layer", "class", "parameters", title=f"{file.name} can be served")

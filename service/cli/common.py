@@ -41,7 +41,7 @@ CONNECTION: dict[str, tuple[Any, str]] = {
         Annotated[
             str,
             typer.Option(
-                envvar="UNROLL_CA", help="PEM file of authorities; switches to TLS.", metavar="FILE",
+                envvar="UNROLL_CA", help="PEM file of certificate authorities; enables TLS.", metavar="FILE",
                 rich_help_panel=SERVER,
             ),
         ],
@@ -51,7 +51,7 @@ CONNECTION: dict[str, tuple[Any, str]] = {
         Annotated[
             str,
             typer.Option(
-                envvar="UNROLL_CERT", help="PEM chain of the client's certificate; switches to TLS.", metavar="FILE",
+                envvar="UNROLL_CERT", help="PEM certificate chain of the client; enables TLS.", metavar="FILE",
                 rich_help_panel=SERVER,
             ),
         ],
@@ -67,18 +67,20 @@ CONNECTION: dict[str, tuple[Any, str]] = {
         "",
     ),
 }  # fmt: skip
-Model = Annotated[str, typer.Option(help="Model; may be left out where the server has one.", metavar="NAME")]
-Version = Annotated[str, typer.Option(help="Version number, alias, or @ALIAS; default: what the server serves.")]
+Model = Annotated[str, typer.Option(help="Model; optional if the server has only one.", metavar="NAME")]
+Version = Annotated[
+    str, typer.Option(help="Version number, alias, or @ALIAS; default: the version that the server serves.")
+]
 Inputs = Annotated[
     str,
     typer.Argument(
-        help="Sequences as JSON, [[[1,2],[2,3],[3,4]]]; several inputs by name, {NAME: …, NAME: …}; "
+        help="Sequences as JSON, [[[1,2],[2,3],[3,4]]], or several inputs by name, {NAME: …, NAME: …}; "
         "@FILE (.json, .npy, .npz); - for standard input."
     ),
 ]
 WhatIf = Annotated[
     list[str] | None,
-    typer.Option(help="Weight change for this call only; repeat for more.", metavar="LAYER/WEIGHT=VALUE"),
+    typer.Option(help="Weight change for this call only; can be repeated.", metavar="LAYER/WEIGHT=VALUE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

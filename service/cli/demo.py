@@ -24,7 +24,7 @@ STOP_SECONDS = 60.0
 
 
 def demo() -> None:
-    """Train, register, serve, predict, look at the weights, override one, and take it back."""
+    """Train, register, serve and predict; then override a weight, and take the override back."""
     require("train", "serve", "local")
     from service.client import Client
 
@@ -40,12 +40,12 @@ def demo() -> None:
             with _step("Predict the three sequences over gRPC"):
                 _run("predict", SEQUENCES, *here)
                 before = client.predict(array)
-            with _step("Look at the weights"):
+            with _step("Show the weights"):
                 _run("weights", "show", *here)
-            with _step("Override output/bias for everybody: a new version, in service when the command returns"):
+            with _step("Override output/bias for all callers: a new version, served when the command returns"):
                 _run("weights", "override", "output/bias+=1", "--reason", "demonstration", *here)
                 after = client.predict(array)
-            with _step("Move the alias back: the first predictions again"):
+            with _step("Move the alias back: the first predictions return"):
                 _run("models", "move-alias", before.version, "--reason", "end of demonstration", *here)
                 again = client.predict(array)
             seen = (("trained", before), ("overridden", after), ("moved back", again))
@@ -64,7 +64,7 @@ def demo() -> None:
 
 
 def up(address: str = "127.0.0.1:50051", ui_port: int = 5000) -> None:
-    """Serve the reference network and show the MLflow UI, until Ctrl-C; trains first if there is no champion."""
+    """Run the server and the MLflow UI until Ctrl-C. Trains the reference network first if there is no champion."""
     require("train", "serve", "local")
     _run("train", "--name", MODEL, "--if-missing")
     ui = subprocess.Popen(_command("ui", "--port", str(ui_port)))  # noqa: S603  # our own command
@@ -72,7 +72,7 @@ def up(address: str = "127.0.0.1:50051", ui_port: int = 5000) -> None:
         server, address = _start_server(address)
         try:
             console.print(
-                f"\nserving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}; Ctrl-C ends both\n"
+                f"\nserving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}; press Ctrl-C to stop both\n"
             )
             server.wait()
         finally:

@@ -16,13 +16,13 @@ from service.cli.common import (
 if TYPE_CHECKING:
     from service.client import Client
 
-app = typer.Typer(no_args_is_help=True, help="What is served, and which version an alias means.")
+app = typer.Typer(no_args_is_help=True, help="Show the models that a server serves, and move aliases.")
 
 
 @app.command("list")
 @connected
 def list_models(json: Json = False, *, client: "Client") -> None:
-    """List the models of a server with their versions."""
+    """List the models of a server and their versions."""
     from google.protobuf.json_format import MessageToDict
 
     from service.pb import unroll_pb2 as pb
@@ -58,7 +58,7 @@ def show(
     *,
     client: "Client",
 ) -> None:
-    """Show one model: its network, layer by layer, and the state of what is served."""
+    """Show one model: the layers of its network, and whether the registry agrees."""
     found = client.model(model)
     if json:
         print_json(found)
@@ -66,9 +66,11 @@ def show(
     serves = f"serving version {found.default_version}" if found.default_version else "nothing loaded yet"
     console.print(f"[bold]{found.name}[/], {serves} for {found.references[0]}")
     if found.confirmed_time.seconds:
-        console.print(f"registry: {found.stale_reason or 'agrees'}, last heard {found.confirmed_time.ToJsonString()}")
+        console.print(
+            f"registry: {found.stale_reason or 'agrees'}, last confirmed {found.confirmed_time.ToJsonString()}"
+        )
     else:
-        console.print(f"registry: {found.stale_reason or 'not heard yet'}")
+        console.print(f"registry: {found.stale_reason or 'not reached yet'}")
     for version in found.versions:
         layers = table(
             "layer", "class", "output shape", "parameters",
@@ -85,18 +87,18 @@ def show(
 @app.command("move-alias")
 @connected
 def move_alias(
-    version: Annotated[str, typer.Argument(help="Number of the version the alias shall point at.")],
+    version: Annotated[str, typer.Argument(help="Number of the version to point the alias at.")],
     alias: Annotated[str, typer.Option(help="Alias to move; default: the model's default alias.")] = "",
     model: Model = "",
     expected: Annotated[
-        str, typer.Option(help="Version it must point at now; default: what the server says at this moment.")
+        str, typer.Option(help="Version that the alias must point at now; default: the one that the server reports.")
     ] = "",
     reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "",
     json: Json = False,
     *,
     client: "Client",
 ) -> None:
-    """Point an alias at another version; it serves when this returns."""
+    """Point an alias at another version. When the command returns, the server serves that version."""
     if not expected:
         found = client.model(model)
         expected = found.aliases.get(alias or found.default_alias, "")

@@ -27,12 +27,14 @@ def predict(
     model: Model = "",
     version: Version = "",
     what_if: WhatIf = None,
-    return_state: Annotated[bool, typer.Option("--state", help="Show the states after the last timestep.")] = False,
+    return_state: Annotated[
+        bool, typer.Option("--state", help="Also show the states after the last timestep.")
+    ] = False,
     json: Json = False,
     *,
     client: "Client",
 ) -> None:
-    """Predict sequences; with --what-if, old and new side by side."""
+    """Predict sequences. With --what-if, show the predictions with and without the change."""
     from service.cli.literals import parse_change, parse_inputs
 
     arrays = parse_inputs(inputs)

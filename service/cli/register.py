@@ -18,24 +18,27 @@ def register(
     experiment: Annotated[str, typer.Option(help="MLflow experiment; default: the model's name.")] = "",
     proof_from: Annotated[
         Path | None,
-        typer.Option(help="Inputs of the proof, an .npz with an array for each; default: random.", metavar="FILE"),
+        typer.Option(
+            help="Inputs for the proof, an .npz file with one array for each input; default: random.", metavar="FILE"
+        ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="`tensorflow`: also what only Keras computes, for servers with that engine.")
+        str,
+        typer.Option(help="tensorflow: also accept files that only Keras can compute, for servers with that engine."),
     ] = "",
     repair: Annotated[
         str,
         typer.Option(
-            help="In place of a file: a version that only its maker's program can open is registered anew, with the "
-            "same weights.",
+            help="Instead of a file: a version that refers to code outside Keras. Registers the same weights as a "
+            "new version without it.",
             metavar="REFERENCE",
         ),
     ] = "",
 ) -> None:
-    """Register a file that Keras saved, with a proof made by Keras where it is installed.
+    """Register a .keras file, with a proof by Keras if Keras is installed.
 
-    The file is read as the server reads it: what cannot be served is not registered. A metric or loss of your own that
-    it was compiled with is left out, so that MLflow and Keras open the version anywhere.
+    The file is read as the server reads it, and a file that cannot be served is not registered. Custom metrics and
+    losses that it was compiled with are left out, so that MLflow and Keras can open the version anywhere.
     """
     require("serve")
     if repair:
@@ -45,7 +48,7 @@ def register(
         return
     if file is None or not name:
         raise typer.BadParameter("a file and --name, or --repair models:/NAME/VERSION", param_hint="what to register")
-    console.print(f"reading {file.name}; importing MLflow, and Keras if it is there …", highlight=False)
+    console.print(f"reading {file.name}; importing MLflow, and Keras if it is installed …", highlight=False)
     from training import registering
 
     made = registering.register(file, name, alias=alias, experiment=experiment, proof_from=proof_from, engine=engine)
@@ -66,7 +69,7 @@ def _repair(reference: str, alias: str, engine: str) -> None:
 
     made = registering.repair(reference, alias=alias, engine=engine)
     if not made.version:
-        console.print(f"{made.name} version {made.base} opens wherever Keras is installed: nothing to mend")
+        console.print(f"{made.name} version {made.base} opens wherever Keras is installed: nothing to repair")
         return
     console.print(
         f"{made.name} version {made.version} registered: the weights of version {made.base}, without "

@@ -26,7 +26,7 @@ def report(outcome: "Outcome", console: Console) -> None:
         f"{verb}: {outcome.decision.reason}\n"
         f"registered [bold]{name}[/] version [bold]{outcome.version}[/], "
         f"and [bold]{name}@{outcome.alias}[/] points at it\n"
-        f"proof: our own network gives what Keras gives, within {outcome.fitted.parity:.2g} of what is allowed\n"
+        f"proof: our network and Keras differ by at most {outcome.fitted.parity:.2g} of the tolerance\n"
         f"next: unroll serve --model models:/{name}@{outcome.alias}",
         highlight=False,
     )
@@ -39,7 +39,7 @@ def _advice(outcome: "Outcome", baseline: str) -> str:
     if not layout.classes and not options.residual and layout.target in layout.features:
         ways.insert(0, "--residual, which learns changes from the last value and suits series that drift")
     text = f"this network is worse than the baseline {baseline!r}; what may help: {'; '.join(ways)}"
-    return text if outcome.decision.promoted else f"{text}. --promote always moves the alias in any case"
+    return text if outcome.decision.promoted else f"{text}. --promote always moves the alias regardless"
 
 
 def _errors(measured: "Measured", champion: "Champion | None") -> Table:

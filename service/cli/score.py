@@ -16,16 +16,16 @@ console = Console()
 
 
 def score(
-    data: Annotated[Path, typer.Option(help="CSV or Parquet table, rows in order of time.", metavar="FILE")],
+    data: Annotated[Path, typer.Option(help="CSV or Parquet table with rows in order of time.", metavar="FILE")],
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.", metavar="REFERENCE")],
-    out: Annotated[Path, typer.Option(help="Where to write: .csv or .parquet.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv or .parquet.", metavar="FILE")],
     cache: Annotated[Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions.")] = Path(
         "~/.cache/unroll"
     ),
 ) -> None:
-    """Score a table of any length through a registered network, in bounded memory and without TensorFlow.
+    """Run a table of any length through a registered network, in bounded memory and without TensorFlow.
 
-    Writes a row for each row, with what is predicted from the window that ends there.
+    Writes one row for each row of the table, with the prediction from the window that ends there.
     """
     require("serve", "tables")
     from training import scoring

@@ -25,28 +25,30 @@ SECURITY, LIMITS, REGISTRY, CONNECTIONS = "Security", "Limits", "Registry", "Con
 def serve(
     model: Annotated[
         list[str],
-        typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; repeat to serve several.", metavar="REFERENCE"),
+        typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; can be repeated.", metavar="REFERENCE"),
     ],
     address: Annotated[
-        str, typer.Option(envvar="UNROLL_ADDRESS", help="Where to listen.", metavar="HOST:PORT")
+        str, typer.Option(envvar="UNROLL_ADDRESS", help="Address to listen on.", metavar="HOST:PORT")
     ] = DEFAULT_ADDRESS,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
     cache: Annotated[
         Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions and the last good snapshot.")
     ] = Path("~/.cache/unroll"),
     poll: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks at the registry.", rich_help_panel=REGISTRY)
+        float, typer.Option(min=0.1, help="Seconds between two polls of the registry.", rich_help_panel=REGISTRY)
     ] = 2.0,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for a registry or model that is not there yet.", rich_help_panel=REGISTRY),
+        typer.Option(
+            "--wait", help="Wait for a registry or model that is not available yet.", rich_help_panel=REGISTRY
+        ),
     ] = False,
     registry_lock: Annotated[
         str,
         typer.Option(
             envvar="UNROLL_REGISTRY_LOCK",
-            help="Lock that all servers of the registry share when they move aliases: postgresql://… or file:///…; "
-            "a SQLite registry has one.",
+            help="Lock that servers of the same registry share when they move aliases: postgresql://… or "
+            "file:///…; a SQLite registry has its own.",
             metavar="URI",
             rich_help_panel=REGISTRY,
         ),
@@ -54,8 +56,8 @@ def serve(
     engine: Annotated[
         str,
         typer.Option(
-            help="numpy, scalar or onnxruntime for all networks; default: the fastest that fits. Or tensorflow: files "
-            "that the reader does not support are computed by Keras, without weights or states to see."
+            help="Engine for all networks: numpy, scalar or onnxruntime; default: the fastest for each. With "
+            "tensorflow, Keras computes files that the reader does not support; weights and states cannot be seen."
         ),
     ] = "",
     require_proof: Annotated[
@@ -70,29 +72,33 @@ def serve(
     reader_token_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the token every call must carry (or UNROLL_READER_TOKEN).", rich_help_panel=SECURITY
+            help="File with the bearer token that every call needs (or UNROLL_READER_TOKEN).", rich_help_panel=SECURITY
         ),
     ] = None,
     tls_certificate: Annotated[
-        Path | None, typer.Option(help="PEM chain of the server.", rich_help_panel=SECURITY)
+        Path | None, typer.Option(help="PEM certificate chain of the server.", rich_help_panel=SECURITY)
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the server.", rich_help_panel=SECURITY)] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM private key of the server.", rich_help_panel=SECURITY)
+    ] = None,
     tls_client_ca: Annotated[
         Path | None,
         typer.Option(
-            help="PEM authorities of clients: all must show a certificate, and are operators.", rich_help_panel=SECURITY
+            help="PEM certificate authorities of clients; every client needs a certificate, and is an operator.",
+            rich_help_panel=SECURITY,
         ),
     ] = None,
     tls_client_optional: Annotated[
         bool,
         typer.Option(
             "--tls-client-optional",
-            help="Serve clients without a certificate too (--edge http2).",
+            help="Also serve clients without a certificate (needs --edge http2).",
             rich_help_panel=SECURITY,
         ),
     ] = False,
     drain: Annotated[
-        float, typer.Option(min=0, help="Seconds that calls in progress have after SIGTERM.", rich_help_panel=LIMITS)
+        float,
+        typer.Option(min=0, help="Seconds that calls in progress may take after SIGTERM.", rich_help_panel=LIMITS),
     ] = 30.0,
     max_message: Annotated[
         int, typer.Option(min=1024, help="Largest message in bytes.", rich_help_panel=LIMITS)
@@ -101,21 +107,22 @@ def serve(
         int,
         typer.Option(
             min=1,
-            help="Most numbers that one call makes in all layers together, 4 bytes each in float32.",
+            help="Largest cost of a call: the array elements that all layers compute together.",
             rich_help_panel=LIMITS,
         ),
     ] = DEFAULT_LIMITS.computed,
     max_streams: Annotated[
-        int, typer.Option(min=1, help="Most open streams in a worker.", rich_help_panel=LIMITS)
+        int, typer.Option(min=1, help="Largest number of open streams in a worker.", rich_help_panel=LIMITS)
     ] = DEFAULT_LIMITS.streams,
     stream_idle: Annotated[
-        float, typer.Option(min=0.1, help="Seconds a stream may be silent.", rich_help_panel=LIMITS)
+        float,
+        typer.Option(min=0.1, help="Seconds without a message after which a stream ends.", rich_help_panel=LIMITS),
     ] = DEFAULT_LIMITS.stream_idle_seconds,
     edge: Annotated[
         str,
         typer.Option(
             envvar="UNROLL_EDGE",
-            help=f"What answers on the socket: {' or '.join(EDGES)}.",
+            help=f"gRPC server to use: {' or '.join(EDGES)}.",
             rich_help_panel=CONNECTIONS,
         ),
     ] = DEFAULT_EDGE,
@@ -123,7 +130,7 @@ def serve(
         float,
         typer.Option(
             min=0,
-            help="Seconds after which a connection is asked to go, so that clients spread anew; 0: never.",
+            help="Seconds after which a client is asked to reconnect, which balances the load; 0: never.",
             rich_help_panel=CONNECTIONS,
         ),
     ] = 0.0,
@@ -131,14 +138,14 @@ def serve(
         float,
         typer.Option(
             min=0,
-            help="Seconds without a call after which a connection is asked to go; 0: never.",
+            help="Seconds without a call after which a client is asked to disconnect; 0: never.",
             rich_help_panel=CONNECTIONS,
         ),
     ] = 0.0,
     webhook: Annotated[
         str,
         typer.Option(
-            help="Where to listen for MLflow webhooks, hints to look at once.",
+            help="Address to listen on for MLflow webhooks, which trigger a poll.",
             metavar="HOST:PORT",
             rich_help_panel=REGISTRY,
         ),
@@ -146,8 +153,8 @@ def serve(
 ) -> None:
     """Serve registered networks over gRPC, and follow their aliases.
 
-    Overriding weights and moving aliases needs the operator role. On a loopback address everybody has it unless a
-    token or certificate is set up; elsewhere nobody has it until one is.
+    Overriding weights and moving aliases needs the operator role. On a loopback address every caller has it until
+    you set up a token or certificates. On any other address no caller has it until then.
     """
     require("serve")
     from registry import location
@@ -155,7 +162,7 @@ def serve(
     from service.config import Limits, ServerConfig, Tls
 
     if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
-        raise typer.BadParameter("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
+        raise typer.BadParameter("--tls-certificate and --tls-key need each other, and --tls-client-ca needs both")
     if tls_client_optional and tls_client_ca is None:
         raise typer.BadParameter("--tls-client-optional needs --tls-client-ca")
     if edge not in EDGES:
@@ -204,11 +211,11 @@ def serve(
 
 @connected
 def health(
-    service: Annotated[str, typer.Argument(help="Service to ask for; default: the server as a whole.")] = "",
+    service: Annotated[str, typer.Argument(help="Service to check; default: the whole server.")] = "",
     *,
     client: "Client",
 ) -> None:
-    """Ask a server whether it serves, and what; exits 0 only if it does. Meant as the probe of a container."""
+    """Show whether a server serves, and what. Exits with 0 only if it serves: a probe for containers."""
     serving = client.health(service)
     models = list(client.models()) if serving else []
     console.print("SERVING" if serving else "NOT_SERVING")
@@ -222,7 +229,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
-    """Show the registry in MLflow's web interface, on the same store that the other commands use."""
+    """Open MLflow's web interface on the registry that the other commands use."""
     require("local")
     from registry.store import ui_command
 

@@ -18,17 +18,20 @@ SHOWN = 10  # trials, at most
 
 def sweep(
     config: Annotated[
-        Path, typer.Option(help="YAML file of train's options, with what to try under `sweep`.", metavar="FILE")
+        Path, typer.Option(help="YAML file of train's options, with the values to try under `sweep`.", metavar="FILE")
     ],
-    trials: Annotated[int, typer.Option(min=1, help="How many jobs are tried.")] = 20,
-    jobs: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials.")] = 20,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of trials that run at the same time.")] = 1,
     cluster: Annotated[
-        str, typer.Option(help="Address of a Ray cluster to run them on; default: processes here.", metavar="ADDRESS")
+        str,
+        typer.Option(
+            help="Address of a Ray cluster to run the trials on; default: local processes.", metavar="ADDRESS"
+        ),
     ] = "",
 ) -> None:
-    """Try many networks side by side, judged on the validation part, and put the best through train's gate.
+    """Train many networks, compare them on the validation part, and put the best one through train's gate.
 
-    Under `sweep` stand the options that are open: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
+    `sweep` in the file lists the options to vary: choices, `units: [[16], [32, 16]]`, or ranges, `learning-rate: {low:
     0.001, high: 0.1, log: true}`.
     """
     require("train")

@@ -33,12 +33,12 @@ AT_ONCE = 64  # sequences in a message of a summary
 @connected
 def trace(
     inputs: Inputs,
-    layer: Annotated[list[str] | None, typer.Option(help="Layer to show; repeat for more; default: all.")] = None,
-    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the batch to show.")] = 0,
+    layer: Annotated[list[str] | None, typer.Option(help="Layer to show; can be repeated; default: all.")] = None,
+    sequence: Annotated[int, typer.Option(min=0, help="Sequence of the batch to show, from 0.")] = 0,
     what_if: WhatIf = None,
-    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the states.", metavar="FILE")] = "",
+    plot: Annotated[str, typer.Option(help="Write a plot of the states (PNG, PDF or SVG).", metavar="FILE")] = "",
     summary: Annotated[
-        bool, typer.Option("--summary", help="Units and gates over all sequences, in a few numbers, however many.")
+        bool, typer.Option("--summary", help="Summarize units and gates over any number of sequences.")
     ] = False,
     model: Model = "",
     version: Version = "",

@@ -18,31 +18,33 @@ Data = Annotated[
     str | None, typer.Option(help="CSV or Parquet table, or .npz with x and y.", metavar="FILE", rich_help_panel=DATA)
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="YAML file of these options; what is typed wins over it.", metavar="FILE")
+    Path | None, typer.Option(help="YAML file of these options; the command line takes precedence.", metavar="FILE")
 ]
 
 
 def train(
     name: Annotated[
-        str | None, typer.Option(help="Model to register under; default: reference, or the file's.")
+        str | None, typer.Option(help="Model to register under; default: reference, or the name of the data file.")
     ] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version; default: champion.")] = None,
     if_missing: Annotated[
         bool,
         typer.Option(
-            "--if-missing", help="Train only where the alias is not there yet; status 1 if it is not there afterwards."
+            "--if-missing",
+            help="Train only if the alias does not exist yet; exit with 1 if it still does not exist afterwards.",
         ),
     ] = False,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment; default: the model's name.")] = None,
     promote: Annotated[
         str | None,
         typer.Option(
-            help="Move the alias: always, never, or (default) if better, on held-out data, than what it points at; "
-            "than the baselines where there is no alias yet."
+            help="When to move the alias: always, never, or better (default): if the new version does better on "
+            "held-out data than the version that the alias points at, or than the baselines if there is no alias."
         ),
     ] = None,
     min_improvement: Annotated[
-        float | None, typer.Option(help="By which share of the champion's error it must be better; default: 0.")
+        float | None,
+        typer.Option(help="Share of the champion's error by which the new version must be better; default: 0."),
     ] = None,
     config: Config = None,
     resume: Annotated[str, typer.Option(help="Go on with a run that was interrupted or killed.", metavar="RUN")] = "",
@@ -50,39 +52,43 @@ def train(
     target: Annotated[str | None, typer.Option(help="Column to predict.", rich_help_panel=DATA)] = None,
     features: Annotated[
         str | None,
-        typer.Option(help="Columns to predict from, with commas; default: all numbers.", rich_help_panel=DATA),
+        typer.Option(
+            help="Columns to predict from, separated by commas; default: all numeric ones.", rich_help_panel=DATA
+        ),
     ] = None,
     time: Annotated[
-        str | None, typer.Option(help="Column of times; default: rows in order.", rich_help_panel=DATA)
+        str | None, typer.Option(help="Column of times; default: rows are in order.", rich_help_panel=DATA)
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column that distinguishes series; default: one series.", rich_help_panel=DATA)
     ] = None,
-    window: Annotated[int | None, typer.Option(help="Timesteps the network sees.", rich_help_panel=DATA)] = None,
+    window: Annotated[int | None, typer.Option(help="Timesteps that the network reads.", rich_help_panel=DATA)] = None,
     horizon: Annotated[
         int | None,
         typer.Option(
-            help="Steps to predict; of classes, how far ahead; 0: at the window's end. [1]", rich_help_panel=DATA
+            help="Steps to predict; for classes, how far ahead; 0: at the end of the window. [1]", rich_help_panel=DATA
         ),
     ] = None,
     season: Annotated[
-        int | None, typer.Option(help="Steps of a season, for the baseline; default: none.", rich_help_panel=DATA)
+        int | None,
+        typer.Option(help="Length of a season in steps, for the baseline; default: none.", rich_help_panel=DATA),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="regression or classification; default: by the target.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(help="regression or classification; default: according to the target.", rich_help_panel=DATA),
     ] = None,
     missing: Annotated[
         str | None,
         typer.Option(help="Missing values: error (default), drop, ffill, interpolate.", rich_help_panel=DATA),
     ] = None,
     gaps: Annotated[
-        str | None, typer.Option(help="Uneven times: error (default), split, keep.", rich_help_panel=DATA)
+        str | None, typer.Option(help="Irregular times: error (default), split, keep.", rich_help_panel=DATA)
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the times for early stopping. [0.15]", rich_help_panel=DATA)
     ] = None,
     test: Annotated[
-        float | None, typer.Option(help="Share of the times, the latest, held out. [0.15]", rich_help_panel=DATA)
+        float | None, typer.Option(help="Share of the times to hold out: the latest ones. [0.15]", rich_help_panel=DATA)
     ] = None,
     network: Annotated[
         str | None, typer.Option(help="simple-rnn (default), gru or lstm.", rich_help_panel=NETWORK)
@@ -92,15 +98,16 @@ def train(
         typer.Option(help="Units of each recurrent layer: 4, or 32,16. [4; tables: 32]", rich_help_panel=NETWORK),
     ] = None,
     bidirectional: Annotated[
-        bool | None, typer.Option("--bidirectional/--forward", help="Read both ways.", rich_help_panel=NETWORK)
+        bool | None,
+        typer.Option("--bidirectional/--forward", help="Read sequences in both directions.", rich_help_panel=NETWORK),
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="Share dropped while fitting. [0]", rich_help_panel=NETWORK)
+        float | None, typer.Option(help="Share of outputs to drop while fitting. [0]", rich_help_panel=NETWORK)
     ] = None,
     residual: Annotated[
         bool | None,
         typer.Option(
-            "--residual/--level", help="See and give differences from the last value.", rich_help_panel=NETWORK
+            "--residual/--level", help="Read and predict differences from the last value.", rich_help_panel=NETWORK
         ),
     ] = None,
     activation: Annotated[
@@ -108,7 +115,7 @@ def train(
         typer.Option(help="Activation, as Keras names it; linear: none; default: tanh.", rich_help_panel=NETWORK),
     ] = None,
     return_sequences: Annotated[
-        bool | None, typer.Option("--return-sequences", help="Give outputs at every timestep.", rich_help_panel=NETWORK)
+        bool | None, typer.Option("--return-sequences", help="Output at every timestep.", rich_help_panel=NETWORK)
     ] = None,
     dense_units: Annotated[
         int | None, typer.Option(help="Units of the Dense layer after it; 0: none. [1]", rich_help_panel=NETWORK)
@@ -120,11 +127,13 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Most passes over the data; 0: register initial weights. [2000; tables: 200]", rich_help_panel=FITTING
+            help="Largest number of epochs; 0: register the initial weights. [2000; tables: 200]",
+            rich_help_panel=FITTING,
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Sequences in a step; 0: all. [0; tables: 32]", rich_help_panel=FITTING)
+        int | None,
+        typer.Option(help="Sequences in an optimizer step; 0: all. [0; tables: 32]", rich_help_panel=FITTING),
     ] = None,
     patience: Annotated[
         int | None,
@@ -135,7 +144,7 @@ def train(
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help="Loss, as Keras names it; default: as the network needs.", rich_help_panel=FITTING),
+        typer.Option(help="Loss, as Keras names it; default: according to the network.", rich_help_panel=FITTING),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="Optimizer, as Keras names it; default: adam.", rich_help_panel=FITTING)
@@ -143,14 +152,14 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Learning rate. [0.01; tables: 0.003]", rich_help_panel=FITTING)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [0]", rich_help_panel=FITTING)] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. [0]", rich_help_panel=FITTING)] = None,
 ) -> None:
     """Train a network, and register it in MLflow with a proof of what it computes.
 
-    Without options: the reference network, SimpleRNN(4) and Dense(1), on three short sequences.
+    Without options, the command trains the reference network, SimpleRNN(4) and Dense(1), on three short sequences.
 
-    With --data: the data of a file, measured on what was held out, next to two baselines; the alias moves only if the
-    new network beats what it points at.
+    With --data, it trains on a file and compares the network with two baselines on held-out data. The alias moves only
+    if the new network beats the version that the alias points at.
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}
     require("train")
@@ -166,7 +175,7 @@ def train(
     wanted = configs.job_of((configs.load(config) if config else {}) | given)
     registration = wanted.registration
     if if_missing and (number := _registered(registration.name, registration.alias)):
-        console.print(f"{registration.name}@{registration.alias} is there: version {number}", highlight=False)
+        console.print(f"{registration.name}@{registration.alias} exists: version {number}", highlight=False)
         return
     _train(wanted, "", needed=if_missing)
 

@@ -30,20 +30,20 @@ GATES = {
     4: ("input", "forget", "candidate", "output"),
 }
 
-app = typer.Typer(no_args_is_help=True, help="See weights, compare them, override them.")
+app = typer.Typer(no_args_is_help=True, help="Show, compare and override weights.")
 
 
 @app.command()
 @connected
 def show(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Weights to show, such as simpleRNN/kernel; default: all.")
+        list[str] | None, typer.Argument(help="Names of weights, such as simpleRNN/kernel; default: all.")
     ] = None,
     model: Model = "",
     version: Version = "",
-    statistics: Annotated[bool, typer.Option("--statistics", help="Statistics only, no values.")] = False,
-    gates: Annotated[bool, typer.Option("--gates", help="Recurrent weights gate by gate, in a few numbers.")] = False,
-    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of them.", metavar="FILE")] = "",
+    statistics: Annotated[bool, typer.Option("--statistics", help="Show statistics only, not values.")] = False,
+    gates: Annotated[bool, typer.Option("--gates", help="Show statistics of recurrent weights for each gate.")] = False,
+    plot: Annotated[str, typer.Option(help="Write a plot of the weights (PNG, PDF or SVG).", metavar="FILE")] = "",
     json: Json = False,
     *,
     client: "Client",
@@ -88,15 +88,17 @@ def show(
 @app.command()
 @connected
 def compare(
-    base: Annotated[str, typer.Argument(help="Version to compare from: number, alias or @ALIAS.")],
-    version: Annotated[str, typer.Argument(help="Version to compare to; default: what is served.")] = "",
-    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of new minus old.", metavar="FILE")] = "",
+    base: Annotated[str, typer.Argument(help="Base version: a number, an alias or @ALIAS.")],
+    version: Annotated[
+        str, typer.Argument(help="Version to compare with the base; default: the one that is served.")
+    ] = "",
+    plot: Annotated[str, typer.Option(help="Write a plot of the differences (PNG, PDF or SVG).", metavar="FILE")] = "",
     model: Model = "",
     json: Json = False,
     *,
     client: "Client",
 ) -> None:
-    """Show what differs between two versions, weight by weight."""
+    """Show the differences between two versions, for each weight."""
     from service.cli.plots import save_weights
     from service.client import to_array
 
@@ -131,22 +133,27 @@ def compare(
 def override(
     changes: Annotated[
         list[str],
-        typer.Argument(help="LAYER/WEIGHT=VALUE, += or *=; [0:1,2:4] before it for a slice.", metavar="CHANGE..."),
+        typer.Argument(
+            help="LAYER/WEIGHT=VALUE; += adds, *= scales; LAYER/WEIGHT[0:1,2:4]=VALUE changes a slice.",
+            metavar="CHANGE...",
+        ),
     ],
     reason: Annotated[str, typer.Option(help="Why, in a sentence; kept with the version.")],
     model: Model = "",
-    alias: Annotated[str, typer.Option(help="Alias to change and move; default: the model's default alias.")] = "",
+    alias: Annotated[
+        str, typer.Option(help="Alias to override, which then moves; default: the model's default alias.")
+    ] = "",
     expected: Annotated[
-        str, typer.Option(help="Version you looked at; default: what the server says at this moment.")
+        str, typer.Option(help="Version that the alias must point at now; default: the one that the server reports.")
     ] = "",
     keep_alias: Annotated[
-        bool, typer.Option("--keep-alias", help="Register only; leave the alias where it is.")
+        bool, typer.Option("--keep-alias", help="Register the new version, but do not move the alias.")
     ] = False,
     json: Json = False,
     *,
     client: "Client",
 ) -> None:
-    """Change weights for everybody: a new version, in service when this returns.
+    """Change weights for all callers: registers a new version, which the server serves when the command returns.
 
     For example: unroll weights override 'output/bias=[0.5]' --reason 'sensor 7 drifts'
     """
