@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PredictionServiceStub(object):
-    """Predictions. Open to everybody who reaches the server.
+    """Predictions. Open to everyone who reaches the server.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class PredictionServiceStub(object):
 
 
 class PredictionServiceServicer(object):
-    """Predictions. Open to everybody who reaches the server.
+    """Predictions. Open to everyone who reaches the server.
     """
 
     def Predict(self, request, context):
@@ -68,25 +68,25 @@ class PredictionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PredictStream(self, request_iterator, context):
-        """Runs a sequence through the network piece by piece, in either direction as it comes. The state lives in this call
-        and nowhere else: nothing is left behind when it ends, and `final_state` of any answer resumes the sequence on
-        any server as `initial_state`. The version is fixed when the stream opens, unless `follow` is set. Closing the
-        request side ends the stream with OK, also when no message was sent.
+        """Runs a sequence through the network in pieces, and responds to each piece. The state exists only within this call:
+        nothing remains when it ends. To resume the sequence on any server, pass the `final_state` of a response as
+        `initial_state`. The version is fixed when the stream opens, unless `follow` is set. Closing the request side ends
+        the stream with OK, even if no message was sent.
 
         INVALID_ARGUMENT     as Predict; `options` on a message that is not the first; the batch size changed
         NOT_FOUND            as Predict
-        FAILED_PRECONDITION  the network cannot be fed piecewise (it reads sequences backwards, or all at once);
+        FAILED_PRECONDITION  the network cannot be fed in pieces (it reads sequences backwards, or all at once);
         a followed alias moved to a network whose states have other shapes
         DEADLINE_EXCEEDED    no message within the server's idle limit, or the stream reached its lifetime
-        RESOURCE_EXHAUSTED   as many streams are open as the server allows
+        RESOURCE_EXHAUSTED   the server allows no more open streams
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Trace(self, request, context):
-        """Runs a batch of sequences and shows what happened inside: each layer's output and, for recurrent layers, hidden
-        state, gates and pre-activation, at every timestep.
+        """Runs a batch of sequences and returns the output of each layer and, for recurrent layers, the hidden state, gates
+        and pre-activation at every timestep.
 
         INVALID_ARGUMENT  as Predict
         NOT_FOUND         as Predict; no such layer
@@ -122,7 +122,7 @@ def add_PredictionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PredictionService(object):
-    """Predictions. Open to everybody who reaches the server.
+    """Predictions. Open to everyone who reaches the server.
     """
 
     @staticmethod
@@ -208,14 +208,14 @@ class PredictionService(object):
 
 
 class InsightServiceStub(object):
-    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
-    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
-    All of these may answer, besides what each lists,
+    In addition to the status codes that each RPC lists, all of them may return
     INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
     NOT_FOUND         no such model, version or alias
-    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
-    computed by Keras, which does not show what is inside
+    UNIMPLEMENTED     a layer on the path has no gradient (the error names the layer and its class), or Keras computes
+    the version and does not show its inside
     """
 
     def __init__(self, channel):
@@ -252,27 +252,27 @@ class InsightServiceStub(object):
 
 
 class InsightServiceServicer(object):
-    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
-    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
-    All of these may answer, besides what each lists,
+    In addition to the status codes that each RPC lists, all of them may return
     INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
     NOT_FOUND         no such model, version or alias
-    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
-    computed by Keras, which does not show what is inside
+    UNIMPLEMENTED     a layer on the path has no gradient (the error names the layer and its class), or Keras computes
+    the version and does not show its inside
     """
 
     def Gradients(self, request, context):
-        """Differentiates one number of an output, or a loss, by what is asked for.
+        """Differentiates one number of an output, or a loss, with respect to the requested quantities.
 
-        INVALID_ARGUMENT  the target does not fit the output; nothing is asked for
+        INVALID_ARGUMENT  the target does not fit the output; no quantity is requested
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Attribute(self, request, context):
-        """Says how much each part of an input, or each unit, has to do with one number of an output.
+        """Returns how much each part of an input, or each unit, contributes to one number of an output.
 
         INVALID_ARGUMENT  the target, the baseline or the number of points does not fit
         """
@@ -290,22 +290,22 @@ class InsightServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FindFixedPoints(self, request, context):
-        """Looks at one recurrent layer as a dynamical system: its fixed points for a held input, and how it turns and decays
-        along a sequence.
+        """Analyzes one recurrent layer as a dynamical system: its fixed points for a constant input, and its modes (rotation
+        and decay) along a sequence.
 
-        INVALID_ARGUMENT  no such layer, or several and none is named; held_input or a timestep does not fit
+        INVALID_ARGUMENT  no such layer, or several layers and none is named; held_input or a timestep does not fit
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Summarize(self, request_iterator, context):
-        """Summarizes every state and gate over any number of batches. The server keeps sums, never the batches. Answers once
-        when the client closes its side, and after each message that asks for it.
+        """Summarizes every state and gate over any number of batches. The server keeps sums, never the batches. It responds
+        when the client closes its side, and after each message that sets `report`.
 
         INVALID_ARGUMENT   model or version on a message that is not the first
         DEADLINE_EXCEEDED  no message within the server's idle limit, or the stream reached its lifetime
-        RESOURCE_EXHAUSTED as many streams are open as the server allows
+        RESOURCE_EXHAUSTED the server allows no more open streams
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -348,14 +348,14 @@ def add_InsightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InsightService(object):
-    """What gradients and interventions say of a network. Computed by the NumPy engine, exactly, from one recorded forward
-    pass and one way back; each call counts against the bound on computation as the traces that it needs.
+    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
-    All of these may answer, besides what each lists,
+    In addition to the status codes that each RPC lists, all of them may return
     INVALID_ARGUMENT  as Predict; a patch does not fit (its layer, tensor, ranges or value)
     NOT_FOUND         no such model, version or alias
-    UNIMPLEMENTED     a layer on the way has no gradient; the error names the layer and its class. Or the version is
-    computed by Keras, which does not show what is inside
+    UNIMPLEMENTED     a layer on the path has no gradient (the error names the layer and its class), or Keras computes
+    the version and does not show its inside
     """
 
     @staticmethod
@@ -526,12 +526,12 @@ class WeightServiceServicer(object):
     """
 
     def GetWeights(self, request, context):
-        """Shows the weights of a version: names, shapes and statistics, and the values on request. Statistics are computed
-        when they are first asked for, and kept with the version.
+        """Returns the weights of a version: names, shapes and statistics, and the values on request. Statistics are computed
+        when they are first requested, and kept with the version.
 
         INVALID_ARGUMENT    an unknown view or encoding
         NOT_FOUND           no such model, version, alias or weight
-        RESOURCE_EXHAUSTED  more values than one answer may hold; name fewer weights
+        RESOURCE_EXHAUSTED  more values than one response may hold; request fewer weights
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -542,32 +542,32 @@ class WeightServiceServicer(object):
 
         NOT_FOUND            no such model, version, alias or weight
         FAILED_PRECONDITION  the two have no weight of the same name and shape
-        RESOURCE_EXHAUSTED   more elements than one call may compare; name fewer weights
+        RESOURCE_EXHAUSTED   more elements than one call may compare; request fewer weights
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OverrideWeights(self, request, context):
-        """Changes weights for everybody: registers a new version made from the one that `alias` points at, moves the alias
-        to it unless the request says otherwise, and returns when every worker of this server serves it. Moving the alias back
-        (ModelService.MoveAlias) undoes it.
+        """Changes weights for all callers. The server registers a new version, made from the one that `alias` points at, and
+        moves the alias to it unless `keep_alias` is set. The call returns when every worker of this server serves the new
+        version. To undo an override, move the alias back (ModelService.MoveAlias).
 
-        Two calls that expect the same version do not both succeed, whether they reach one server or two: of servers that
-        share the registry's lock (a SQLite registry has one, others are named by --registry-lock) one call is ABORTED.
-        Servers without a shared lock compare and then move, so of two calls in the same instant both may succeed; the
-        later one's version is served then, and the other stays registered.
+        If two calls expect the same version, at most one succeeds and the other is ABORTED. This holds for one server, and
+        for servers that share the registry's lock (a SQLite registry has one; --registry-lock names others). Servers
+        without a shared lock compare and then move, so two calls at the same instant may both succeed. The later version
+        is then served, and the earlier one stays registered.
 
-        INVALID_ARGUMENT     no change, or one that names no weight, has the wrong shape or type, or is not finite;
-        neither expected_version nor expected_digest; a request_id of another request
+        INVALID_ARGUMENT     there is no change; a change names no weight, has the wrong shape or type, or is not finite;
+        expected_version and expected_digest are both empty; request_id belongs to another request
         NOT_FOUND            no such model or alias
         PERMISSION_DENIED    the caller is no operator
-        ABORTED              the alias no longer points at what the caller expected; read again, then repeat
-        FAILED_PRECONDITION  the new network was refused by a worker; the registry refuses the server; the model is served
-        by number, so there is no alias to move
+        ABORTED              the alias no longer points at the expected version; read it again, then retry
+        FAILED_PRECONDITION  a worker refused the new network; the registry denies access to the server; the model is
+        served by number, so there is no alias to move
         RESOURCE_EXHAUSTED   the server's disk is full
         UNAVAILABLE          the registry does not answer; nothing was changed
-        DEADLINE_EXCEEDED    the call may take effect later; a repetition with the same request_id finds out
+        DEADLINE_EXCEEDED    the call may take effect later; retry with the same request_id to find out
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -724,14 +724,14 @@ class ModelServiceServicer(object):
     def ListModels(self, request, context):
         """Lists the models that this server serves, by name.
 
-        INVALID_ARGUMENT  a page size below zero, or a page token that this server did not give out
+        INVALID_ARGUMENT  the page size is negative, or the page token is not from this server
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Shows one model: what is served under which names, where it came from, and whether the registry agrees.
+        """Returns one model: the versions that are served, their aliases and origin, and whether the registry agrees.
 
         NOT_FOUND  no such model
         """
@@ -740,15 +740,15 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveAlias(self, request, context):
-        """Moves an alias in the registry, or creates it, and returns when every worker of this server serves accordingly. What
-        holds of two calls at once is said at OverrideWeights.
+        """Moves or creates an alias in the registry, and returns when every worker of this server serves accordingly. For
+        concurrent calls, see OverrideWeights.
 
         INVALID_ARGUMENT     a field is missing or malformed
         NOT_FOUND            no such model or version
         PERMISSION_DENIED    the caller is no operator
-        ABORTED              the alias does not point at expected_version, or exists where none is expected
-        FAILED_PRECONDITION  the version was refused (its digest, its proof, or what it contains), or the registry refuses
-        the server; the alias stays
+        ABORTED              the alias does not point at expected_version, or it exists although expected_version is empty
+        FAILED_PRECONDITION  the version was refused (because of its digest, its proof or its content), or the registry
+        denies access to the server; the alias does not move
         UNAVAILABLE          the registry does not answer; nothing was changed
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -756,11 +756,12 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchModel(self, request, context):
-        """Sends the model as it is, then a message at each change. A slow reader gets the latest state, not a backlog.
+        """Sends the current state of the model, then a message at each change. A slow reader gets the latest state, not a
+        backlog.
 
         NOT_FOUND           no such model
         DEADLINE_EXCEEDED   the stream reached its lifetime
-        RESOURCE_EXHAUSTED  as many streams are open as the server allows
+        RESOURCE_EXHAUSTED  the server allows no more open streams
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
