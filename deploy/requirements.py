@@ -21,7 +21,7 @@ def normalized(name: str) -> str:
 
 LOCK = {
     normalized(name): version
-    for name, _, version in (line.partition("==") for line in Path("constraints.txt").read_text().split())
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", Path("constraints.txt").read_text(), re.MULTILINE)
 }
 
 
