@@ -185,6 +185,13 @@ def read(file: Path) -> Callers:
         raise InvalidArgumentError(f"{file}: {error.message}") from None
 
 
+def check_entry(lines: str) -> None:
+    """Raises InvalidArgumentError for lines, such as `written` gives, that a file of callers may not have."""
+    import yaml
+
+    _callers({"callers": yaml.safe_load(lines)})
+
+
 def _callers(data: Any) -> Callers:
     top = _fields(data, "the file", {"callers": list, "anonymous": dict})
     entries = tuple(_entry(entry, f"callers[{i}]") for i, entry in enumerate(top.get("callers", [])))

@@ -16,6 +16,7 @@ from service.cli import (
     score,
     serve,
     sweep,
+    token,
     trace,
     train,
     weights,
@@ -57,6 +58,7 @@ app.command()(explain.explain)
 app.command()(explain.memory)
 app.add_typer(weights.app, name="weights")
 app.add_typer(models.app, name="models")
+app.add_typer(token.app, name="token")
 app.command()(serve.health)
 app.command()(check.check)
 app.command()(serve.ui)
