@@ -1,6 +1,6 @@
 """`unroll token`: tokens for the file of callers."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +10,7 @@ from service.cli.extras import require
 app = typer.Typer(no_args_is_help=True, help="Tokens for the file of callers (serve --callers).")
 
 
-class RoleName(str, Enum):
+class RoleName(StrEnum):
     """The roles that an entry may have; service.callers has what each allows."""
 
     OBSERVE = "observe"

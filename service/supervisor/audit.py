@@ -1,4 +1,4 @@
-"""The audit: one JSON line for each change that somebody asked for, allowed or not, and each that came from elsewhere."""
+"""The audit: one JSON line for each change that somebody asked for, allowed or not, or that came from elsewhere."""
 
 import json
 import logging

@@ -38,7 +38,7 @@ def test_a_file_that_was_rotated(tmp_path):
 
 
 @pytest.fixture
-def full_disk(tmp_path):
+def full_disk():
     """Says how large files may become, as a disk without room would."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
