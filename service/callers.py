@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -124,7 +124,8 @@ class Callers:
 
     entries: tuple[Entry, ...] = ()
     anonymous: tuple[str, ...] = ()  # roles of who shows nothing
-    listed: bool = field(default=False)  # whether there is a file: certificates that are not in it have no role then
+    listed: bool = False  # whether there is a file: certificates that are not in it have no role then
+    valid: bool = True  # False: the file has an error by now, and these are an earlier one's
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
@@ -144,7 +145,7 @@ class Callers:
             )
             for entry in data["entries"]
         )
-        return Callers(entries, tuple(data["anonymous"]), data["listed"])
+        return Callers(entries, tuple(data["anonymous"]), data["listed"], data["valid"])
 
 
 def token_hash(token: str) -> str:

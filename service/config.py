@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from service.callers import Callers
 from service.errors import InvalidArgumentError
 
 
@@ -124,6 +125,20 @@ class ServerConfig:
     """Time without a call after which a connection is asked to go; 0: none. Of the edge http2."""
     unary_threads: int = 4
     """Threads of a worker for calls that are not answered at once."""
+    metrics_address: str = ""
+    """Host and port of metrics over HTTP; empty: none."""
+    log_format: str = "auto"
+    """How processes log: text, json, or auto: text on a terminal."""
+    access_log: str = ""
+    """File with a line for each call, `-` for standard output; empty: none."""
+    access_log_sample: float = 1.0
+    """Share of calls that get a line; those that failed by a fault of the server get one in any case."""
+    audit_log: Path | None = None
+    """File with a line for each operator call; None: `audit.jsonl` next to the cache."""
+    callers_file: Path | None = None
+    """File that says who may do what; None: the two tokens and the certificates do."""
+    callers: Callers | None = None
+    """What that file says, and is in force."""
     webhook_address: str = ""
     """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
     webhook_secret: str = ""
@@ -147,6 +162,9 @@ class ServerConfig:
                 "cache": Path(data["cache"]),
                 "tls": Tls(**paths, client_optional=optional) if paths else None,
                 "limits": Limits(**data["limits"]),
+                "audit_log": Path(data["audit_log"]) if data["audit_log"] else None,
+                "callers_file": Path(data["callers_file"]) if data["callers_file"] else None,
+                "callers": Callers.from_json(data["callers"]) if data["callers"] else None,
             }
         )
 

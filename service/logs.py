@@ -1,18 +1,94 @@
-"""Logging of the service's processes: one line for each event on standard error, with the process's name."""
+"""Logging of the service's processes: one line for each event on standard error, with the process's name.
 
+For people where standard error is a terminal, else one JSON object a line. A line that is written while a thread runs a
+call has the id of the call.
+"""
+
+import json
 import logging
 import sys
 import threading
 import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.edge.calls import ServedCall
 
 MOST_RECORDS = 10  # of one place in the code, in so many seconds
 SECONDS = 10.0
 
 
-def configure(process: str, level: str = "INFO") -> None:
-    """Sets up logging for this process."""
+FORMATS = ("auto", "text", "json")
+
+
+class CurrentCall(logging.Filter):
+    """Puts the id of the call that a thread runs into the log lines of that thread; an observer of calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+
+    def began(self, call: "ServedCall") -> None:
+        """A call runs on this thread."""
+        self._here.call = call
+
+    def ended(self, _call: "ServedCall") -> None:
+        """It has ended."""
+        self._here.call = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Adds `request_id`, empty outside a call."""
+        call = getattr(self._here, "call", None)
+        record.request_id = call.id() if call is not None else ""
+        return True
+
+
+CURRENT = CurrentCall()
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object on one line."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, process, message; the id of the call, the logger and the trace where there are such."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "process": self._process,
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        if request_id := getattr(record, "request_id", ""):
+            line["request_id"] = request_id
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """A record as a line for people; those of a call end in its id."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)-7s {process}: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as in the class that this is made of
+        """The line, before the trace of an error."""
+        request_id = getattr(record, "request_id", "")
+        return super().formatMessage(record) + (f" [request {request_id}]" if request_id else "")
+
+
+def configure(process: str, level: str = "INFO", form: str = "auto") -> None:
+    """Sets up logging for this process; `form` is one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {process}: %(message)s"))
+    human = sys.stderr.isatty() if form == "auto" else form == "text"
+    handler.setFormatter(TextLines(process) if human else JsonLines(process))
+    handler.addFilter(CURRENT)
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -16,7 +17,9 @@ from service.api.insight import InsightServicer
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
 from service.api.weights import Asked, WeightServicer
+from service.callers import Callers
 from service.config import ServerConfig
+from service.edge.access import Access, in_force
 from service.edge.health import SERVICE as HEALTH
 from service.edge.health import Health
 from service.edge.methods import Method
@@ -24,10 +27,12 @@ from service.edge.reflection import reflection_methods
 from service.edge.server import build_edge
 from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.link import HELLO, Link, error_to_dict
+from service.observation import Observation
+from service.observe.samples import to_json
 from service.oip.inference import inference_methods
 from service.oip.repository import held_versions
-from service.oip.statistics import InferenceStatistics
 from service.serving.host import Host, LoadedVersion
+from service.serving.statistics import InferenceStatistics
 from service.serving.threads import result_of
 from service.snapshot import Snapshot
 
@@ -36,6 +41,8 @@ SPARE_SECONDS = 4.0  # for the rest of a worker's end, before it is forced
 STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
 LOADING_THREADS = 16  # calls that wait for such a version; more of them queue behind each other
+
+CALLERS = "callers"  # what health says of the file of callers
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +127,7 @@ class Worker:
         self._statistics = InferenceStatistics()
         self._host = Host(require_proof=config.require_proof, load=supervisor.load, limits=config.limits)
         methods: list[Method] = [
-            *PredictionServicer(self._host, config.limits).methods(),
+            *PredictionServicer(self._host, config.limits, self._statistics).methods(),
             *InsightServicer(self._host, config.limits).methods(),
             *WeightServicer(self._host, config.limits, supervisor).methods(),
             *ModelServicer(self._host, supervisor).methods(),
@@ -129,7 +136,12 @@ class Worker:
         self._services = sorted({method.path.split("/")[1] for method in methods})
         self._health = Health()
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
-        self._edge = build_edge(methods, config)
+        self._methods = methods
+        self._observation = Observation(config, lambda record: link.send("audit", record))
+        self._access = Access(config, only_model=self._only_model)
+        self._edge = build_edge(methods, config, self._observation.observers, self._access)
+        if config.callers is not None:
+            self._put_in_force(config.callers)
         self._serving = False
         self._snapshot = self._prepared = Snapshot()  # what is served, and what was last asked for
         self._declared: SimpleQueue[tuple[str, dict[str, Any], bytes]] = SimpleQueue()  # frames for the main thread
@@ -147,6 +159,10 @@ class Worker:
         """Says NOT_SERVING, lets what arrived before finish, then stops."""
         self._health.end()
         self._edge.drain(seconds)
+        counted = self._answer("metrics")
+        if isinstance(counted, dict):
+            with suppress(OSError):  # the supervisor is gone
+                self._link.send("counted", counted)
 
     def _read(self) -> None:
         """Reads the link for as long as this process lives.
@@ -162,7 +178,9 @@ class Worker:
                 elif kind == "reply":
                     self._link.answered(fields, body)
                 elif kind == "call":
-                    self._link.reply(fields["number"], self._answer())
+                    self._link.reply(fields["number"], self._answer(fields["operation"]))
+                elif kind == "callers":
+                    self._put_in_force(Callers.from_json(fields))
                 elif kind == "confirmed":
                     self._host.confirmed = fields["models"]
                     now = time.monotonic()
@@ -179,13 +197,24 @@ class Worker:
         time.sleep(SECONDS_WITHOUT_SUPERVISOR + SPARE_SECONDS)
         os._exit(1)  # the main thread did not come to it: a version loads, or something hangs
 
-    def _answer(self) -> dict[str, Any] | ServiceError:
-        """What this worker counted."""
+    def _answer(self, operation: str) -> dict[str, Any] | ServiceError:
+        """What this worker counted: for the statistics of a protocol, or for the page of metrics."""
         try:
+            if operation == "metrics":
+                return {"samples": to_json(self._observation.samples(self._methods, self._host, self._statistics))}
             return {"counts": self._statistics.to_json(held_versions(self._host))}
         except Exception:
             logger.exception("cannot say what was counted")
             return UnavailableError("a worker failed to say what it counted; its log has the details")
+
+    def _put_in_force(self, callers: Callers) -> None:
+        self._access.update(in_force(self._config, callers))
+        self._health.set([CALLERS], callers.valid)
+
+    def _only_model(self) -> str:
+        """The name of the model that is served, if it is the only one."""
+        models = self._host.snapshot().models
+        return next(iter(models)) if len(models) == 1 else ""
 
     def _follow(self, kind: str, fields: dict[str, Any], body: bytes) -> None:
         if kind == "prepare":
@@ -222,6 +251,8 @@ class Worker:
     def _say_health(self) -> None:
         """SERVING when every model that was asked for answers, else NOT_SERVING."""
         self._health.set(["", *self._services], self._host.ready())
+        models = self._host.snapshot().models
+        self._health.replace("models/", {name: m.entry.default_version in m.versions for name, m in models.items()})
 
 
 class _Terminated(BaseException):  # not an error, so that nothing takes it for one while a version loads
@@ -242,10 +273,10 @@ def main() -> None:
     try:
         link = Link(Connection(int(sys.argv[1])))
         _, fields, _ = link.receive()
-        logs.configure(fields["name"], fields["log_level"])
         if fields["core"] is not None:
             os.sched_setaffinity(0, {fields["core"]})
         config = ServerConfig.from_json(fields["config"])
+        logs.configure(fields["name"], fields["log_level"], config.log_format)
         worker = Worker(link, config)
         link.send("hello", {"generation": HELLO})
         try:

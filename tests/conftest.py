@@ -1,10 +1,12 @@
-"""For all tests: TensorFlow on the CPU and quiet, BLAS with one thread, as in a worker; long files first."""
+"""For all tests: no fixed ports; TensorFlow on the CPU and quiet, BLAS with one thread; long files first."""
 
 import os
 
 os.environ.update(
     CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"
 )  # before NumPy or TensorFlow is imported
+# Servers that tests start listen on no port by number, and log as for people: standard error is no terminal here.
+os.environ.update(UNROLL_METRICS="off", UNROLL_LOG_FORMAT="text")
 
 LONG = (
     "test_tutorial.py",

@@ -1,5 +1,6 @@
 """PredictionService: predictions, streaming predictions, and traces."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -12,10 +13,11 @@ from service.model.insight.sums import Sum, written_out
 from service.model.layers.patch import Patch
 from service.model.network import Network
 from service.model.patches import shifted
-from service.model.results import Result
+from service.model.results import Result, Shared
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host, LoadedVersion
+from service.serving.statistics import InferenceStatistics
 from service.serving.threads import leave
 
 MOST_SUMS = 64  # written out in one trace
@@ -26,9 +28,10 @@ FAST_TYPES = frozenset((pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_FLOAT32))
 class PredictionServicer:
     """Answers from the snapshot of a host."""
 
-    def __init__(self, host: Host, limits: Limits) -> None:
+    def __init__(self, host: Host, limits: Limits, statistics: InferenceStatistics | None = None) -> None:
         self._host = host
         self._limits = limits
+        self._statistics = statistics or InferenceStatistics()
 
     def methods(self) -> list[Method]:
         """The table of this service."""
@@ -45,10 +48,17 @@ class PredictionServicer:
         """Predict: one batch through one network."""
         if request.what_if or request.patches:
             call.require(Role.INSPECT)
+        begin = time.perf_counter_ns()
         version = self._host.resolve(request.model, request.version, call)
-        return self._fast(request, version) or self._slow(request, version, call)
+        try:
+            return self._fast(request, version, begin, call) or self._slow(request, version, begin, call)
+        except Exception as error:
+            self._failed(version, begin, error)
+            raise
 
-    def _fast(self, request: pb.PredictRequest, version: LoadedVersion) -> pb.PredictResponse | None:
+    def _fast(
+        self, request: pb.PredictRequest, version: LoadedVersion, begin: int, call: Call
+    ) -> pb.PredictResponse | None:
         """The answer to the plainest request, one sequence in `raw`; None for any other, and for a wrong one.
 
         The messages' general form costs three times what a tiny network takes to compute.
@@ -66,26 +76,32 @@ class PredictionServicer:
             or tensor.values
         ):
             return None
+        decoded = time.perf_counter_ns()
         found = path.forward(tensor.raw, tensor.shape)
         if found is None:
             return None
+        computed = time.perf_counter_ns()
         response = pb.PredictResponse()
         response.CopyFrom(_answer(version.model, version.entry.number, path.output, found.shape))
         response.outputs[0].raw = found.raw
+        self._answered(call, version, tensor.shape, (begin, decoded, computed), found.shared)
         return response
 
-    def _slow(self, request: pb.PredictRequest, version: LoadedVersion, call: Call) -> pb.PredictResponse:
+    def _slow(self, request: pb.PredictRequest, version: LoadedVersion, begin: int, call: Call) -> pb.PredictResponse:
         network = self._what_if(version.network, request.what_if, "what_if", call)
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
+        decoded = time.perf_counter_ns()
         result = self._forward(version, network, inputs, state, call, patches)
+        computed = time.perf_counter_ns()
         response = pb.PredictResponse(
             model=version.model, version=version.entry.number, what_if=bool(request.what_if), patched=bool(patches)
         )
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
             add_all(response.final_state, result.final_state, encoding)
+        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), result.shared)
         return response
 
     def predict_stream(
@@ -131,39 +147,48 @@ class PredictionServicer:
                 raise InvalidArgumentError("options: only the first message may carry them", field="options")
             if not request.inputs and not number:
                 continue
+            begin = time.perf_counter_ns()
             now = self._host.resolve(version.model, options.version, call) if options.follow else version
             changed = now.entry.number != version.entry.number
             if changed:
                 network = self._followed(network, now, call)
                 version = now
-            inputs, given = decode_inputs(request.inputs, initial_state, network, self._limits)
-            state, initial_state = given or state, ()
-            first_input = next(iter(inputs.values()))
-            if batch and len(first_input) != batch:
-                raise InvalidArgumentError(
-                    f"inputs: the stream began with {batch} sequences, this message has {len(first_input)}",
-                    field="inputs", expected=batch, actual=len(first_input),
-                )  # fmt: skip
-            now_patched = shifted(patches, timesteps, first_input.shape[1])
-            batch, timesteps = len(first_input), timesteps + first_input.shape[1]
-            encoding = encoding or encoding_of(options.encoding, request.inputs)
-            result = self._forward(version, network, inputs, state, call, now_patched)
-            state = result.final_state
-            response = pb.PredictStreamResponse(
-                model=version.model,
-                version=version.entry.number,
-                what_if=bool(options.what_if),
-                timesteps=timesteps,
-                version_changed=changed,
-                patched=bool(patches),
-            )
-            add_all(response.outputs, result.outputs, encoding)
-            if options.return_state:
-                add_all(response.final_state, state, encoding)
+            try:
+                inputs, given = decode_inputs(request.inputs, initial_state, network, self._limits)
+                state, initial_state = given or state, ()
+                first_input = next(iter(inputs.values()))
+                if batch and len(first_input) != batch:
+                    raise InvalidArgumentError(
+                        f"inputs: the stream began with {batch} sequences, this message has {len(first_input)}",
+                        field="inputs", expected=batch, actual=len(first_input),
+                    )  # fmt: skip
+                now_patched = shifted(patches, timesteps, first_input.shape[1])
+                batch, timesteps = len(first_input), timesteps + first_input.shape[1]
+                encoding = encoding or encoding_of(options.encoding, request.inputs)
+                decoded = time.perf_counter_ns()
+                result = self._forward(version, network, inputs, state, call, now_patched)
+                computed = time.perf_counter_ns()
+                state = result.final_state
+                response = pb.PredictStreamResponse(
+                    model=version.model,
+                    version=version.entry.number,
+                    what_if=bool(options.what_if),
+                    timesteps=timesteps,
+                    version_changed=changed,
+                    patched=bool(patches),
+                )
+                add_all(response.outputs, result.outputs, encoding)
+                if options.return_state:
+                    add_all(response.final_state, state, encoding)
+            except Exception as error:
+                self._failed(version, begin, error)
+                raise
+            self._answered(call, version, first_input.shape, (begin, decoded, computed), result.shared)
             yield response
 
     def trace(self, request: pb.TraceRequest, call: Call) -> pb.TraceResponse:
         """Trace: one batch through one network, with everything seen on the way."""
+        begin = time.perf_counter_ns()
         version = self._host.resolve(request.model, request.version, call)
         network = self._what_if(version.network, request.what_if, "what_if", call)
         known = [layer.name for layer in network.layers]
@@ -179,10 +204,12 @@ class PredictionServicer:
                 field="sums", limit=MOST_SUMS, actual=len(request.sums),
             )  # fmt: skip
         copies = 1 + bool(request.sums)
+        decoded = time.perf_counter_ns()
         with self._host.admission.take(network, inputs, call, traced=True, slot=True, copies=copies):
             trace = network.trace(inputs, state, set(request.layers) or None, call.check, patches)
             wanted = [(asked.layer, asked.sequence, asked.timestep, asked.column) for asked in request.sums]
             sums = written_out(network, inputs, state, patches, wanted) if wanted else []
+        computed = time.perf_counter_ns()
         response = pb.TraceResponse(
             model=version.model, version=version.entry.number, what_if=bool(request.what_if), patched=bool(patches),
             sums=map(_sum, sums),
@@ -192,7 +219,23 @@ class PredictionServicer:
             shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
             add_all(shown.tensors, layer.tensors, encoding)
         add_all(response.outputs, trace.outputs, encoding)
+        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), None)
         return response
+
+    def _answered(
+        self,
+        call: Call,
+        version: LoadedVersion,
+        shape: Sequence[int],
+        times: tuple[int, int, int],
+        shared: Shared | None,
+    ) -> None:
+        key = version.model, version.entry.number
+        spent = self._statistics.answered(key, shape[0], (*times, time.perf_counter_ns()), shared)
+        call.inference = (*key, *shape[:2], *spent)
+
+    def _failed(self, version: LoadedVersion, begin: int, error: Exception) -> None:
+        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin, error)
 
     def _forward(
         self,

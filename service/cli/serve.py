@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
 
 CANNOT_START, CANNOT_GO_ON = 1, 3  # exit statuses; docs/operations.md has them all
+DEFAULT_METRICS = "127.0.0.1:9464"  # the port that OpenTelemetry gives to exporters for Prometheus
+OBSERVE = "Observe"
 SECURITY, LIMITS, REGISTRY, CONNECTIONS = "Security", "Limits", "Registry", "Connections"
 
 
@@ -142,6 +144,52 @@ def serve(
             rich_help_panel=CONNECTIONS,
         ),
     ] = 0.0,
+    callers: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="UNROLL_CALLERS",
+            help="YAML file that says who may do what; read again when it changes.",
+            metavar="FILE",
+            rich_help_panel=SECURITY,
+        ),
+    ] = None,
+    audit_log: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a line for each call that changes what is served; default: audit.jsonl in the cache.",
+            metavar="FILE",
+            rich_help_panel=OBSERVE,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            envvar="UNROLL_METRICS",
+            help="Where to listen for Prometheus: /metrics, /healthz, /readyz; or off.",
+            metavar="HOST:PORT",
+            rich_help_panel=OBSERVE,
+        ),
+    ] = DEFAULT_METRICS,
+    log_format: Annotated[
+        str,
+        typer.Option(
+            envvar="UNROLL_LOG_FORMAT", help="text, json, or auto: text on a terminal.", rich_help_panel=OBSERVE
+        ),
+    ] = "auto",
+    access_log: Annotated[
+        str,
+        typer.Option(
+            help="File with a JSON line for each call; - for standard output.",
+            metavar="FILE",
+            rich_help_panel=OBSERVE,
+        ),
+    ] = "",
+    access_log_sample: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of calls in it; those that the server fails are always.", rich_help_panel=OBSERVE
+        ),
+    ] = 1.0,
     webhook: Annotated[
         str,
         typer.Option(
@@ -160,7 +208,10 @@ def serve(
     from registry import location
     from service import logs
     from service.config import Limits, ServerConfig, Tls
+    from service.supervisor.observation import read_callers
 
+    if log_format not in logs.FORMATS:
+        raise typer.BadParameter(f"no format {log_format!r}; there are: {', '.join(logs.FORMATS)}")
     if (tls_certificate is None) != (tls_key is None) or (tls_client_ca and not tls_key):
         raise typer.BadParameter("--tls-certificate and --tls-key need each other, and --tls-client-ca needs both")
     if tls_client_optional and tls_client_ca is None:
@@ -196,13 +247,20 @@ def serve(
             edge=edge,
             connection_age_seconds=max_connection_age,
             connection_idle_seconds=max_connection_idle,
+            metrics_address="" if metrics == "off" else metrics,
+            log_format=log_format,
+            access_log=access_log,
+            access_log_sample=access_log_sample,
+            audit_log=audit_log,
+            callers_file=callers,
+            callers=read_callers(callers) if callers else None,
             webhook_address=webhook,
             webhook_secret=os.environ.get("UNROLL_WEBHOOK_SECRET", ""),
         )
 
     location.check_installed()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    logs.configure("supervisor")
+    logs.configure("supervisor", form=log_format)
     status = _run(configure)
     # A thread that waits for the registry may hold locks (h5py's) which the interpreter would wait for at its end.
     logging.shutdown()
@@ -216,9 +274,20 @@ def health(
     client: "Client",
 ) -> None:
     """Show whether a server serves, and what. Exits with 0 only if it serves: a probe for containers."""
+    from service.errors import NotFoundError, PermissionDeniedError, UnauthenticatedError
+
     serving = client.health(service)
-    models = list(client.models()) if serving else []
     console.print("SERVING" if serving else "NOT_SERVING")
+    try:
+        if not client.health("callers"):
+            console.print("callers: the file has an error, and an earlier one is in force; the server's log has it")
+    except NotFoundError:  # there is no such file
+        pass
+    try:
+        models = list(client.models()) if serving else []
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        console.print(f"what is served: {error}")
+        models = []
     for model in models:
         console.print(f"{model.name} version {model.default_version}: {model.stale_reason or 'as the registry says'}")
     if not serving:

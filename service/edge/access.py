@@ -55,7 +55,7 @@ class Access:
         only_model: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`callers` are those in force; None: those of the configuration alone.
+        """`callers` are those in force; None: those of the configuration.
 
         `only_model` gives the name of the model that is served where it is the only one, else nothing.
         """
@@ -64,7 +64,7 @@ class Access:
         self.certificates = config.tls is not None and config.tls.client_authority is not None
         self._failures = Failures(clock)
         self._rates = Rates(clock)
-        self.update(callers or in_force(config, None))
+        self.update(callers or in_force(config, config.callers))
 
     def update(self, callers: Callers) -> None:
         """Puts other callers in force, for all calls that begin from now on."""

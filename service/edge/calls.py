@@ -4,13 +4,16 @@ An edge makes a `ServedCall` of what arrives and gives it to `Calls`. Whoever wa
 """
 
 import queue
+import re
 import time
+import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
+from service.callers import OPERATING
 from service.config import ServerConfig
 from service.edge.access import ANONYMOUS, Access
 from service.edge.methods import Call, Caller, Lifetime, Method, Role
@@ -20,6 +23,8 @@ from service.serving.quota import Quota
 
 STOPPING = "this server is stopping"
 OK = 0
+REQUEST_ID = "x-request-id"
+GIVEN_ID = re.compile(r"[!-~]{1,128}")
 
 Receive = Callable[[float], bytes | None]
 
@@ -32,9 +37,9 @@ class Status(NamedTuple):
     details: bytes
 
 
-def status_of(error: Exception) -> Status:
+def status_of(error: Exception, request_id: str = "") -> Status:
     """The status that an error ends a call with."""
-    code, text, details = to_status(error)
+    code, text, details = to_status(error, request_id)
     return Status(code.value[0], text, details)
 
 
@@ -60,11 +65,22 @@ class ServedCall(Call):
     responses = 0  # messages sent
     request_bytes = 0
     response_bytes = 0
+    request_id = ""  # made when it is first asked for
+    trace_id = ""  # of a call that is traced
+    request: Message | None = None  # of a call that changes what others are served, and the answer to it
+    response: Message | None = None
     trailing: Sequence[tuple[str, str | bytes]] = ()  # metadata to send with the status; `-bin` keys have bytes
 
     def caller(self) -> Caller:
         """Who calls."""
         return self.who
+
+    def id(self) -> str:
+        """The caller's `x-request-id`, if that is one to 128 printable characters of ASCII; else one that is made."""
+        if not self.request_id:
+            given = self.metadata(REQUEST_ID)
+            self.request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        return self.request_id
 
     @abstractmethod
     def certificate(self) -> str:
@@ -84,8 +100,8 @@ class Observer(Protocol):
 class Calls:
     """Runs the calls of one worker."""
 
-    def __init__(self, config: ServerConfig, observers: Sequence[Observer] = ()) -> None:
-        self.access, self.limits = Access(config), config.limits
+    def __init__(self, config: ServerConfig, observers: Sequence[Observer] = (), access: Access | None = None) -> None:
+        self.access, self.limits = access or Access(config), config.limits
         self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
         self.closed = False  # whether calls that begin from now on are refused
         self._observers = observers
@@ -107,7 +123,12 @@ class Calls:
             self._admit(call, method)
             if call.who.models:
                 self.access.check_model(call.who, request)
-            answer: bytes = method.handler(request, call).SerializeToString()
+            if method.role in OPERATING:
+                call.request = request
+                call.response = method.handler(request, call)
+                answer: bytes = call.response.SerializeToString()
+            else:
+                answer = method.handler(request, call).SerializeToString()
         except Exception as error:  # whatever it is, the client gets a status for it
             return self.failed(call, error)
         call.code, call.responses, call.response_bytes = OK, 1, len(answer)
@@ -150,9 +171,9 @@ class Calls:
 
     def failed(self, call: ServedCall, error: Exception) -> Status:
         """Ends a call with the status of an error. The place for calls that are refused before they begin, too."""
-        status = status_of(error)
         if not call.began:
             self._begin(call)
+        status = status_of(error, call.id())
         call.code, call.error = status.code, error
         self._end(call)
         return status

@@ -1,7 +1,7 @@
 """grpc.health.v1 as rows of the method table: open to everyone, with its streams bounded like all others."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from grpc_health.v1 import health_pb2 as pb
 
@@ -36,6 +36,18 @@ class Health:
         with self._changed:
             if not self._ending:
                 self._statuses.update(dict.fromkeys(services, statuses.SERVING if serving else statuses.NOT_SERVING))
+            self._changed.notify_all()
+
+    def replace(self, prefix: str, serving: Mapping[str, bool]) -> None:
+        """Says of all services whose names begin so whether they serve; of those left out nothing more is known."""
+        statuses = pb.HealthCheckResponse
+        with self._changed:
+            if not self._ending:
+                for name in [name for name in self._statuses if name.startswith(prefix)]:
+                    if name.removeprefix(prefix) not in serving:
+                        del self._statuses[name]
+                for name, serves in serving.items():
+                    self._statuses[prefix + name] = statuses.SERVING if serves else statuses.NOT_SERVING
             self._changed.notify_all()
 
     def end(self) -> None:

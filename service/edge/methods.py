@@ -56,6 +56,7 @@ class Call(Protocol):
     """What a handler may ask of the call it serves. Edges derive their own from it."""
 
     lifetime: Lifetime | None = None  # of a stream
+    inference: tuple[Any, ...] | None = None  # what it, or its last message, computed: service.observe.calls.Done
 
     @abstractmethod
     def caller(self) -> Caller:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from service.config import ServerConfig, Tls
+from service.edge.access import Access
 from service.edge.calls import Calls, Observer
 from service.edge.methods import Method
 
@@ -21,9 +22,14 @@ class Edge(Protocol):
         """Lets calls that have begun finish, for so many seconds at most, then stops."""
 
 
-def build_edge(methods: Iterable[Method], config: ServerConfig, observers: Sequence[Observer] = ()) -> Edge:
+def build_edge(
+    methods: Iterable[Method],
+    config: ServerConfig,
+    observers: Sequence[Observer] = (),
+    access: Access | None = None,
+) -> Edge:
     """The edge that the configuration names, not started and on no address, that answers the methods."""
-    calls = Calls(config, observers)
+    calls = Calls(config, observers, access)
     if config.edge == "grpcio":
         from service.edge.grpcio import GrpcioEdge
 

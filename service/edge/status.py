@@ -47,8 +47,8 @@ BY_CODE: dict[grpc.StatusCode, type[errors.ServiceError]] = {
 }
 
 
-def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
-    """What a client gets for an error: code, text, and the bytes of a google.rpc.Status.
+def to_status(error: Exception, request_id: str = "") -> tuple[grpc.StatusCode, str, bytes]:
+    """What a client gets for an error: code, text, and the bytes of a google.rpc.Status, with the id of the call.
 
     An error that is not a ServiceError is a fault of ours: its text may hold anything, so the client gets a fixed
     sentence with an id, and the log gets the trace under the same id.
@@ -59,13 +59,15 @@ def to_status(error: Exception) -> tuple[grpc.StatusCode, str, bytes]:
         info = error_details_pb2.ErrorInfo(reason=type(error).reason(), domain=DOMAIN, metadata=details)
         violation, retry = shortened(error.field, LONGEST_DETAIL), isinstance(error, errors.UnavailableError)
     else:
-        incident = uuid.uuid4().hex[:12]
+        incident = request_id or uuid.uuid4().hex[:12]
         logger.error("internal error %s", incident, exc_info=error)
         code, message = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under {incident}"
         info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
         violation, retry = "", False
     status = status_pb2.Status(code=code.value[0], message=message)
     _add(status, info)
+    if request_id:
+        _add(status, error_details_pb2.RequestInfo(request_id=request_id))
     if violation:
         bad_request = error_details_pb2.BadRequest()
         bad_request.field_violations.add(field=violation, description=message)
@@ -101,7 +103,10 @@ def from_rpc_error(error: Any) -> errors.ServiceError:
 
 def _add(
     status: status_pb2.Status,
-    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+    detail: error_details_pb2.ErrorInfo
+    | error_details_pb2.BadRequest
+    | error_details_pb2.RetryInfo
+    | error_details_pb2.RequestInfo,
 ) -> None:
     packed = any_pb2.Any()
     packed.Pack(detail)

@@ -28,9 +28,17 @@ EMPTY = [0.0] * (FIRST_BUCKET + len(BUCKETS) + 1)
 class Countable(Protocol):
     """What is counted of a method."""
 
-    path: str
-    request_streams: bool
-    response_streams: bool
+    @property
+    def path(self) -> str:
+        """/package.Service/Method."""
+
+    @property
+    def request_streams(self) -> bool:
+        """Whether the client sends several messages."""
+
+    @property
+    def response_streams(self) -> bool:
+        """Whether the server does."""
 
 
 class CallCounts:

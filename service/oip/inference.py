@@ -1,6 +1,7 @@
 """Inference of the Open Inference Protocol: predictions, single and in streams."""
 
 import time
+from collections import abc
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -14,11 +15,12 @@ from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer
 from service.oip.sequences import Sequence, Sequences
-from service.oip.statistics import InferenceStatistics
 from service.serving.host import Host, LoadedVersion
+from service.serving.statistics import InferenceStatistics
 
 WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status
 FAST_TYPE = "FP32"
+Shape = abc.Sequence[int]
 IS_FINAL = "triton_final_response"
 
 
@@ -51,9 +53,9 @@ class InferenceServicer:
         begin = time.perf_counter_ns()
         version = self._host.resolve(request.model_name, request.model_version, call)
         try:
-            return self._fast(request, version, begin) or self._slow(request, version, begin, call)[0]
-        except Exception:
-            self._failed(version, begin)
+            return self._fast(request, version, begin, call) or self._slow(request, version, begin, call)[0]
+        except Exception as error:
+            self._failed(version, begin, error)
             raise
 
     def model_stream_infer(
@@ -90,8 +92,8 @@ class InferenceServicer:
         version = sequence.version
         try:
             response, result, batch = self._slow(request, version, begin, call, sequence)
-        except Exception:
-            self._failed(version, begin)
+        except Exception as error:
+            self._failed(version, begin, error)
             raise
         if _flag(request, "sequence_end"):
             sequences.drop(key)
@@ -105,7 +107,9 @@ class InferenceServicer:
         version.check_streamable()
         return version
 
-    def _fast(self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int) -> pb.ModelInferResponse | None:
+    def _fast(
+        self, request: pb.ModelInferRequest, version: LoadedVersion, begin: int, call: Call
+    ) -> pb.ModelInferResponse | None:
         """The answer to the plainest request, one sequence as bytes; None for any other, and for a wrong one."""
         if len(request.inputs) != 1 or len(request.raw_input_contents) != 1:
             return None
@@ -128,7 +132,7 @@ class InferenceServicer:
         if request.id:
             response.id = request.id
         response.raw_output_contents.append(found.raw)
-        self._answered(version, 1, (begin, decoded, computed), found.shared)
+        self._answered(call, version, tensor.shape, (begin, decoded, computed), found.shared)
         return response
 
     def _slow(
@@ -157,15 +161,23 @@ class InferenceServicer:
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
-        self._answered(version, batch, (begin, decoded, computed), result.shared)
+        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), result.shared)
         return response, result, batch
 
-    def _answered(self, version: LoadedVersion, batch: int, times: tuple[int, int, int], shared: Shared | None) -> None:
+    def _answered(
+        self,
+        call: Call,
+        version: LoadedVersion,
+        shape: Shape,
+        times: tuple[int, int, int],
+        shared: Shared | None,
+    ) -> None:
         key = version.model, version.entry.number
-        self._statistics.answered(key, batch, (*times, time.perf_counter_ns()), shared)
+        spent = self._statistics.answered(key, shape[0], (*times, time.perf_counter_ns()), shared)
+        call.inference = (*key, *shape[:2], *spent)
 
-    def _failed(self, version: LoadedVersion, begin: int) -> None:
-        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin)
+    def _failed(self, version: LoadedVersion, begin: int, error: Exception) -> None:
+        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin, error)
 
 
 def inference_methods(

@@ -9,8 +9,8 @@ from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.tensors import TensorSpec
 from service.oip import tensors
 from service.oip.messages import pb
-from service.oip.statistics import Count, InferenceStatistics, VersionKey, total
 from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
+from service.serving.statistics import Count, InferenceStatistics, VersionKey, total
 from service.version import version as own_version
 
 PLATFORM = "unroll_keras"
@@ -133,7 +133,7 @@ class RepositoryServicer:
         if request.version:
             version = self._host.resolve(request.name, request.version, call)
             keys = [(version.model, version.entry.number)]
-        return pb.ModelStatisticsResponse(model_stats=[counts.get(key, Count()).message(key) for key in keys])
+        return pb.ModelStatisticsResponse(model_stats=[statistics_of(key, counts.get(key, Count())) for key in keys])
 
     def repository_index(self, request: pb.RepositoryIndexRequest, call: Call) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: every version in memory, and models without one."""
@@ -215,6 +215,36 @@ class LocalModels:
     def drop(self, model: str, timeout: float | None) -> NoReturn:
         """Not without a registry."""
         raise NotSupportedError("this server serves what it was started with")
+
+
+def statistics_of(key: VersionKey, count: Count) -> pb.ModelStatistics:
+    """What a version has done, as the protocol writes it."""
+    duration, n = pb.StatisticDuration, count.successes
+    success_ns = count.queue_ns + count.input_ns + count.infer_ns + count.output_ns
+    return pb.ModelStatistics(
+        name=key[0],
+        version=key[1],
+        last_inference=count.last_ms,
+        inference_count=count.sequences,
+        execution_count=count.passes,
+        inference_stats=pb.InferStatistics(
+            success=duration(count=n, ns=success_ns),
+            fail=duration(count=count.failures, ns=count.failure_ns),
+            queue=duration(count=n, ns=count.queue_ns),
+            compute_input=duration(count=n, ns=count.input_ns),
+            compute_infer=duration(count=n, ns=count.infer_ns),
+            compute_output=duration(count=n, ns=count.output_ns),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=size,
+                compute_input=duration(count=passes, ns=given),
+                compute_infer=duration(count=passes, ns=computed),
+                compute_output=duration(count=passes, ns=written),
+            )
+            for size, (passes, given, computed, written) in sorted(count.batches.items())
+        ],
+    )
 
 
 def held_versions(host: Host) -> set[VersionKey]:

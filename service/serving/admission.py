@@ -38,6 +38,11 @@ class Admission:
             OrderedDict()
         )  # by caller, whose turn it is first
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for room."""
+        return len(self._waiting)
+
     @contextmanager
     def take(
         self,

@@ -75,6 +75,10 @@ class Batcher:
         self._computing = False  # whether somebody computes, or is about to
         self._waiting: list[_Request] = []
 
+    def waiting(self) -> int:
+        """How many requests wait for a batch to begin."""
+        return len(self._waiting)
+
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Choice.forward`, alone or with others."""
         shapes = self._engine.network.shapes(inputs)

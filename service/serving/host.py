@@ -55,6 +55,10 @@ class LoadedVersion:
         """Outputs and final states for inputs that `Network.check` accepted. Raises as `Network.forward`."""
         return self.computes.forward(inputs, initial_state)
 
+    def waiting(self) -> int:
+        """How many requests wait for a batch to begin."""
+        return self.computes.waiting() if isinstance(self.computes, Batcher) else 0
+
     def check_streamable(self) -> None:
         """Raises NotReadyError where the network cannot be fed piecewise."""
         if not self.network.streamable:

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from service.callers import Callers
 from service.config import ServerConfig, unix_path
 from service.errors import ServiceError, UnavailableError
 from service.link import HELLO, error_from_dict
@@ -46,6 +48,28 @@ class Slot:
         self.thread: threading.Thread | None = None
 
 
+class FleetObserver(Protocol):
+    """What is told of the workers. Any thread calls."""
+
+    def started(self, name: str) -> None:
+        """A worker is started, for the first time or again."""
+
+    def swapped(self, seconds: float) -> None:
+        """All workers changed to another snapshot."""
+
+    def refused(self) -> None:
+        """A worker refused a snapshot."""
+
+    def said(self, key: str, rows: list[Any]) -> None:
+        """The last word of a worker that ends: what it counted."""
+
+    def ended(self, key: str) -> None:
+        """The process of a worker has ended."""
+
+    def audited(self, record: dict[str, Any]) -> None:
+        """A worker was asked for a change of what is served."""
+
+
 class Fleet:
     """The workers. They serve one snapshot, all the same: a new one is prepared by all before any commits to it."""
 
@@ -55,6 +79,7 @@ class Fleet:
         operations: Mapping[str, Handler],
         on_refused: Callable[[], None],
         on_lost: Callable[[Exception], None],
+        observer: FleetObserver,
     ) -> None:
         """`operations` answer what workers ask for.
 
@@ -64,6 +89,7 @@ class Fleet:
         self._operations = operations
         self._on_refused = on_refused
         self._on_lost = on_lost
+        self._observer = observer
         self._snapshot = Snapshot()
         self._changing = threading.Lock()  # held while workers move to a snapshot, or one joins; guards the next two
         self._workers: list[WorkerProcess] = []
@@ -125,6 +151,7 @@ class Fleet:
         load it, and what `before_commit` raises: then all go on with the snapshot they had. A worker that dies
         meanwhile does not count: it comes back with what the others serve.
         """
+        begin = time.monotonic()
         with self._changing:
             body = snapshot.changes(self._snapshot).encode()
             workers = list(self._workers)
@@ -136,6 +163,7 @@ class Fleet:
             refusals = [answer["error"] for answer in answers if answer and answer["error"]]
             try:
                 if refusals:
+                    self._observer.refused()
                     raise error_from_dict(refusals[0])
                 if before_commit:
                     before_commit()
@@ -148,6 +176,7 @@ class Fleet:
                 worker.send("commit", {"generation": snapshot.generation})
             for worker in workers:
                 worker.answer(snapshot.generation)
+        self._observer.swapped(time.monotonic() - begin)
 
     def reload(self, config: ServerConfig) -> bool:
         """Replaces the workers by new ones with this configuration, one after the other; whether that succeeded.
@@ -260,6 +289,7 @@ class Fleet:
 
         Raises what hinders its start: OSError, RuntimeError or MemoryError.
         """
+        self._observer.started(slot.name)
         worker = WorkerProcess(slot.name, slot.core, slot.config)
         began = None
         try:
@@ -273,6 +303,7 @@ class Fleet:
         finally:
             self._forget(worker)
             status = worker.end()
+            self._observer.ended(key_of(worker))
         return time.monotonic() - began if began is not None else 0.0, status
 
     def _forget(self, worker: WorkerProcess) -> None:
@@ -289,6 +320,8 @@ class Fleet:
             if prepared and not prepared["error"]:
                 worker.send("commit", {"generation": self._snapshot.generation})
                 if worker.answer(self._snapshot.generation):
+                    if self._config.callers is not None:  # they may have changed while it started
+                        worker.send("callers", self._config.callers.to_json())
                     with self._joined:
                         self._workers.append(worker)
                         self._failing_since = None
@@ -307,6 +340,10 @@ class Fleet:
                 self._calls.submit(self._serve, worker, fields, body)
             except RuntimeError:  # no room for another thread, and those that are there will do it; or we are stopping
                 logger.warning("%s waits for %s", worker.name, fields["operation"])
+        elif kind == "audit":
+            self._observer.audited(fields)
+        elif kind == "counted":
+            self._observer.said(key_of(worker), fields["samples"])
         elif kind == "used":
             now = time.monotonic()
             worker.used = {(model, number): now - age for model, number, age in fields["versions"]}
@@ -357,6 +394,33 @@ class Fleet:
                     ) from None
         return counts
 
+    def running(self) -> dict[str, int]:
+        """Process ids of the workers that are to be there, by name; 0 for one that does not serve."""
+        names = {slot.name: 0 for slot in list(self._slots) if not slot.given_up.is_set()}
+        return names | {worker.name: worker.process.pid for worker in list(self._workers)}
+
+    def ask(self, operation: str, seconds: float) -> dict[str, dict[str, Any] | None]:
+        """What each worker answers, by NAME/PID; None where it does not in time. All are asked at once."""
+
+        def answer(worker: WorkerProcess) -> dict[str, Any] | None:
+            try:
+                return worker.link.call(operation, {}, timeout=seconds)[0]
+            except ServiceError:
+                return None
+
+        workers = list(self._workers)
+        with ThreadPoolExecutor(max(1, len(workers)), "ask") as asking:
+            return dict(zip([key_of(worker) for worker in workers], asking.map(answer, workers), strict=True))
+
+    def put_in_force(self, callers: Callers) -> None:
+        """Gives workers, those that start later included, other callers."""
+        with self._replacing:
+            self._config = replace(self._config, callers=callers)
+            for slot in self._slots:
+                slot.config = replace(slot.config, callers=callers)
+        for worker in list(self._workers):
+            worker.send("callers", callers.to_json())
+
     def ping(self, confirmed: dict[str, float]) -> None:
         """Tells the workers when the registry last agreed, and asks which versions on demand they used lately."""
         for worker in list(self._workers):
@@ -381,6 +445,11 @@ def pause_after(before: float, served: float, status: int | None) -> float:
         return 0.0
     longest = LONGEST_URGENT_SECONDS if killed else LONGEST_PAUSE_SECONDS
     return min(max(before * 2, FIRST_PAUSE_SECONDS), longest)
+
+
+def key_of(worker: WorkerProcess) -> str:
+    """What the process of a worker is called where several may have its name."""
+    return f"{worker.name}/{worker.process.pid}"
 
 
 def cores_available() -> list[int]:

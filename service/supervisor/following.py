@@ -20,6 +20,8 @@ from service.supervisor.desired import desired, unfollowed, wanted
 from service.supervisor.fetching import Versions
 from service.supervisor.fleet import Fleet
 from service.supervisor.lanes import Lanes
+from service.supervisor.metrics import counted
+from service.supervisor.observation import Observation
 
 if TYPE_CHECKING:
     from registry.search import Search
@@ -45,8 +47,15 @@ class Follower:
     """Follows the registry in a thread of its own. What is its own is used by that thread, but for what says else."""
 
     def __init__(
-        self, declared: Declared, versions: Versions, lanes: Lanes, fleet: Fleet, config: ServerConfig
+        self,
+        declared: Declared,
+        versions: Versions,
+        lanes: Lanes,
+        fleet: Fleet,
+        config: ServerConfig,
+        observation: Observation,
     ) -> None:
+        self._observation = observation
         self._declared = declared
         self._versions = versions
         self._lanes = lanes
@@ -114,8 +123,9 @@ class Follower:
             from registry.search import Search
             from registry.store import Store
 
-            self._versions.store = self._versions.store or Store(self._config.registry_lock)
-            self._search = Search(self._versions.store)
+            counts = self._observation.counts
+            self._versions.store = self._versions.store or counted(Store(self._config.registry_lock), counts)
+            self._search = counted(Search(self._versions.store), counts)
             gc.freeze()  # what MLflow brings stays: without this each full collection walks all of it, for 0.15 s
         epochs = {name: self._declared.epoch(name) for name in list(self._declared.references)}
         found = self._search.aliases(epochs)
@@ -247,8 +257,11 @@ class Follower:
 
     def _declare(self, entries: Collection[ModelEntry]) -> set[str]:
         """Declares entries; where the workers refuse one, what they serve stays, with the reason. Gives the refused."""
+        before = [self._declared.entry(entry.name) for entry in entries]
         try:
             self._declared.declare(entries)
+            for old, entry in zip(before, entries, strict=True):
+                self._observation.moved(old, entry)
         except UnavailableError:
             raise  # no worker is there: nothing was refused
         except ServiceError as error:

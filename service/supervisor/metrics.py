@@ -8,14 +8,22 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
+from registry.errors import RegistryConflictError, RegistryNotFoundError, RegistryUnavailableError
 from service.observe.samples import Samples, Totals
 from service.observe.table import METRICS
 from service.snapshot import Snapshot
 from service.version import version as own_version
 
+Asked = TypeVar("Asked")
 PROC = Path("/proc")
 SUPERVISOR = "supervisor"
+RESULTS = (
+    (RegistryNotFoundError, "not_found"),
+    (RegistryConflictError, "conflict"),
+    (RegistryUnavailableError, "unavailable"),
+)
 SWAP_BUCKETS = METRICS["unroll_swap_seconds"].buckets
 
 
@@ -67,6 +75,35 @@ class SupervisorCounts:
             return samples
 
 
+class _Counted:
+    """A registry store whose questions are counted by what became of them."""
+
+    def __init__(self, store: Any, counts: SupervisorCounts) -> None:
+        self._store, self._counts = store, counts
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def asked(*arguments: Any, **options: Any) -> Any:
+            result = "ok"
+            try:
+                return found(*arguments, **options)
+            except BaseException as error:
+                result = next((word for kind, word in RESULTS if isinstance(error, kind)), "error")
+                raise
+            finally:
+                self._counts.asked_registry(result)
+
+        return asked
+
+
+def counted(asked: Asked, counts: SupervisorCounts) -> Asked:
+    """A store or a search of the registry, with its questions counted."""
+    return cast("Asked", _Counted(asked, counts))
+
+
 class ServerMetrics:
     """Everything on the page of one server."""
 
@@ -76,14 +113,14 @@ class ServerMetrics:
         self._processes = Processes()
         self._started = time.time()
 
-    def said(self, worker: str, samples: Samples) -> None:
-        """Keeps what a worker said, now or as its last word."""
-        self._totals.said(worker, samples)
+    def said(self, process: str, samples: Samples) -> None:
+        """Keeps what a worker's process said, now or as its last word; processes are called NAME/PID."""
+        self._totals.said(process, samples)
 
-    def ended(self, worker: str) -> None:
-        """A worker has ended; what it counted stays counted."""
-        self._totals.ended(worker)
-        self._processes.ended(worker)
+    def ended(self, process: str) -> None:
+        """A worker's process has ended; what it counted stays counted."""
+        self._totals.ended(process)
+        self._processes.ended(process.partition("/")[0])
 
     def samples(
         self,
@@ -95,13 +132,15 @@ class ServerMetrics:
     ) -> Samples:
         """What the page shows now.
 
-        `workers`: process ids of those that are to be there, by name, 0 for one that does not run; `answering`: those
-        that answered this time. `certificates`: files by what they are. `callers_valid`: None: there is no file.
+        `workers`: process ids of those that are to be there, by name, 0 for one that does not run; `answering`: the
+        processes that answered this time. `certificates`: files by what they are. `callers_valid`: None where there is
+        no file.
         """
         now = time.time()
         held = {(model.name, number) for model in snapshot.models.values() for number in model.versions}
         samples = self._totals.merged(held, answering) | self._counts.samples()
-        samples |= {("unroll_worker_up", (name,)): float(name in answering) for name in workers}
+        up = {process.partition("/")[0] for process in answering}
+        samples |= {("unroll_worker_up", (name,)): float(name in up) for name in workers}
         samples |= self._processes.samples({SUPERVISOR: os.getpid(), **workers})
         for model in snapshot.models.values():
             for number in model.versions:

@@ -26,6 +26,7 @@ from service.supervisor.fleet import Fleet, Handler, cores_available, cpu_quota
 from service.supervisor.following import Follower
 from service.supervisor.lanes import Lanes
 from service.supervisor.last_good import LastGood
+from service.supervisor.observation import Observation
 from service.supervisor.operations import Operations
 from service.supervisor.port import Port
 
@@ -53,12 +54,13 @@ class Supervisor:
         self._cache = Cache(config.cache)
         self._last_good = LastGood(config.cache, config.references)
         operations: dict[str, Handler] = {}
-        self._fleet = Fleet(config, operations, lambda: self._follower.doubt(), self._fail)
+        self._observation = Observation(config)
+        self._fleet = Fleet(config, operations, lambda: self._follower.doubt(), self._fail, self._observation)
         versions = Versions(self._cache, config)
         self._declared = Declared(references, self._fleet, self._cache, self._last_good, self.address)
         following = Lanes(versions.fetch, side_by_side(), "fetch")
         named = Lanes(versions.fetch, NAMED_LANES, "fetch-named")
-        self._follower = Follower(self._declared, versions, following, self._fleet, config)
+        self._follower = Follower(self._declared, versions, following, self._fleet, config, self._observation)
         operations |= Operations(self._declared, versions, following, named, self._fleet, config).table()
         self._signals: SimpleQueue[int | None] = SimpleQueue()  # those that arrived; None: the server cannot go on
         self._asked_to_end = False
@@ -87,6 +89,7 @@ class Supervisor:
                 from service.supervisor.webhook import listen
 
                 webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self._follower.look_now)
+            self._observation.start(self._fleet)
             # In a thread of its own: neither workers that do not start nor a registry that hangs may keep a signal
             # waiting.
             threading.Thread(target=self._serve, name="follow", daemon=True).start()
@@ -100,6 +103,7 @@ class Supervisor:
             if webhooks is not None:
                 webhooks.close()
             self._fleet.stop(self._config.drain_seconds if self._failure is None else 0.0)
+            self._observation.stop()
             self._port.close()
         if self._failure is not None:
             raise self._failure

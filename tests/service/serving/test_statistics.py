@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from service.model.results import Shared
-from service.oip.statistics import InferenceStatistics, total
+from service.oip.repository import statistics_of
+from service.serving.statistics import InferenceStatistics, total
 
 KEY = "m", "1"
 
@@ -17,9 +18,9 @@ def test_a_shared_pass_is_counted_once():
         shared = Shared(sequences=4, leads=leads, waited_ns=0 if leads else 30)
         statistics.answered(KEY, rows, (0, 10, 110, 120), shared)
     statistics.answered(KEY, 4, (0, 10, 110, 120))  # by itself
-    statistics.failed(KEY, 7)
+    statistics.failed(KEY, 7, ValueError())
     (count,) = total([statistics.to_json([KEY])]).values()
-    message = count.message(KEY)
+    message = statistics_of(KEY, count)
     assert (message.inference_count, message.execution_count) == (8, 2)
     assert [(b.batch_size, b.compute_infer.count, b.compute_infer.ns) for b in message.batch_stats] == [(4, 2, 200)]
     stats = message.inference_stats
@@ -40,7 +41,10 @@ def test_processes_are_added_up():
         rows.append(json.loads(json.dumps(statistics.to_json([KEY, ("m", "2")]))))
     counts = total(rows)
     assert counts.keys() == {KEY, ("m", "2")}
-    assert [(b.batch_size, b.compute_infer.count) for b in counts[KEY].message(KEY).batch_stats] == [(1, 1), (3, 1)]
+    assert [(b.batch_size, b.compute_infer.count) for b in statistics_of(KEY, counts[KEY]).batch_stats] == [
+        (1, 1),
+        (3, 1),
+    ]
     assert counts[KEY].sequences == 4
 
 
@@ -49,7 +53,7 @@ def test_batch_sizes_are_bounded():
     statistics = InferenceStatistics()
     for size in range(1, 400):
         statistics.answered(KEY, size, (0, 1, 2, 3))
-    message = total([statistics.to_json([KEY])])[KEY].message(KEY)
+    message = statistics_of(KEY, total([statistics.to_json([KEY])])[KEY])
     assert len(message.batch_stats) == 256
     assert message.execution_count == 399
     assert message.inference_count == np.arange(400).sum()

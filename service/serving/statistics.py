@@ -1,15 +1,20 @@
-"""Statistics of the Open Inference Protocol: requests, sequences and nanoseconds, by model and version."""
+"""Statistics of predictions: requests, sequences and nanoseconds, by model and version."""
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from service.errors import CancelledError, LimitExceededError, ServiceError, TimeLimitError, UnavailableError
 from service.model.results import Shared
-from service.oip.messages import pb
+from service.observe.samples import Samples, Value
+from service.observe.table import METRICS
 
 BATCH_SIZES = 256  # batch sizes counted separately for a version; others count in the totals only
+REASONS = ("REJECTED", "CANCELED", "OTHER", "BACKEND")
+BATCH_BUCKETS = METRICS["unroll_batch_size"].buckets
 VersionKey = tuple[str, str]  # model, version number
 
 
@@ -28,45 +33,19 @@ class Count:
     sequences: int = 0
     last_ms: int = 0  # since the epoch
     batches: dict[int, list[int]] = field(default_factory=dict)  # size → forward passes, input, infer, output ns
+    reasons: dict[str, int] = field(default_factory=dict)  # of failures
 
     def add(self, other: "Count") -> None:
         """Adds what another process counted."""
         for name, value in asdict(other).items():
             if name == "last_ms":
                 self.last_ms = max(self.last_ms, value)
-            elif name != "batches":
+            elif name not in ("batches", "reasons"):
                 setattr(self, name, getattr(self, name) + value)
         for size, numbers in other.batches.items():
             self.batches[size] = [a + b for a, b in zip(self.batches.get(size, [0] * 4), numbers, strict=True)]
-
-    def message(self, key: VersionKey) -> pb.ModelStatistics:
-        """As the protocol writes it."""
-        duration, n = pb.StatisticDuration, self.successes
-        success_ns = self.queue_ns + self.input_ns + self.infer_ns + self.output_ns
-        return pb.ModelStatistics(
-            name=key[0],
-            version=key[1],
-            last_inference=self.last_ms,
-            inference_count=self.sequences,
-            execution_count=self.passes,
-            inference_stats=pb.InferStatistics(
-                success=duration(count=n, ns=success_ns),
-                fail=duration(count=self.failures, ns=self.failure_ns),
-                queue=duration(count=n, ns=self.queue_ns),
-                compute_input=duration(count=n, ns=self.input_ns),
-                compute_infer=duration(count=n, ns=self.infer_ns),
-                compute_output=duration(count=n, ns=self.output_ns),
-            ),
-            batch_stats=[
-                pb.InferBatchStatistics(
-                    batch_size=size,
-                    compute_input=duration(count=passes, ns=given),
-                    compute_infer=duration(count=passes, ns=computed),
-                    compute_output=duration(count=passes, ns=written),
-                )
-                for size, (passes, given, computed, written) in sorted(self.batches.items())
-            ],
-        )
+        for reason, number in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
 
 
 class InferenceStatistics:
@@ -78,8 +57,10 @@ class InferenceStatistics:
 
     def answered(
         self, key: VersionKey, batch: int, times: tuple[int, int, int, int], shared: Shared | None = None
-    ) -> None:
-        """Counts an answer; `times` are those of its begin, of the end of decoding, of computing, and of encoding.
+    ) -> tuple[int, int]:
+        """Counts an answer; gives the nanoseconds for which it waited and was computed.
+
+        `times` are those of its begin, of the end of decoding, of computing, and of encoding.
 
         `shared` is what is known of the forward pass where others may have been in it. A pass is counted by the
         request that leads it, under the sequences in it.
@@ -97,7 +78,7 @@ class InferenceStatistics:
             count.output_ns += end - computed
             count.last_ms = time.time_ns() // 1_000_000
             if not leads:
-                return
+                return waited, infer
             count.passes += 1
             numbers = count.batches.get(rows)
             if numbers is None and len(count.batches) < BATCH_SIZES:
@@ -107,13 +88,25 @@ class InferenceStatistics:
                 numbers[1] += decoded - begin
                 numbers[2] += infer
                 numbers[3] += end - computed
+        return waited, infer
 
-    def failed(self, key: VersionKey, nanoseconds: int) -> None:
+    def failed(self, key: VersionKey, nanoseconds: int, error: Exception) -> None:
         """Counts a request that was not answered."""
+        reason = reason_of(error)
         with self._counting:
             count = self._counts.setdefault(key, Count())
             count.failures += 1
             count.failure_ns += nanoseconds
+            count.reasons[reason] = count.reasons.get(reason, 0) + 1
+
+    def samples(self, held: Collection[VersionKey]) -> Samples:
+        """The counts of the versions held, as metrics."""
+        with self._counting:
+            return {
+                (name, (*key, *labels)): value
+                for key in held
+                for name, labels, value in _metrics(self._counts.get(key) or Count())
+            }
 
     def to_json(self, held: Collection[VersionKey]) -> list[list[Any]]:
         """The counts of the versions held, for `total`; those of others are forgotten."""
@@ -131,3 +124,30 @@ def total(processes: Iterable[list[list[Any]]]) -> dict[VersionKey, Count]:
             batches = {int(size): row for size, row in numbers["batches"].items()}  # JSON's keys are text
             counts.setdefault((model, version), Count()).add(Count(**{**numbers, "batches": batches}))
     return counts
+
+
+def reason_of(error: Exception) -> str:
+    """Why a request failed, in the words of Triton's metrics."""
+    if isinstance(error, CancelledError | TimeLimitError):
+        return "CANCELED"
+    if isinstance(error, LimitExceededError | UnavailableError):
+        return "REJECTED"
+    return "OTHER" if isinstance(error, ServiceError) else "BACKEND"
+
+
+def _metrics(count: Count) -> Iterator[tuple[str, tuple[str, ...], Value]]:
+    """Names of metrics, labels next to model and version, and values."""
+    yield "nv_inference_request_success", (), count.successes
+    for reason in REASONS:
+        yield "nv_inference_request_failure", (reason,), count.reasons.get(reason, 0)
+    yield "nv_inference_count", (), count.sequences
+    yield "nv_inference_exec_count", (), count.passes
+    parts = {"queue": count.queue_ns, "compute_input": count.input_ns, "compute_infer": count.infer_ns}
+    parts["compute_output"] = count.output_ns
+    for part, nanoseconds in {"request": sum(parts.values()), **parts}.items():
+        yield f"nv_inference_{part}_duration_us", (), nanoseconds / 1e3
+    sizes = [0.0] * (len(BATCH_BUCKETS) + 2)
+    for size, (passes, *_) in count.batches.items():
+        sizes[bisect_left(BATCH_BUCKETS, size)] += passes
+        sizes[-1] += size * passes
+    yield "unroll_batch_size", (), sizes

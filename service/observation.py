@@ -1,0 +1,50 @@
+"""What a worker observes of itself: the observers of its calls, and the samples that it gives the supervisor."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from service import logs
+from service.config import ServerConfig
+from service.edge.calls import Observer
+from service.edge.methods import Method
+from service.observe.calls import AccessLog, Answering, Auditing, Counting
+from service.observe.counts import access_samples, call_samples
+from service.observe.samples import Samples
+from service.serving.host import Host
+from service.serving.statistics import InferenceStatistics
+
+
+class Observation:
+    """The observers of one worker."""
+
+    def __init__(self, config: ServerConfig, audit: Callable[[dict[str, Any]], None]) -> None:
+        """`audit` takes a record of each operator call. Raises OSError where the access log cannot be opened."""
+        self._counting = Counting()
+        # In this order: what the last one logs still belongs to the call.
+        self.observers: Sequence[Observer] = (self._counting, Answering(), Auditing(audit))
+        if config.access_log:
+            self.observers = (*self.observers, AccessLog(config.access_log, config.access_log_sample))
+        self.observers = (*self.observers, logs.CURRENT)
+
+    def samples(self, methods: Iterable[Method], host: Host, statistics: InferenceStatistics) -> Samples:
+        """Everything that this worker counted, and how it is now."""
+        methods = list(methods)
+        samples = call_samples(self._counting.counts, methods)
+        samples |= access_samples(self._counting.counts, [(m.path, m.role.value) for m in methods])
+        samples |= self._counting.refused()
+        models = host.snapshot().models
+        samples |= statistics.samples([(name, number) for name, model in models.items() for number in model.versions])
+        samples["unroll_room_waiting", ()] = float(host.admission.waiting)
+        for name, model in models.items():
+            for number, version in model.versions.items():
+                samples["nv_inference_pending_request_count", (name, number)] = float(version.waiting())
+                entry = version.entry
+                for alias in [a for a, n in model.entry.aliases.items() if n == number] or [""]:
+                    engines = "+".join(dict.fromkeys(entry.engines or ()))
+                    origin = entry.origin if entry.origin in ORIGINS else "other"
+                    labels = (name, number, alias, entry.digest, version.proof_made_by or "none", engines, origin)
+                    samples["unroll_model_info", labels] = 1.0
+        return samples
+
+
+ORIGINS = ("trained", "override", "registered", "other")

@@ -1,0 +1,224 @@
+"""What becomes of a call that has ended: counted, written down, and told to callers that asked for it.
+
+The observers of service.edge.calls, which knows none of them.
+"""
+
+import json
+import logging
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import quote
+
+from service.errors import LimitExceededError, TimeLimitError
+from service.observe.counts import CODES, CallCounts
+from service.observe.samples import Samples
+
+if TYPE_CHECKING:
+    from service.edge.calls import ServedCall
+
+REQUEST_ID = "x-request-id"
+# Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
+FAULTS = frozenset((2, 4, 13, 14, 15))
+
+logger = logging.getLogger(__name__)
+
+
+class Done(NamedTuple):
+    """What a call computed, or the last message of a stream; as handlers leave it in `call.inference`."""
+
+    model: str
+    version: str
+    batch: int
+    timesteps: int
+    queue_ns: int
+    compute_ns: int
+
+    @classmethod
+    def of(cls, call: "ServedCall") -> Self | None:
+        """What a call computed; None where it computed nothing."""
+        found = call.inference
+        if found is None:
+            return None
+        model, version, batch, *timesteps, queue_ns, compute_ns = found  # a network without time has no timesteps
+        return cls(model, version, batch, timesteps[0] if timesteps else 0, queue_ns, compute_ns)
+
+
+class Counting:
+    """Counts calls, and what bounds refused."""
+
+    def __init__(self) -> None:
+        self.counts = CallCounts()
+        self._refusing = threading.Lock()  # guards the next
+        self._refused: dict[str, float] = {}
+
+    def began(self, call: "ServedCall") -> None:
+        """A call begins."""
+        self.counts.began(call.path if call.method is not None else "")
+
+    def ended(self, call: "ServedCall") -> None:
+        """A call has its status."""
+        seconds = (call.ended - call.began) * 1e-9
+        path = call.path if call.method is not None else ""
+        self.counts.ended(path, call.code or 0, seconds, call.requests, call.responses)
+        if call.error is not None:
+            self._failed(call.error)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, LimitExceededError):
+            limit = error.details.get("bound", "other")
+        elif isinstance(error, TimeLimitError):
+            limit = "time"
+        else:
+            return
+        with self._refusing:
+            self._refused[limit] = self._refused.get(limit, 0.0) + 1
+
+    def refused(self) -> Samples:
+        """What bounds refused, by their names."""
+        with self._refusing:
+            return {("unroll_refused_total", (limit,)): number for limit, number in self._refused.items()}
+
+
+class Answering:
+    """Tells callers that sent a request id what became of the call: the id, the version, where the time went."""
+
+    def began(self, call: "ServedCall") -> None:
+        """Nothing yet."""
+
+    def ended(self, call: "ServedCall") -> None:
+        """Adds to the trailing metadata."""
+        if not call.metadata(REQUEST_ID):
+            return
+        told: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.id())]
+        if (done := Done.of(call)) is not None:
+            told.append(("unroll-version", f"models:/{quote(done.model)}/{done.version}"))
+            queue, compute = done.queue_ns / 1e6, done.compute_ns / 1e6
+            told.append(("server-timing", f"queue;dur={queue:.3f}, compute;dur={compute:.3f}"))
+        call.trailing = (*call.trailing, *told)
+
+
+class AccessLog:
+    """One JSON line for a call: a sample of all, and each that failed by no fault of its client."""
+
+    def __init__(self, place: str, sample: float) -> None:
+        """`place` is a file, or `-` for standard output; `sample` the share of calls. Raises OSError."""
+        self._sample = sample
+        self._failing = False
+        if place == "-":
+            self._descriptor = sys.stdout.fileno()
+        else:
+            self._descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def began(self, call: "ServedCall") -> None:
+        """Nothing yet."""
+
+    def ended(self, call: "ServedCall") -> None:
+        """Writes the line, if there is to be one."""
+        if random.random() >= self._sample and call.code not in FAULTS:  # noqa: S311  # a sample, no secret
+            return
+        line = json.dumps(access_record(call), ensure_ascii=False).encode() + b"\n"
+        try:
+            os.write(self._descriptor, line)  # in one piece, so that lines of several workers do not mix
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.error("the access log cannot be written: %s", error)
+            self._failing = True
+
+
+def access_record(call: "ServedCall") -> dict[str, Any]:
+    """What the access log says of a call: never what it carried, nor what the caller proved itself with."""
+    done, error = Done.of(call), call.error
+    return {
+        "time": now(),
+        "request_id": call.id(),
+        "trace_id": call.trace_id,
+        "method": call.path if call.method is not None else "unknown",
+        "code": CODES[call.code or 0],
+        "ms": round((call.ended - call.began) / 1e6, 3),
+        "queue_ms": round(done.queue_ns / 1e6, 3) if done else None,
+        "model": done.model if done else None,
+        "version": done.version if done else None,
+        "batch": done.batch if done else None,
+        "timesteps": done.timesteps if done else None,
+        "request_bytes": call.request_bytes,
+        "response_bytes": call.response_bytes,
+        "caller": call.who.name,
+        "peer": call.peer(),
+        "error": str(error)[:500] if error is not None else None,
+    }
+
+
+class Auditing:
+    """Sends a record of each call that changes, or would change, what others are served."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
+
+    def began(self, call: "ServedCall") -> None:
+        """Nothing yet."""
+
+    def ended(self, call: "ServedCall") -> None:
+        """Sends the record."""
+        if call.method is not None and call.method.role.operates:
+            with suppress(OSError):  # the supervisor is gone, and this worker with it
+                self._send(audit_record(call))
+
+
+def audit_record(call: "ServedCall") -> dict[str, Any]:
+    """Who asked for what, and what came of it; digests are the supervisor's to add."""
+    assert call.method is not None
+    refused = call.code in (7, 16)  # PermissionDenied, Unauthenticated
+    return {
+        "time": now(),
+        "request_id": call.id(),
+        "caller": call.who.name,
+        "how": call.who.how,
+        "peer": call.peer(),
+        "role": call.method.role.value,
+        "action": call.method.path.rpartition("/")[2],
+        **_asked(call.request),
+        **_done(call.response),
+        "result": "ok" if not call.code else "refused" if refused else "failed",
+        "code": CODES[call.code or 0],
+        "error": str(call.error)[:500] if call.error is not None else None,
+    }
+
+
+def _asked(request: Any) -> dict[str, Any]:
+    """What a request says of these, under the names of the audit; texts are cut."""
+    found: dict[str, Any] = {}
+    for name, fields in (
+        ("claims", ("actor",)), ("model", ("model", "model_name")), ("alias", ("alias",)),
+        ("from_version", ("expected_version",)), ("to_version", ("version",)), ("reason", ("reason",)),
+    ):  # fmt: skip
+        for field in fields:
+            if request is not None and (value := getattr(request, field, "")):
+                found[name] = str(value)[:500]
+    changes = getattr(request, "changes", None)
+    if changes:
+        found["changed_weights"] = sorted({change.weight[:200] for change in changes})[:100]
+    return found
+
+
+def _done(response: Any) -> dict[str, Any]:
+    """What an answer adds: the version that was made or taken."""
+    found: dict[str, Any] = {}
+    for name, field in (
+        ("model", "model"), ("alias", "alias"), ("from_version", "previous_version"), ("from_version", "base_version"),
+        ("to_version", "version"), ("to_digest", "digest"),
+    ):  # fmt: skip
+        if response is not None and (value := getattr(response, field, "")):
+            found[name] = value
+    return found
+
+
+def now() -> str:
+    """The time in UTC, as logs have it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
