@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PredictionServiceStub(object):
-    """Predictions. Open to everyone who reaches the server.
+    """Predictions. Needs the role `predict`; Trace, weight changes and patches need `inspect`.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class PredictionServiceStub(object):
 
 
 class PredictionServiceServicer(object):
-    """Predictions. Open to everyone who reaches the server.
+    """Predictions. Needs the role `predict`; Trace, weight changes and patches need `inspect`.
     """
 
     def Predict(self, request, context):
@@ -122,7 +122,7 @@ def add_PredictionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PredictionService(object):
-    """Predictions. Open to everyone who reaches the server.
+    """Predictions. Needs the role `predict`; Trace, weight changes and patches need `inspect`.
     """
 
     @staticmethod
@@ -208,7 +208,7 @@ class PredictionService(object):
 
 
 class InsightServiceStub(object):
-    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    """Analysis of a network by gradients and interventions. Needs the role `inspect`. The NumPy engine computes exact results, from one recorded
     forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
     In addition to the status codes that each RPC lists, all of them may return
@@ -252,7 +252,7 @@ class InsightServiceStub(object):
 
 
 class InsightServiceServicer(object):
-    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    """Analysis of a network by gradients and interventions. Needs the role `inspect`. The NumPy engine computes exact results, from one recorded
     forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
     In addition to the status codes that each RPC lists, all of them may return
@@ -348,7 +348,7 @@ def add_InsightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InsightService(object):
-    """Analysis of a network by gradients and interventions. The NumPy engine computes exact results, from one recorded
+    """Analysis of a network by gradients and interventions. Needs the role `inspect`. The NumPy engine computes exact results, from one recorded
     forward pass and one backward pass. Each call counts towards the limit on computation like the traces that it needs.
 
     In addition to the status codes that each RPC lists, all of them may return
@@ -495,7 +495,7 @@ class InsightService(object):
 
 
 class WeightServiceStub(object):
-    """The weights of networks. Reading is open; overriding needs the operator role.
+    """The weights of networks. Reading needs the role `inspect`. Overriding needs `override`, and `promote` if an alias moves.
     """
 
     def __init__(self, channel):
@@ -522,7 +522,7 @@ class WeightServiceStub(object):
 
 
 class WeightServiceServicer(object):
-    """The weights of networks. Reading is open; overriding needs the operator role.
+    """The weights of networks. Reading needs the role `inspect`. Overriding needs `override`, and `promote` if an alias moves.
     """
 
     def GetWeights(self, request, context):
@@ -561,7 +561,7 @@ class WeightServiceServicer(object):
         INVALID_ARGUMENT     there is no change; a change names no weight, has the wrong shape or type, or is not finite;
         expected_version and expected_digest are both empty; request_id belongs to another request
         NOT_FOUND            no such model or alias
-        PERMISSION_DENIED    the caller is no operator
+        PERMISSION_DENIED    the caller lacks the role
         ABORTED              the alias no longer points at the expected version; read it again, then retry
         FAILED_PRECONDITION  a worker refused the new network; the registry denies access to the server; the model is
         served by number, so there is no alias to move
@@ -600,7 +600,7 @@ def add_WeightServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WeightService(object):
-    """The weights of networks. Reading is open; overriding needs the operator role.
+    """The weights of networks. Reading needs the role `inspect`. Overriding needs `override`, and `promote` if an alias moves.
     """
 
     @staticmethod
@@ -686,7 +686,7 @@ class WeightService(object):
 
 
 class ModelServiceStub(object):
-    """What is served. Reading is open; moving an alias needs the operator role.
+    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
     """
 
     def __init__(self, channel):
@@ -718,7 +718,7 @@ class ModelServiceStub(object):
 
 
 class ModelServiceServicer(object):
-    """What is served. Reading is open; moving an alias needs the operator role.
+    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
     """
 
     def ListModels(self, request, context):
@@ -745,7 +745,7 @@ class ModelServiceServicer(object):
 
         INVALID_ARGUMENT     a field is missing or malformed
         NOT_FOUND            no such model or version
-        PERMISSION_DENIED    the caller is no operator
+        PERMISSION_DENIED    the caller lacks the role
         ABORTED              the alias does not point at expected_version, or it exists although expected_version is empty
         FAILED_PRECONDITION  the version was refused (because of its digest, its proof or its content), or the registry
         denies access to the server; the alias does not move
@@ -799,7 +799,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """What is served. Reading is open; moving an alias needs the operator role.
+    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
     """
 
     @staticmethod
