@@ -64,7 +64,7 @@ class Checkpoints:
         Raises InvalidArgumentError for a damaged file, and for one of other data.
         """
         try:
-            with np.load(self.folder / STATE, allow_pickle=False) as archive:
+            with (self.folder / STATE).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 if str(archive["data"]) != self._data:
                     raise InvalidArgumentError("resume: the data has changed since the run began", field="resume")
                 progress = Progress(**json.loads(str(archive["progress"])))
@@ -76,7 +76,7 @@ class Checkpoints:
                 return State(progress, arrays("variable"), arrays("best"))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InvalidArgumentError(f"resume: {self.folder / STATE} is damaged", field="resume") from error
 
     def remove(self) -> None:

@@ -214,7 +214,7 @@ def certificate_expiry(file: Path) -> float:
     for body in re.findall(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", text, re.DOTALL):
         try:
             moments.append(_not_after(base64.b64decode(body)))
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, StopIteration):  # what a damaged one may raise
             continue
     return min(moments, default=0.0)
 
