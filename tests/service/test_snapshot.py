@@ -1,6 +1,5 @@
 """service.snapshot: what is declared survives the way to the workers and to the disk."""
 
-from service.config import Limits, ServerConfig, Tls
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 
@@ -20,14 +19,6 @@ def test_next_generation():
     new = old.with_models([ModelEntry("b", ())])
     assert (old.generation, set(old.models)) == (7, {"a"})
     assert (new.generation, set(new.models)) == (8, {"a", "b"})
-
-
-def test_config_round_trip(tmp_path):
-    """A worker gets the configuration that the supervisor has."""
-    config = ServerConfig(
-        ("models:/m@champion",), cache=tmp_path, tls=Tls(tmp_path / "c", tmp_path / "k"), limits=Limits(batch=3)
-    )
-    assert ServerConfig.from_json(config.to_json()) == config
 
 
 def test_changes_hold_what_changed():

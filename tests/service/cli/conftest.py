@@ -1,0 +1,24 @@
+"""A server for commands that ask one, and the command line in this process."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from service import cli
+from tests.service.support import entry, serving
+
+
+@pytest.fixture(scope="module")
+def unroll(versions):
+    """Runs commands against a server of the reference network, versions 1 and 2; gives status and output, or JSON."""
+    with serving(entry("reference", "champion", v1=versions["r3-1"], v2=versions["r3-2"])) as (_, client):
+        env = {"UNROLL_ADDRESS": client.address, "COLUMNS": "200", "UNROLL_TOKEN": ""}
+
+        def run(*words):
+            result = CliRunner().invoke(cli.app, [str(word) for word in words], env=env)
+            if "--json" in words and result.exit_code == 0:
+                return json.loads(result.output)
+            return result.exit_code, result.output if result.exit_code == 0 else str(result.exception or result.output)
+
+        yield run, client
