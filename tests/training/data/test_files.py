@@ -24,27 +24,6 @@ def test_parquet_gives_what_csv_gives(table, tmp_path):
     assert one.digest != other.digest
 
 
-def test_sequences_are_read(tmp_path):
-    """Arrays x and y are windows as they are; the last ones are held out."""
-    x = np.random.default_rng(0).normal(size=(40, 6, 2))
-    np.savez(tmp_path / "a.npz", x=x, y=np.arange(80).reshape(40, 2))
-    parts = load(Source(str(tmp_path / "a.npz"), validation=0.25, test=0.25))[0].parts
-    assert [len(part) for part in parts.named().values()] == [20, 10, 10]
-    np.testing.assert_array_equal(parts.test.inputs(), x[30:].astype(np.float32))
-    np.testing.assert_array_equal(parts.test.expected(), np.arange(60, 80).reshape(10, 2))
-    np.savez(tmp_path / "b.npz", x=x, y=np.array(["up", "down"] * 20))
-    examples, _ = load(Source(str(tmp_path / "b.npz")))
-    assert examples.classes == ("down", "up")
-    assert examples.parts.train.expected()[:2].tolist() == [[1], [0]]
-
-
-def test_arrays_too_large_for_single_precision_are_refused(tmp_path):
-    """An array with a number beyond float32 is refused with the number."""
-    np.savez(tmp_path / "a.npz", x=np.full((30, 3, 1), 1e300), y=np.arange(30))
-    with pytest.raises(InvalidArgumentError, match=r"column 'x' has the value 1e\+300"):
-        load(Source(str(tmp_path / "a.npz")))
-
-
 def test_a_word_far_down_is_found(tmp_path):
     """A column that turns from numbers to words after the beginning of the file is named, with the word."""
     count = files.BLOCK // 3
@@ -72,23 +51,6 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, message
         load(Source(str(path), target="y", window=3))
     assert caught.value.message.startswith(message)
     assert "\n" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"x": np.ones((4, 3, 1))}, "data: a.npz holds no array 'y'"),
-        ({"x": np.ones((4, 3)), "y": np.ones(4)}, r"data: x is float64 of shape \[4, 3\]"),
-        ({"x": np.ones((4, 3, 1)), "y": np.ones(5)}, r"data: y has the shape \[5\]"),
-        ({"x": np.full((4, 3, 1), np.nan), "y": np.ones(4)}, "missing: 4 of 4 sequences have missing values"),
-        ({"x": np.array([{}]), "y": np.ones(4)}, "data: a.npz cannot be read: Object arrays cannot be loaded"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):
-    """Arrays of other shapes than sequences and targets are refused, and pickles are never read."""
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(InvalidArgumentError, match=message):
-        load(Source(str(tmp_path / "a.npz")))
 
 
 def test_a_table_in_parquet_keeps_its_times(tmp_path):
