@@ -1,6 +1,7 @@
 """The structure of the project: which package may import which, and what generated files say."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,20 @@ def test_first_lines():
 def test_no_package_in_tests():
     """Tests are no packages: a folder `tests/service` with an __init__.py would hide `service`."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_module_has_tests():
+    """Each module has a test file of its own name, or a row in tests/README.md, and each row names what exists."""
+    text = (ROOT / "tests" / "README.md").read_text().partition("## Modules that are tested elsewhere")[2]
+    rows = [row.split("|")[1:3] for row in text.splitlines() if row.startswith("| `")]
+    listed = {name for modules, _ in rows for name in re.findall(r"`([^`]+)`", modules)}
+    files = {name for _, tests in rows for name in re.findall(r"`([^`]+)`", tests)}
+    stale = [name for name in listed if not (ROOT / name).exists()]
+    stale += [f"tests/{name}" for name in files if not (ROOT / "tests" / name).is_file()]
+    assert not stale, f"tests/README.md names what is not there: {sorted(stale)}"
+    for path, name in (source.values for source in sources()):
+        own = ROOT / "tests" / Path(name).parent / f"test_{path.stem}.py"
+        elsewhere = {name, *(parent.as_posix() for parent in Path(name).parents)} & listed
+        assert path.name == "__init__.py" or own.exists() or elsewhere, (
+            f"{name} has no tests: add {own.relative_to(ROOT)}, or a row in tests/README.md"
+        )
