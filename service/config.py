@@ -1,6 +1,7 @@
 """The server's configuration, with defaults: immutable, read once, documented field by field."""
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 EDGES = ("http2", "grpcio")
-DEFAULT_EDGE = "grpcio"
+DEFAULT_EDGE = "http2" if sys.platform == "linux" else "grpcio"  # ours waits by epoll
 
 
 @dataclass(frozen=True)

@@ -447,6 +447,8 @@ class Connection:
 
     def send(self, stream: Stream, data: bytes) -> None:
         """Data of an answer, which waits until the windows let it through."""
+        if not data:
+            return
         if stream.unsent is None:
             stream.unsent = deque()
         stream.unsent.append(memoryview(data))

@@ -266,7 +266,9 @@ class Http2Edge:
 
     def connect(self, transport: Transport) -> Connection:
         """The connection of a socket that was accepted."""
-        connection = _Connection(self._interpret, self._open, self.limits.concurrent_calls, self.limits.ping_seconds)
+        # Twice as many as may be: those beyond are told the bound, where they would wait without a word.
+        most = 2 * self.limits.concurrent_calls
+        connection = _Connection(self._interpret, self._open, most, self.limits.ping_seconds)
         connection.transport = transport
         return connection
 

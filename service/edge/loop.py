@@ -144,10 +144,10 @@ class Loop:
                 function(*arguments)
             while self._timers and self._timers[0][0] <= self.now:
                 heapq.heappop(self._timers)[2]()
-            while touched:
-                self._flush(touched.pop())
             if self.now >= self._next_look:
                 self._look()
+            while touched:
+                self._flush(touched.pop())
         self._end()
 
     def _pause(self) -> float:
