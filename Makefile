@@ -23,9 +23,10 @@ serve: .venv/installed  ## train if there is no champion, then server and MLflow
 bench: .venv/installed  ## the benchmarks: ratios, taken side by side
 	$(BIN)/python -m benchmarks
 
-fuzz: .venv/installed  ## the reader of .keras files, by coverage and against Keras; FUZZ="--runs 1000000" for longer
+fuzz: .venv/installed  ## the reader of .keras files, by coverage and against Keras, and HTTP/2; FUZZ="--runs 1000000" for longer
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	$(BIN)/python -m tests.fuzz.oracle
+	$(BIN)/python -m tests.fuzz.http2 $(FUZZ)
 
 lint: .venv/installed  ## formatting, lint, types, protos, and whether generated code is current
 	$(BIN)/ruff format --check

@@ -265,7 +265,7 @@ class Connection:
             if len(self.streams) >= self._most:
                 self._resets.spend("streams at once")
                 self._reset(sid, REFUSED_STREAM)
-            elif meaning is MALFORMED:
+            elif meaning is MALFORMED or meaning is TRAILERS:
                 self._resets.spend("malformed requests")
                 self._reset(sid, PROTOCOL_ERROR)
             else:

@@ -123,7 +123,7 @@ class Loop:
         heapq.heappush(self._timers, (when, next(self._numbers), function))
 
     def _run(self) -> None:
-        transports, inbox, touched, monotonic = self.transports, self._inbox, self.touched, time.monotonic
+        transports, inbox, monotonic = self.transports, self._inbox, time.monotonic
         poll = self._epoll.poll
         while not self._is_over():
             self._asleep = True
@@ -133,22 +133,33 @@ class Loop:
             for fd, event in events:
                 transport = transports.get(fd)
                 if transport is not None:
-                    self._ready(transport, event)
+                    try:
+                        self._ready(transport, event)
+                    except Exception:  # a fault of ours: it costs this connection, and no other
+                        logger.exception("a connection from %s is closed for a fault of this server", transport.peer)
+                        self.close(transport)
                 elif fd == self._bell:
                     with suppress(BlockingIOError):
                         os.eventfd_read(fd)
                 elif fd in self._listeners:
                     self._accept(self._listeners[fd])
-            for _ in range(len(inbox)):
-                function, arguments = inbox.popleft()
-                function(*arguments)
-            while self._timers and self._timers[0][0] <= self.now:
-                heapq.heappop(self._timers)[2]()
-            if self.now >= self._next_look:
-                self._look()
-            while touched:
-                self._flush(touched.pop())
+            try:
+                self._do_the_rest()
+            except Exception:  # a fault of ours in one thing to do; the others are done in the next turn
+                logger.exception("a fault of this server")
         self._end()
+
+    def _do_the_rest(self) -> None:
+        """What was posted, what it is time for, and what there is to send."""
+        for _ in range(len(self._inbox)):
+            function, arguments = self._inbox.popleft()
+            function(*arguments)
+        while self._timers and self._timers[0][0] <= self.now:
+            heapq.heappop(self._timers)[2]()
+        if self.now >= self._next_look:
+            self._look()
+        while self.touched:
+            self._flush(self.touched.pop())
 
     def _pause(self) -> float:
         """Seconds until there is something to do without anything arriving."""

@@ -63,7 +63,7 @@ class Methods:
         return request
 
     def fail(self, request, _call):
-        raise InvalidArgumentError(request.value.decode(), field="value")
+        raise InvalidArgumentError(request.value.decode(errors="replace"), field="value")
 
     def ask(self, request, call):
         """The header that is named, as the handler sees it; what is asked for goes back in the trailers."""

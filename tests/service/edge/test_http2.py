@@ -154,6 +154,7 @@ def test_faults_end_the_connection(sent, code):
     ("sent", "code"),
     [
         (request(1, end=True, headers=REQUEST[1:]), f.PROTOCOL_ERROR),
+        (request(1, end=True, headers=[("a", "b")]), f.PROTOCOL_ERROR),
         (request(1, headers=[*REQUEST, (":path", "/")]), f.PROTOCOL_ERROR),
         (request(1, headers=[*REQUEST, ("X", "y")]), f.PROTOCOL_ERROR),
         (request(1, headers=[*REQUEST, ("connection", "close")]), f.PROTOCOL_ERROR),
