@@ -534,6 +534,7 @@ class Connection:
         self.blocked.clear()
         self.unsent_bytes = 0
         for stream in streams:
+            stream.unsent = None
             stream.closed(CANCEL)
 
     def _answered(self, stream: Stream) -> None:

@@ -197,6 +197,12 @@ class Target:
             raise AssertionError(f"sequence {number} left something behind")
         return ended
 
+    def close(self) -> None:
+        """Lets its sockets and its thread go."""
+        settle(None)
+        for end in self._pair:
+            end.close()
+
 
 def read_frames(data: bytes) -> None:
     """Raises AssertionError where bytes that we send are not whole frames."""

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 import time
 
@@ -208,3 +209,14 @@ def unix(path):
     sock.settimeout(30)
     sock.connect(path)
     return sock
+
+
+def main():
+    """Serves the table on a free port, which it prints, until its input ends."""
+    with server(sys.argv[1], limits=Limits(message_bytes=10_000_000)) as (port, _):
+        print(port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,4 +13,5 @@ def test_sequences_of_frames():
         ended = [target.run(number) for number in range(2_000)]
     finally:
         logging.disable(logging.NOTSET)
+        target.close()
     assert 0 < sum(ended) < len(ended)
