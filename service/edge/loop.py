@@ -307,7 +307,7 @@ class Loop:
             connection.receive(data)
             if not isinstance(transport.sock, ssl.SSLSocket):
                 break
-        if connection.out or connection.ended:
+        if connection.out or connection.blocked or connection.ended:
             self._flush(transport)
         return None
 

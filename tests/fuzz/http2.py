@@ -166,7 +166,7 @@ class Target:
 
     def __init__(self) -> None:
         config = ServerConfig((), limits=Limits(message_bytes=100_000, concurrent_calls=50))
-        self._edge = Http2Edge(Methods().table(), config, Calls(config))
+        self._edge = Http2Edge(Methods(10).table(), config, Calls(config))
         settle(self._edge)
         self._pair = socket.socketpair()
 
@@ -238,7 +238,7 @@ def main() -> None:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2"])
-        with server() as (plain, _), server(tls=tls) as (secret, _):
+        with server(methods=Methods(10)) as (plain, _), server(methods=Methods(10), tls=tls) as (secret, _):
             for number in range(options.seed, options.seed + options.runs):
                 begin = time.thread_time()
                 ended += target.run(number)

@@ -6,6 +6,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import deque
 
 from google.protobuf.wrappers_pb2 import BytesValue
 from hpack import Decoder, Encoder
@@ -26,13 +27,11 @@ HEADERS = (
 class Methods:
     """Handlers that echo, wait and fail, and what they saw."""
 
-    def __init__(self):
-        self.calls, self.let, self.begun, self.left = (
-            [],
-            threading.Event(),
-            threading.Semaphore(0),
-            threading.Semaphore(0),
-        )
+    def __init__(self, kept=None):
+        """`kept`: calls that are remembered; None: all."""
+        self.calls = deque(maxlen=kept)
+        self.let = threading.Event()
+        self.begun, self.left = threading.Semaphore(0), threading.Semaphore(0)
 
     def table(self):
         """As the table of a worker."""

@@ -181,6 +181,19 @@ def test_flow_control_of_a_stream_that_is_read_slowly(methods):
         assert list(map(len, values)) == [65_536] * 100
 
 
+def test_windows_that_open_bit_by_bit(methods):
+    """An answer goes on as soon as a window opens, though nothing else is said."""
+    with server(methods=methods) as (port, _), Peer(port) as peer:
+        sid = peer.call(b"L" * 10, "/t.S/Count")
+        left = 10 * (65_536 + 9)
+        while left > 0:
+            size = len(peer.until(f.DATA, sid))
+            left -= size
+            for where in (0, sid):
+                peer.send(peer.frame(f.WINDOW_UPDATE, 0, where, max(size, 1).to_bytes(4, "big")))
+        assert dict(peer.until(f.HEADERS, sid, ends=True)) == {"grpc-status": "0"}
+
+
 def test_flow_control_of_a_stream_that_is_taken_slowly(methods):
     """While a handler takes no message a client may send no more than a window of them; after that it may go on."""
     with server(methods=methods) as (port, edge), Peer(port) as peer:
