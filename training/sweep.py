@@ -20,7 +20,7 @@ from training.recording import package_tags
 
 SWEEP = "sweep"  # the key of a config file under which is said what to try
 
-Submit = Callable[[dict[str, Any], str], "Future[Trial]"]
+Submit = Callable[[dict[str, Any], str], "Future[SweepTrial]"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Trial:
+class SweepTrial:
     """A job that was tried."""
 
     values: Mapping[str, Any]  # of the options that are open
@@ -52,10 +52,10 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What a sweep gave."""
 
-    trials: list[Trial]  # the best first
+    trials: list[SweepTrial]  # the best first
     best: Trained
 
 
@@ -95,8 +95,8 @@ def run(
     jobs: int,
     cluster: str,
     listener: Listener,
-    tried: Callable[[Trial | str, int], None],
-) -> Outcome:
+    tried: Callable[[SweepTrial | str, int], None],
+) -> SweepOutcome:
     """Tries so many jobs, so many at a time, and puts the best through the gate; `tried` hears of each, and how many.
 
     Each trial is a run within the sweep's run, judged on the validation part. The best is then fitted once more, which
@@ -116,10 +116,10 @@ def run(
     store, name = Store(), job.registration.name
     with store.run(job.registration.experiment or name, f"{name} sweep", package_tags()) as parent:
         parent.log_params({"trials": trials, **{f"sweep.{s.option}": document[SWEEP][s.option] for s in open_options}})
-        done: list[Trial] = []
+        done: list[SweepTrial] = []
         errors: list[Exception] = []
         with _workers(jobs, cluster) as submit:
-            running: dict[Future[Trial], tuple[Any, dict[str, Any]]] = {}
+            running: dict[Future[SweepTrial], tuple[Any, dict[str, Any]]] = {}
             begun = 0
             while begun < trials or running:
                 while begun < trials and len(running) < jobs:
@@ -144,15 +144,15 @@ def run(
         done.sort(key=lambda trial: trial.error)
         best = config.job_of({**fixed, **done[0].values})
         parent.log_summary({"best_validation_error": done[0].error, "failed_trials": len(errors)})
-        return Outcome(done, run_job(best, listener, parent=parent.run_id))
+        return SweepOutcome(done, run_job(best, listener, parent=parent.run_id))
 
 
-def attempt(document: dict[str, Any], parent: str) -> Trial:
+def attempt(document: dict[str, Any], parent: str) -> SweepTrial:
     """A trial, in a process of its own."""
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # trials run side by side
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     run_id, error = attempt_job(config.job_of(document), parent)
-    return Trial({}, error, run_id)
+    return SweepTrial({}, error, run_id)
 
 
 @contextmanager
@@ -185,11 +185,11 @@ def _ray(address: str) -> Iterator[Submit]:
     try:
         task = ray.remote(num_cpus=1)(_answer)
 
-        def submit(document: dict[str, Any], parent: str) -> "Future[Trial]":
+        def submit(document: dict[str, Any], parent: str) -> "Future[SweepTrial]":
             inner = task.remote(document, parent).future()
-            outer: Future[Trial] = Future()
+            outer: Future[SweepTrial] = Future()
 
-            def hand_over(finished: "Future[Trial | ServiceError]") -> None:
+            def hand_over(finished: "Future[SweepTrial | ServiceError]") -> None:
                 try:
                     result = finished.result()
                 except Exception as error:  # whatever Ray raises for a task that was lost
@@ -208,7 +208,7 @@ def _ray(address: str) -> Iterator[Submit]:
         ray.shutdown()
 
 
-def _answer(document: dict[str, Any], parent: str) -> Trial | ServiceError:
+def _answer(document: dict[str, Any], parent: str) -> SweepTrial | ServiceError:
     """A trial, or what it raised; Ray would wrap the error otherwise."""
     try:
         return attempt(document, parent)

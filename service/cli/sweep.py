@@ -11,7 +11,7 @@ from service.cli.common import console
 from service.cli.extras import require
 
 if TYPE_CHECKING:
-    from training.sweep import Trial
+    from training.sweep import SweepTrial
 
 SHOWN = 10  # trials, at most
 
@@ -46,7 +46,7 @@ def sweep(
     with bar(console) as shown:
         task = shown.add_task("trials", total=trials, note="")
 
-        def tried(trial: "Trial | str", count: int) -> None:
+        def tried(trial: "SweepTrial | str", count: int) -> None:
             listener.check()
             shown.update(task, completed=count)
             text = trial if isinstance(trial, str) else f"{_values(trial)}: {trial.error:.5g}"
@@ -73,5 +73,5 @@ def sweep(
     report(outcome.best, console)
 
 
-def _values(trial: "Trial") -> str:
+def _values(trial: "SweepTrial") -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.values.items())

@@ -24,30 +24,30 @@ class Gate:
 
     def __init__(self) -> None:
         self.arrived = 0.0  # when the last call arrived that is kept; monotonic seconds
-        self._ways: list[_Way] = []
+        self._pools: list[_GatedPool] = []
 
     def guard(self, pool: Pools) -> Pools:
         """Puts a pool behind the gate."""
-        self._ways.append(_Way(pool, self))
+        self._pools.append(_GatedPool(pool, self))
         return pool
 
     def shut(self, most: float) -> None:
         """Keeps what arrives from now on, and returns when nothing arrives any more, after so many seconds at most."""
         self.arrived = time.monotonic()
-        for way in self._ways:
-            way.shut()
+        for pool in self._pools:
+            pool.shut()
         end = self.arrived + min(most, LONGEST_QUIET_SECONDS)
         while (now := time.monotonic()) < min(end, self.arrived + QUIET_SECONDS):
             time.sleep(min(POLL_SECONDS, end - now))
 
     def open(self) -> None:
         """Serves what was kept, and all that arrives from now on."""
-        for way in self._ways:
-            way.open()
+        for pool in self._pools:
+            pool.open()
 
 
-class _Way:
-    """The way into one pool. While the gate is open, `submit` is the pool's own and costs nothing.
+class _GatedPool:
+    """The entrance of one pool. While the gate is open, `submit` is the pool's own and costs nothing.
 
     It is replaced in the pool itself, and no other pool put before it: grpcio takes a pool of a handler only where it
     is a ThreadPoolExecutor.

@@ -50,7 +50,7 @@ _ROWS = (
     Metric("grpc_server_started_total", Kind.COUNTER, METHOD, "Calls that began."),
     Metric("grpc_server_handled_total", Kind.COUNTER, (*METHOD, "grpc_code"), "Calls that ended, by status."),
     Metric(
-        "grpc_server_handling_seconds", Kind.HISTOGRAM, METHOD, "Seconds from the begin of a call to its status.",
+        "grpc_server_handling_seconds", Kind.HISTOGRAM, METHOD, "Seconds from the start of a call to its status.",
         buckets=SECONDS,
     ),
     Metric("grpc_server_msg_received_total", Kind.COUNTER, METHOD, "Messages received."),
