@@ -5,10 +5,12 @@ An edge makes a `ServedCall` of what arrives and gives it to `Calls`. Whoever wa
 
 import queue
 import re
+import threading
 import time
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
@@ -23,6 +25,7 @@ from service.serving.quota import Quota
 
 STOPPING = "this server is stopping"
 OK = 0
+MOST_QUOTAS = 1024  # of callers, of which those without an open stream are forgotten
 REQUEST_ID = "x-request-id"
 GIVEN_ID = re.compile(r"[!-~]{1,128}")
 
@@ -105,6 +108,8 @@ class Calls:
         self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
         self.closed = False  # whether calls that begin from now on are refused
         self._observers = observers
+        self._making = threading.Lock()  # guards the next
+        self._own_streams: dict[tuple[str, int], Quota] = {}  # of callers with a bound of their own
         self._passed: tuple[Caller, Role] = (ANONYMOUS, Role.ANYONE)  # who may do what: what was found out last
 
     def unary(self, call: ServedCall, data: bytes) -> bytes | Status:
@@ -151,7 +156,7 @@ class Calls:
             self._begin(call)
             self._admit(call, method)
             lifetime = call.lifetime = Lifetime(self.limits.stream_seconds)
-            with self.streams.take(call.identity()):
+            with self.streams.take(call.identity()), self._streams_of(call.who):
                 requests = (self._parsed(call, method, data) for data in self._arriving(call, receive, lifetime))
                 argument: Any = requests if method.request_streams else next(requests, None)
                 if argument is None:
@@ -206,6 +211,17 @@ class Calls:
             if caller.calls_per_second:
                 access.count(caller)
         call.check()
+
+    def _streams_of(self, caller: Caller) -> AbstractContextManager[None]:
+        """Holds one stream of a caller that has a bound of its own. Raises LimitExceededError."""
+        if not caller.streams:
+            return nullcontext()
+        key = caller.name, caller.streams
+        with self._making:
+            if key not in self._own_streams and len(self._own_streams) >= MOST_QUOTAS:
+                self._own_streams = {k: quota for k, quota in self._own_streams.items() if quota.held()}
+            new = Quota(caller.streams, caller.streams, f"open streams of {caller.name}")
+            return self._own_streams.setdefault(key, new).take(caller.name)
 
     def _parsed(self, call: ServedCall, method: Method, data: bytes) -> Message:
         """A message of a stream, which may name no model but those of its caller."""

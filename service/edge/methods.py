@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -172,3 +172,12 @@ def methods_of(service: ServiceDescriptor, rows: Mapping[str, Row]) -> list[Meth
         )
         for method in service.methods
     ]
+
+
+def roles_document(methods: Iterable[Method]) -> str:
+    """The table of docs/security.md: every RPC with the role that a caller needs for it."""
+    rows = ["| RPC | role |", "|---|---|"]
+    for method in sorted(methods, key=lambda method: method.path):
+        service, name = method.path[1:].split("/")
+        rows.append(f"| `{service}` `{name}` | {'everybody' if method.role is Role.ANYONE else method.role.value} |")
+    return "\n".join(rows) + "\n"

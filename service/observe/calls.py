@@ -26,6 +26,8 @@ REQUEST_ID = "x-request-id"
 # Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
 FAULTS = frozenset((2, 4, 13, 14, 15))
 
+BOUNDS = ("computed", "calls_per_second")
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,7 +73,8 @@ class Counting:
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, LimitExceededError):
-            limit = error.details.get("bound", "other")
+            bound = error.details.get("bound", "")
+            limit = "open_streams" if bound.startswith("open_streams") else bound if bound in BOUNDS else "other"
         elif isinstance(error, TimeLimitError):
             limit = "time"
         else:

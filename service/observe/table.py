@@ -115,7 +115,7 @@ _ROWS = (
     ),
     Metric(
         "unroll_refused_total", Kind.COUNTER, ("limit",),
-        "Calls that a bound refused, by its name in service/config.py; `time` for deadlines of the server's own.",
+        "Calls that a bound refused: computed, open_streams, calls_per_second; time (the server's own limits); other.",
     ),
     Metric(
         "unroll_auth_total", Kind.COUNTER, ("result", "role"),

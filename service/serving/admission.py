@@ -73,6 +73,7 @@ class Admission:
                 f"numbers in all layers together, the limit is {self._most}: "
                 + (f"send at most {fit} in one call" if fit else "send shorter ones"),
                 field="inputs",
+                bound="computed",
                 limit=self._most,
                 actual=elements,
             )

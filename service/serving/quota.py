@@ -47,5 +47,6 @@ class Quota:
                     f"{self._what}{' ' if whose else ''}{whose} in this worker: {actual}; the limit is {limit}",
                     limit=limit,
                     actual=actual,
+                    bound=self._what.replace(" ", "_"),
                 )
             self._held[identity] = own

@@ -22,6 +22,7 @@ from service.supervisor.fleet import Fleet
 from service.supervisor.lanes import Lanes
 from service.supervisor.metrics import counted
 from service.supervisor.observation import Observation
+from service.supervisor.registry_errors import public
 
 if TYPE_CHECKING:
     from registry.search import Search
@@ -105,7 +106,7 @@ class Follower:
                 if must_serve:
                     fail(error)
                     return
-                self._mark_unfollowed(str(error))
+                self._mark_unfollowed(public(error))
                 next_look = time.monotonic() + self._pause(failures)
             self._news.wait(max(0.0, next_look - time.monotonic()))
             self._news.clear()

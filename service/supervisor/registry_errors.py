@@ -1,5 +1,7 @@
 """The table that maps errors of the registry to errors of the service. A test checks that it is complete."""
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,11 +23,31 @@ ERRORS: dict[type[registry.RegistryError], tuple[type[errors.ServiceError], str]
 }
 
 
+# What MLflow's and the system's errors say of places that are nobody's business outside: addresses, hosts, ports.
+ADDRESS = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://\S+|\w+ConnectionPool\(.*?\)|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?", re.IGNORECASE
+)
+ANSWERED = re.compile(r"MLflow answered \d+")
+HIDING = (registry.RegistryUnavailableError, registry.RegistryDeniedError)  # their texts come from elsewhere
+
+logger = logging.getLogger(__name__)
+
+
+def public(error: Exception) -> str:
+    """What clients may read of an error: no address of anything. The log is to have the rest."""
+    if isinstance(error, registry.RegistryUnavailableError):
+        answered = ANSWERED.search(str(error))
+        return f"{answered[0] if answered else 'MLflow cannot be reached'}; the server's log says more"
+    return ADDRESS.sub("(an address)", str(error))
+
+
 def translated(error: registry.RegistryError) -> errors.ServiceError:
-    """The error of the service that stands for one of the registry."""
+    """The error of the service that stands for one of the registry; logs what of it clients may not read."""
     kind, text = ERRORS[type(error)]
+    if isinstance(error, HIDING):
+        logger.warning("the registry: %s", error)
     field = "version" if kind is errors.NotFoundError else ""
-    return kind(text.format(error), field=field)
+    return kind(text.format(public(error)), field=field)
 
 
 @contextmanager
