@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -126,26 +126,6 @@ class Callers:
     anonymous: tuple[str, ...] = ()  # roles of who shows nothing
     listed: bool = False  # whether there is a file: certificates that are not in it have no role then
     valid: bool = True  # False: the file has an error by now, and these are an earlier one's
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> "Callers":
-        """The callers that `to_json` wrote."""
-        entries = tuple(
-            Entry(
-                **{
-                    **entry,
-                    "roles": tuple(entry["roles"]),
-                    "models": tuple(entry["models"]),
-                    "jwt": Jwt(**entry["jwt"]) if entry["jwt"] else None,
-                }
-            )
-            for entry in data["entries"]
-        )
-        return Callers(entries, tuple(data["anonymous"]), data["listed"], data["valid"])
 
 
 def token_hash(token: str) -> str:

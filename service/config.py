@@ -1,8 +1,7 @@
 """The server's configuration, with defaults: immutable, read once, documented field by field."""
 
-import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.callers import Callers
@@ -144,30 +143,6 @@ class ServerConfig:
     """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
     webhook_secret: str = ""
     """Secret that the webhooks are signed with."""
-
-    def to_json(self) -> str:
-        """Text that `from_json` reads; holds the tokens, so it goes to our own processes only."""
-        return json.dumps(asdict(self), default=str)
-
-    @staticmethod
-    def from_json(text: str) -> "ServerConfig":
-        """The configuration that `to_json` wrote."""
-        data = json.loads(text)
-        tls = data.pop("tls")
-        optional = tls.pop("client_optional") if tls else False
-        paths = {key: Path(value) for key, value in (tls or {}).items() if value}
-        return ServerConfig(
-            **{
-                **data,
-                "references": tuple(data["references"]),
-                "cache": Path(data["cache"]),
-                "tls": Tls(**paths, client_optional=optional) if paths else None,
-                "limits": Limits(**data["limits"]),
-                "audit_log": Path(data["audit_log"]) if data["audit_log"] else None,
-                "callers_file": Path(data["callers_file"]) if data["callers_file"] else None,
-                "callers": Callers.from_json(data["callers"]) if data["callers"] else None,
-            }
-        )
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -1,9 +1,9 @@
 """A snapshot: what one server serves at a moment, as the supervisor declares it. Immutable values, plain JSON."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+
+from service import records
 
 
 @dataclass(frozen=True)
@@ -63,45 +63,21 @@ class Snapshot:
 
     def changes(self, before: "Snapshot") -> str:
         """What makes this snapshot of another one, as text for `changed`: models that are not the same, and names."""
-        models = [asdict(model) for name, model in self.models.items() if before.models.get(name) is not model]
+        models = [model for name, model in self.models.items() if before.models.get(name) is not model]
         dropped = [name for name in before.models if name not in self.models]
-        return json.dumps({"generation": self.generation, "models": models, "dropped": dropped})
+        return records.to_json(_Changes(self.generation, models, dropped))
 
     def changed(self, text: str) -> "Snapshot":
         """The snapshot that `changes` was asked for, of this one, which was `before`."""
-        data = json.loads(text)
-        models = {name: entry for name, entry in self.models.items() if name not in data["dropped"]}
-        return Snapshot(data["generation"], models | {m["name"]: model_from_json(m) for m in data["models"]})
-
-    def to_json(self) -> str:
-        """Text that `from_json` reads."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> "Snapshot":
-        """The snapshot that `to_json` wrote.
-
-        Raises ValueError, KeyError or TypeError where the text is something else.
-        """
-        data: dict[str, Any] = json.loads(text)
-        return Snapshot(data["generation"], {name: model_from_json(entry) for name, entry in data["models"].items()})
+        changes = records.from_json(text, _Changes)
+        models = {name: entry for name, entry in self.models.items() if name not in changes.dropped}
+        return Snapshot(changes.generation, models | {model.name: model for model in changes.models})
 
 
-def model_to_json(model: ModelEntry) -> str:
-    """A model as text."""
-    return json.dumps(asdict(model))
+@dataclass(frozen=True)
+class _Changes:
+    """What makes the next snapshot of another one."""
 
-
-def model_from_json(data: dict[str, Any]) -> ModelEntry:
-    """A model as `model_to_json` wrote it. Raises KeyError or TypeError where the data is something else."""
-    versions = {
-        number: VersionEntry(
-            **{
-                **entry,
-                "changed_weights": tuple(entry["changed_weights"]),
-                "engines": tuple(entry["engines"]) if entry["engines"] else None,
-            }
-        )
-        for number, entry in data["versions"].items()
-    }
-    return ModelEntry(**{**data, "references": tuple(data["references"]), "versions": versions})
+    generation: int
+    models: list[ModelEntry]
+    dropped: list[str]

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from service import logs
+from service import logs, records
 from service.api.insight import InsightServicer
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
@@ -180,7 +180,7 @@ class Worker:
                 elif kind == "call":
                     self._link.reply(fields["number"], self._answer(fields["operation"]))
                 elif kind == "callers":
-                    self._put_in_force(Callers.from_json(fields))
+                    self._put_in_force(records.from_json(body, Callers))
                 elif kind == "confirmed":
                     self._host.confirmed = fields["models"]
                     now = time.monotonic()
@@ -275,7 +275,7 @@ def main() -> None:
         _, fields, _ = link.receive()
         if fields["core"] is not None:
             os.sched_setaffinity(0, {fields["core"]})
-        config = ServerConfig.from_json(fields["config"])
+        config = records.from_json(fields["config"], ServerConfig)
         logs.configure(fields["name"], fields["log_level"], config.log_format)
         worker = Worker(link, config)
         link.send("hello", {"generation": HELLO})

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from service import records
 from service.callers import Callers
 from service.config import ServerConfig, unix_path
 from service.errors import ServiceError, UnavailableError
@@ -321,7 +322,7 @@ class Fleet:
                 worker.send("commit", {"generation": self._snapshot.generation})
                 if worker.answer(self._snapshot.generation):
                     if self._config.callers is not None:  # they may have changed while it started
-                        worker.send("callers", self._config.callers.to_json())
+                        worker.send("callers", body=records.to_json(self._config.callers).encode())
                     with self._joined:
                         self._workers.append(worker)
                         self._failing_since = None
@@ -419,7 +420,7 @@ class Fleet:
             for slot in self._slots:
                 slot.config = replace(slot.config, callers=callers)
         for worker in list(self._workers):
-            worker.send("callers", callers.to_json())
+            worker.send("callers", body=records.to_json(callers).encode())
 
     def ping(self, confirmed: dict[str, float]) -> None:
         """Tells the workers when the registry last agreed, and asks which versions on demand they used lately."""

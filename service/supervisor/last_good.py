@@ -1,7 +1,6 @@
 """The last good snapshot on disk: one file for each model, so that a change writes only what it changes."""
 
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -10,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry.references import is_number
-from service.snapshot import ModelEntry, Snapshot, model_from_json, model_to_json
+from service import records
+from service.snapshot import ModelEntry, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class LastGood:
         try:
             if self._folder.is_dir():
                 return [model for file in sorted(self._folder.glob("*.json")) if (model := _read(file))]
-            models = Snapshot.from_json(self._single.read_text()).models
+            models = records.from_json(self._single.read_bytes(), Snapshot).models
             return [_cleaned(model) for model in models.values()]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             logger.warning("the last good snapshot cannot be read: %s", error)
             return []
 
@@ -42,7 +42,7 @@ class LastGood:
             self._folder.mkdir(parents=True, exist_ok=True)
             for model in models:
                 with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as file:
-                    file.write(model_to_json(model))
+                    file.write(records.to_json(model))
                 Path(file.name).replace(self._file(model.name))
             for name in dropped:
                 self._file(name).unlink(missing_ok=True)
@@ -58,8 +58,8 @@ class LastGood:
 
 def _read(file: Path) -> ModelEntry | None:
     try:
-        return _cleaned(model_from_json(json.loads(file.read_text())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _cleaned(records.from_json(file.read_bytes(), ModelEntry))
+    except (OSError, ValueError) as error:
         logger.warning("a model of the last good snapshot cannot be read: %s", error)
         return None
 

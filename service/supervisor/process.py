@@ -13,6 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from service import records
 from service.config import ServerConfig
 from service.link import Link
 from service.supervisor.watchdog import LOOK_SECONDS, Watchdog
@@ -52,7 +53,7 @@ class WorkerProcess:
         self._watchdog = Watchdog(self.process.pid)
         self._pinged = False  # whether a ping is to be answered
         level = logging.getLevelName(logging.getLogger().level)
-        self.send("start", {"name": name, "core": core, "config": config.to_json(), "log_level": level})
+        self.send("start", {"name": name, "core": core, "config": records.to_json(config), "log_level": level})
 
     def follow(self, take: Take) -> None:
         """Hands its frames to `take`, and watches it, until it is gone. Raises RuntimeError without a thread for it."""

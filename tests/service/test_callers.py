@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from service import records
 from service.callers import ALL, GRANTED, Callers, Role, new_token, read, token_hash, written
 from service.errors import InvalidArgumentError
 
@@ -46,7 +47,7 @@ def test_every_field(file):
             }
         )
     )  # fmt: skip
-    assert Callers.from_json(found.to_json()) == found
+    assert records.from_json(records.to_json(found), Callers) == found
     assert found.listed
     assert found.anonymous == ("observe",)
     token, certificate, jwt = found.entries

@@ -3,16 +3,6 @@
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 
 
-def test_json_round_trip():
-    """A snapshot read back equals the one written."""
-    version = VersionEntry(
-        "3", "ab", "/cache/ab", "override", "2", ("output/bias",), "ann", "drift", 1.5, ("scalar", "numpy"), True
-    )
-    model = ModelEntry("m", ("models:/m@champion",), "3", "champion", {"champion": "3"}, {"3": version}, "late", 2.5)
-    snapshot = Snapshot(7, {"m": model})
-    assert Snapshot.from_json(snapshot.to_json()) == snapshot
-
-
 def test_next_generation():
     """Replacing a model makes a new snapshot and leaves the old one as it was."""
     old = Snapshot(7, {"a": ModelEntry("a", ())})

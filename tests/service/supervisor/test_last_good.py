@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from service import records
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
 from service.supervisor.last_good import LastGood
 
@@ -46,7 +47,7 @@ def test_what_servers_of_version_0_1_wrote(tmp_path):
     """A single file for all models is read, and goes when models are written by themselves."""
     folder_name = LastGood(tmp_path, REFERENCES)._folder.name
     single = tmp_path / f"{folder_name}.json"
-    single.write_text(Snapshot(3, {"a": model("a", "1")}).to_json())
+    single.write_text(records.to_json(Snapshot(3, {"a": model("a", "1")})))
     kept = LastGood(tmp_path, REFERENCES)
     assert kept.read() == [model("a", "1")]
     kept.write([model("a", "1")])
