@@ -11,6 +11,7 @@ BENCHMARKS = {
     "batching": "benchmarks.batching",
     "training": "benchmarks.training",
     "engines": "benchmarks.engines",
+    "insight": "benchmarks.insight",
     "many": "benchmarks.many",
 }
 

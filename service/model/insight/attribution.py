@@ -19,6 +19,7 @@ from service.model.layers.normalization import Normalization
 from service.model.layers.patch import Patch, PatchKind
 from service.model.layers.recurrent import Recurrent
 from service.model.network import Network
+from service.model.results import Result
 from service.model.tensors import Array
 
 POINTS = 32  # of Gauss and Legendre's rule on the way from the baseline to the input
@@ -64,10 +65,18 @@ class Question:
         """F of other inputs, in which each sequence stands so many times, (batch · copies,)."""
         patches = [*(several(patch, copies) for patch in self.patches), *more]
         state = {name: np.repeat(array, copies, 0) for name, array in self.initial_state.items()}
-        result = (
-            self.network.patched(inputs, state, patches) if patches else self.network.forward(inputs, state)
-        )  # fmt: skip
-        return seed(result.outputs, many(self.target, copies))[1]
+        return seed(self._result(inputs, state, patches).outputs, many(self.target, copies))[1]
+
+    def settled(self) -> "Question":
+        """The same, with a direction for each sequence, unless it asks about a loss."""
+        outputs = self._result(self.inputs, self.initial_state, self.patches).outputs
+        name, _, direction = seed(outputs, self.target)
+        return self if self.target.loss else replace(self, target=Target(name, direction=direction))
+
+    def _result(self, inputs: Mapping[str, Array], state: Mapping[str, Array], patches: Sequence[Patch]) -> Result:
+        if patches:
+            return self.network.patched(inputs, state, patches)
+        return self.network.forward(inputs, state)
 
     def repeated(self, copies: int) -> dict[str, Array]:
         """The inputs, each sequence so many times."""
@@ -77,13 +86,13 @@ class Question:
 def copies_of(network: Network, inputs: Mapping[str, Array], method: Method, points: int = POINTS) -> int:
     """How many times each sequence is computed: the cost of an attribution, in forward passes."""
     if method is Method.INTEGRATED_GRADIENTS:
-        return points + 2
+        return points + 3
     if method is Method.GRADIENT_INPUT:
-        return 2
+        return 4
     if method is Method.ABLATE_UNITS:
-        return 1 + max((units for _, units in ablated(network)), default=0)
+        return 2 + max((units for _, units in ablated(network)), default=0)
     extents = [a.shape[1 if method is Method.OCCLUDE_TIMESTEPS else -1] for a in inputs.values() if a.ndim > 1]
-    return 1 + max(extents, default=0)
+    return 2 + max(extents, default=0)
 
 
 def attribute(
@@ -97,6 +106,7 @@ def attribute(
     Raises InvalidArgumentError for a baseline that does not fit; NotSupportedError where a layer has no gradient.
     """
     baselines = _baselines(question, baseline or {})
+    question = question.settled()
     if method in {Method.GRADIENT_INPUT, Method.INTEGRATED_GRADIENTS}:
         return _by_gradient(question, method, baselines, points)
     value = question.values(question.inputs)
@@ -150,11 +160,12 @@ def several(patch: Patch, copies: int) -> Patch:
 
 
 def many(target: Target, copies: int) -> Target:
-    """A target for such a batch."""
-    expected, direction = target.expected, target.direction
-    if expected is not None:
-        expected = np.repeat(expected, copies, 0)
-    return replace(target, expected=expected, direction=direction)
+    """A target for such a batch; its direction is one for each sequence."""
+
+    def repeated(array: Array | None) -> Array | None:
+        return None if array is None else np.repeat(array, copies, 0)
+
+    return replace(target, expected=repeated(target.expected), direction=repeated(target.direction))
 
 
 def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Array], points: int) -> Attribution:
@@ -243,7 +254,7 @@ def _ablation(question: Question, state: str, units: int) -> Array:
         question,
         initial_state={n: np.tile(a, (units, 1)) for n, a in question.initial_state.items()},
         patches=[p for i in range(units) for p in (_moved(patch, i, batch) for patch in question.patches)],
-        target=_tiled(question.target, units, batch),
+        target=_tiled(question.target, units),
     )
     return tiled.values(inputs, 1, silent).reshape(units, batch).T
 
@@ -253,14 +264,11 @@ def _moved(patch: Patch, copy: int, batch: int) -> Patch:
     return replace(patch, sequences=(start + copy * batch, stop + copy * batch))
 
 
-def _tiled(target: Target, copies: int, batch: int) -> Target:
+def _tiled(target: Target, copies: int) -> Target:
     def tiled(array: Array | None) -> Array | None:
         return None if array is None else np.concatenate([array] * copies)
 
-    whole = target.direction is not None and target.direction.ndim > 1 and len(target.direction) == batch
-    return replace(
-        target, expected=tiled(target.expected), direction=tiled(target.direction) if whole else target.direction
-    )  # fmt: skip
+    return replace(target, expected=tiled(target.expected), direction=tiled(target.direction))
 
 
 def _baselines(question: Question, given: Mapping[str, Array]) -> dict[str, Array]:

@@ -174,6 +174,31 @@ def test_integrated_gradients_near_shapley_values(client):
     assert by_time == pytest.approx(shapley, abs=0.05 * np.abs(shapley).max() + 1e-3)
 
 
+@pytest.mark.parametrize("method", ["gradient_input", "integrated_gradients", "occlude_timesteps", "ablate_units"])
+def test_each_sequence_has_its_own_direction(client, method):
+    """A batch with a direction for each sequence gives what the sequences give one by one."""
+    directions = np.array([[1.0], [-2.0], [0.5]])
+    x = R3_INPUTS / 5
+    whole = client.attribute(x, Target(direction=directions), method=method, model="reference")
+    for i in range(3):
+        one = client.attribute(x[i : i + 1], Target(direction=directions[i]), method=method, model="reference")
+        for name, scores in one.scores.items():
+            assert whole.scores[name][i] == pytest.approx(scores[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlude_features", "ablate_units"])
+def test_patches_of_one_sequence_stay_with_it(client, method):
+    """A patch of the second sequence changes the scores of the second alone."""
+    x = R3_INPUTS / 5
+    patch = Patch("simpleRNN", "hidden_state", 0.3, "add", sequences=(1, 2), timesteps=(0, 1))
+    plain, patched = (
+        client.attribute(x, method=method, model="reference", patches=patches) for patches in ([], [patch])
+    )
+    for name, scores in plain.scores.items():
+        assert patched.scores[name][[0, 2]] == pytest.approx(scores[[0, 2]], abs=1e-5)
+        assert np.abs(patched.scores[name][1] - scores[1]).max() > 1e-4
+
+
 def test_memory_of_a_linear_network_is_a_power(client):
     """What the last state owes to an earlier one is a power of the recurrent kernel, known exactly."""
     kernel = client.weights(model="linear", names=["rnn/recurrent_kernel"])["rnn/recurrent_kernel"]
