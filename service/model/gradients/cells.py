@@ -241,7 +241,6 @@ class StackedBack:
     ) -> None:
         self.parts: list[CellBack] = []
         self.widths = [len(one.states()) for one in cell.cells]
-        self.by_outputs: list[Array] = []  # at the last step: by the outputs of all cells but the uppermost
         place = 0
         for i, (one, width) in enumerate(zip(cell.cells, self.widths, strict=True)):
             prefix = f"cell_{i}/"
@@ -255,16 +254,15 @@ class StackedBack:
     def step(self, t: int, above: Sequence[Array], live: Array | None) -> list[Array]:
         """As CellBack.step, for the states of all cells, from the lowest."""
         gradients = list(above)
-        self.by_outputs = []
         end = len(gradients)
+        by_output: Array | None = None  # what the cell above takes
         for part, width in zip(reversed(self.parts), reversed(self.widths), strict=True):
             own = list(above[end - width : end])
-            if self.by_outputs:
-                own[0] = own[0] + self.by_outputs[0]
+            if by_output is not None:
+                own[0] = own[0] + by_output
             gradients[end - width : end] = part.step(t, own, live)
-            self.by_outputs.insert(0, part.input_at(t))
+            by_output = part.input_at(t)
             end -= width
-        del self.by_outputs[0]  # by the input of the lowest
         return gradients
 
     def inputs(self) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.model.gradients.base import Back, Seen, backward, first
-from service.model.gradients.cells import StackedBack, way_back
+from service.model.gradients.cells import way_back
 from service.model.layers.recurrent import CellLayer
 from service.model.layers.wrappers import Bidirectional
 from service.model.tensors import Array
@@ -18,6 +18,9 @@ from service.model.tensors import Array
 @backward.register
 def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> Back:
     """By x, W, U, b, the initial states, and every state and pre-activation at every timestep.
+
+    By a state means by what the layer carries on from that timestep: as by the initial states of a sequence that goes
+    on from there.
 
     `above`: by the output and, with return_state, by the final states. What a trace shows in the order of processing
     is given so.
@@ -60,9 +63,6 @@ def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> 
                 for i, (name, g) in enumerate(zip(names, gradients, strict=True))
             ]
         before = cell.step(t, gradients, live)
-        if isinstance(cell, StackedBack):
-            for part, lower in zip(range(len(cell.widths) - 1), cell.by_outputs, strict=True):
-                states[sum(cell.widths[:part])][t] += lower
         if live is not None:  # a masked timestep hands the states on
             before = [np.where(live, b, g) for b, g in zip(before, gradients, strict=True)]
         gradients = before if kept is None else [b + k for b, k in zip(before, kept, strict=True)]

@@ -22,6 +22,7 @@ from service.model.network import Network
 from service.model.results import Result
 from service.model.tensors import Array
 
+TOGETHER = 32  # sequences that are computed at a time: more at once take longer, for want of cache
 POINTS = 32  # of Gauss and Legendre's rule on the way from the baseline to the input
 
 
@@ -177,43 +178,25 @@ def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Arr
     else:
         nodes, shares = np.polynomial.legendre.leggauss(points)
         places, shares = (nodes + 1) / 2, shares / 2
-    copies = len(places)
-    inputs = question.repeated(copies)
     first = Tape(network, question.inputs, question.initial_state, question.patches)
+    sources = {place for _, place in network.graph.inputs}
     embedded = {
         call.node.name: call.outputs[0]
         for call in first.calls
-        if isinstance(call.layer, Embedding) and call.node.inputs[0] in {place for _, place in network.graph.inputs}
+        if isinstance(call.layer, Embedding) and call.node.inputs[0] in sources
     }
-    scale = np.tile(places, len(next(iter(question.inputs.values()))))
-
-    def between(x: Array, base: Array) -> Array:
-        spread = scale.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
-        return (base + spread * (np.repeat(x, copies, 0) - base)).astype(x.dtype)
-
-    floats = {name: x for name, x in question.inputs.items() if x.dtype.kind == "f"}
-    if not plain:
-        inputs |= {name: between(x, baselines[name]) for name, x in floats.items()}
-    patches = [several(patch, copies) for patch in question.patches]
-    silent = [
-        Patch(name, "output", PatchKind.SET, np.zeros((), table.dtype)) for name, table in embedded.items()
-    ]  # fmt: skip
-    if not plain:
-        patches += [
-            Patch(name, "output", PatchKind.SET, between(table, np.zeros((), table.dtype)))
-            for name, table in embedded.items()
-        ]
-    state = {name: np.repeat(array, copies, 0) for name, array in question.initial_state.items()}
-    tape = Tape(network, inputs, state, patches)
-    output, _, by_output = seed(tape.outputs, many(question.target, copies))
-    gradients = tape.backward({output: by_output}, weights=False)
-    scores = {}
-    for name, x in (*floats.items(), *embedded.items()):
-        by = gradients.inputs[name] if name in floats else gradients.inside.get(name, {}).get("output")
-        if by is None:
-            by = np.zeros((len(x) * copies, *x.shape[1:]), x.dtype)
-        mean = np.einsum("k,bk...->b...", shares, by.reshape(len(x), copies, *by.shape[1:]).astype(np.float64))
-        scores[name] = mean * (x - baselines.get(name, np.zeros((), x.dtype))).astype(np.float64)
+    parts = {name: x for name, x in question.inputs.items() if x.dtype.kind == "f"} | embedded
+    ends = {name: baselines.get(name, np.zeros((), x.dtype)) for name, x in parts.items()}
+    scores = {name: np.zeros(x.shape) for name, x in parts.items()}
+    at_once = max(1, TOGETHER // len(next(iter(question.inputs.values()))))
+    for i in range(0, len(places), at_once):
+        given = None if plain else {name: between(x, ends[name], places[i : i + at_once]) for name, x in parts.items()}
+        for name, slopes in _slopes(question, parts, given, len(places[i : i + at_once])).items():
+            scores[name] += np.einsum("k,bk...->b...", shares[i : i + at_once], slopes)
+    for name, x in parts.items():
+        scores[name] *= (x - ends[name]).astype(np.float64)
+    floats = {name: x for name, x in parts.items() if name not in embedded}
+    silent = [Patch(name, "output", PatchKind.SET, np.zeros((), table.dtype)) for name, table in embedded.items()]
     _, value, _ = seed(first.outputs, question.target)
     start = {name: np.broadcast_to(baselines[name], x.shape).astype(x.dtype) for name, x in floats.items()}
     base = question.values({**question.inputs, **start}, 1, silent)
@@ -222,6 +205,34 @@ def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Arr
     with np.errstate(all="ignore"):
         residual = np.where(total == change, 0.0, np.abs(total - change) / np.abs(change))
     return Attribution(value, scores, base, residual)
+
+
+def between(x: Array, base: Array, places: Array) -> Array:
+    """base + α·(x - base) for each α, each sequence so many times."""
+    spread = np.tile(places, len(x)).reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
+    return (base + spread * (np.repeat(x, len(places), 0) - base)).astype(x.dtype)
+
+
+def _slopes(
+    question: Question, parts: Mapping[str, Array], given: Mapping[str, Array] | None, copies: int
+) -> dict[str, Array]:
+    """∂F/∂x of inputs and embeddings, (batch, copies, …), where `given` stands in their place; None: as they are."""
+    inputs = question.repeated(copies)
+    patches = [several(patch, copies) for patch in question.patches]
+    if given is not None:
+        patches += [Patch(n, "output", PatchKind.SET, x) for n, x in given.items() if n not in inputs]
+        inputs |= {name: x for name, x in given.items() if name in inputs}
+    state = {name: np.repeat(array, copies, 0) for name, array in question.initial_state.items()}
+    tape = Tape(question.network, inputs, state, patches)
+    output, _, by_output = seed(tape.outputs, many(question.target, copies))
+    found = tape.backward({output: by_output}, weights=False)
+    slopes = {}
+    for name, x in parts.items():
+        by = found.inputs[name] if name in inputs else found.inside.get(name, {}).get("output")
+        if by is None:
+            by = np.zeros((len(x) * copies, *x.shape[1:]), x.dtype)
+        slopes[name] = by.reshape(len(x), copies, *by.shape[1:]).astype(np.float64)
+    return slopes
 
 
 def _occlusion(question: Question, name: str, axis: int, base: Array) -> Array:
