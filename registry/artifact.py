@@ -58,7 +58,7 @@ def check_files(paths: Iterable[str]) -> None:
     names = set(paths)
     for name in sorted(names):
         if name.endswith(PICKLES):
-            raise ArtifactRefusedError(f"{name} is a pickle: reading it would run what it says; it is never read")
+            raise ArtifactRefusedError(f"{name} is a pickle: reading it would execute its content, so it is never read")
         if name.endswith((".h5", ".hdf5")):
             raise ArtifactRefusedError(f"{name} is in Keras's old H5 format, which is not read; save it as .keras")
         if name.endswith("saved_model.pb"):

@@ -92,7 +92,7 @@ def _config(keras_file: Path) -> Any:
         return json.loads(data)
     except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         # RuntimeError: encrypted, or packed by a method that is not known
-        raise ArtifactCorruptError(f"the file is no .keras file, or {CONFIG} in it is damaged") from error
+        raise ArtifactCorruptError(f"the file is not a .keras file, or {CONFIG} in it is damaged") from error
 
 
 def _foreign(document: Any) -> Iterator[str]:

@@ -32,7 +32,7 @@ def parse(text: str) -> Reference:
     """The reference that a text is. Raises InvalidReferenceError, which names what to write instead."""
     match = _REFERENCE.fullmatch(text)
     if match is None or set(match["name"]) <= {".", " "}:
-        raise InvalidReferenceError(f"{_shown(text)} is no reference; {_instead(text)}")
+        raise InvalidReferenceError(f"{_shown(text)} is not a reference; {_instead(text)}")
     return Reference(match["name"], match["version"] or "", match["alias"] or "")
 
 

@@ -35,8 +35,8 @@ class Search:
         if len(names) > FEW and time.monotonic() >= self._search_again:
             searched = self._store.search_models(SPARSE * len(names))
             if searched is None or not any(searched.values()):
-                logger.info("models are asked for one by one: %s", (
-                    "the registry has many more than are served" if searched is None
+                logger.info("each model is requested separately: %s", (
+                    "the registry has many more models than this server" if searched is None
                     else "a search in the registry gives no aliases"
                 ))  # fmt: skip
                 self._search_again = time.monotonic() + SEARCH_AGAIN_SECONDS

@@ -63,7 +63,7 @@ def ui_command(host: str, port: int) -> list[str]:
     """The command that shows the store in MLflow's web interface. Raises RegistryError where a server does already."""
     tracking, registry = uris()
     if urlsplit(tracking).scheme in {"http", "https"}:
-        raise RegistryError(f"MLFLOW_TRACKING_URI points at a server, which has the interface: open {tracking}")
+        raise RegistryError(f"MLFLOW_TRACKING_URI points at a server, which has its own UI: open {tracking}")
     return [
         sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1",
         "--backend-store-uri", tracking, "--registry-store-uri", registry,

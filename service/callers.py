@@ -148,7 +148,9 @@ def read(file: Path) -> Callers:
     try:
         with file.open("rb") as stream:
             if os.fstat(stream.fileno()).st_mode & 0o007:
-                raise InvalidArgumentError(f"{file}: others than its owner and group can reach it: chmod o-rwx {file}")
+                raise InvalidArgumentError(
+                    f"{file}: users other than its owner and group can access it: chmod o-rwx {file}"
+                )
             text = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise InvalidArgumentError(f"{file}: {error.strerror or error}") from None
@@ -204,7 +206,7 @@ def _entry(data: Any, place: str) -> Entry:
         raise InvalidArgumentError(f"{place}: one of token_sha256, certificate and jwt is expected, not {known_by}")
     token = given.get("token_sha256", "")
     if token and not TOKEN_SHA256.fullmatch(token):
-        raise InvalidArgumentError(f"{place}.token_sha256: 64 hexadecimal digits are expected, in small letters")
+        raise InvalidArgumentError(f"{place}.token_sha256: 64 hexadecimal digits in lower case are expected")
     models = _texts(given.get("models", []), f"{place}.models")
     rate, streams = given.get("calls_per_second", 0), given.get("streams", 0)
     for what, number in (("calls_per_second", rate), ("streams", streams)):

@@ -193,7 +193,7 @@ class InsightCalls:
         )
         if method == "integrated_gradients" and not (found.residual <= COMPLETE).all():
             warnings.warn(
-                f"the scores miss the change from the baseline by up to {np.nanmax(found.residual):.1%}; "
+                f"the scores differ from the change since the baseline by up to {np.nanmax(found.residual):.1%}; "
                 "take more points",
                 stacklevel=2,
             )

@@ -90,7 +90,7 @@ class Link:
             return answer.result(timeout)
         except TimeoutError:
             raise errors.UnavailableError(
-                f"{operation} took longer than the caller waits; it may still happen"
+                f"{operation} exceeded the caller's deadline; it may still take effect"
             ) from None
         except OSError:
             raise errors.UnavailableError("the supervisor of this server is gone") from None

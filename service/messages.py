@@ -62,7 +62,8 @@ def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
     except ValueError:
         what = f"{name}: " if name else ""
         raise InvalidArgumentError(
-            f"{what}lists of different lengths are no array: give sequences of one length, or one call each", field=name
+            f"{what}lists of different lengths do not form an array: send equal lengths, or one call for each",
+            field=name,
         ) from None
     if array.dtype.kind not in "fiub":
         raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers")

@@ -189,9 +189,9 @@ class Worker:
                 else:
                     self._declared.put((kind, fields, body))
         except (EOFError, OSError):
-            logger.error("the supervisor is gone; this worker ends")
+            logger.error("the supervisor is gone; this worker stops")
         except Exception:
-            logger.exception("the link to the supervisor failed; this worker ends")
+            logger.exception("the link to the supervisor failed; this worker stops")
         self._link.close()
         self._declared.put(("drain", {"seconds": SECONDS_WITHOUT_SUPERVISOR}, b""))
         time.sleep(SECONDS_WITHOUT_SUPERVISOR + SPARE_SECONDS)
@@ -204,8 +204,8 @@ class Worker:
                 return {"samples": to_json(self._observation.samples(self._methods, self._host, self._statistics))}
             return {"counts": self._statistics.to_json(held_versions(self._host))}
         except Exception:
-            logger.exception("cannot say what was counted")
-            return UnavailableError("a worker failed to say what it counted; its log has the details")
+            logger.exception("cannot report statistics")
+            return UnavailableError("a worker failed to report its statistics; its log has the details")
 
     def _put_in_force(self, callers: Callers) -> None:
         self._access.update(in_force(self._config, callers))

@@ -117,7 +117,7 @@ class Source:
         _within(self, "validation", 0, 1)
         _within(self, "test", 0, 1)
         if self.validation + self.test >= 1:
-            raise InvalidArgumentError("validation: with test it takes everything; nothing is left to train on")
+            raise InvalidArgumentError("validation: together with test it takes all data; nothing is left to train on")
 
     def as_params(self) -> dict[str, object]:
         """Names and values, for the record of a run."""

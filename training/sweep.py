@@ -80,7 +80,7 @@ def _space(option: str, value: Any) -> Space:
     default = config.DEFAULTS[option]
     if isinstance(value, dict) and {"low", "high"} <= value.keys() <= {"low", "high", "log"}:
         if type(default) not in (int, float):
-            raise InvalidArgumentError(f"config: {option} is no number; name the choices", field="config")
+            raise InvalidArgumentError(f"config: {option} is not a number; list the choices", field="config")
         low, high = config.value_of(option, value["low"]), config.value_of(option, value["high"])
         if low <= high:
             return Space(option, (), low, high, bool(value.get("log", False)))
@@ -108,7 +108,7 @@ def run(
     fixed = {name: value for name, value in document.items() if name != SWEEP}
     job = config.job_of(fixed)
     if not job.source.data:
-        raise InvalidArgumentError("data: a sweep needs data of your own", field="data")
+        raise InvalidArgumentError("data: a sweep needs a data file", field="data")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -176,7 +176,7 @@ def _ray(address: str) -> Iterator[Submit]:
     try:
         import ray
     except ImportError:
-        raise InvalidArgumentError("cluster: Ray is not installed; pip install unroll[cluster]") from None
+        raise InvalidArgumentError("cluster: Ray is not installed; pip install 'unroll-serving[cluster]'") from None
     variables = {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "UNROLL_"))}
     try:
         ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.ERROR)

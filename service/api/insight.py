@@ -151,7 +151,7 @@ class InsightServicer:
         starts = _count(request.starts, dynamics.STARTS, MOST_STARTS, "starts")
         if len(request.timesteps) > MOST_TIMESTEPS:
             raise InvalidArgumentError(
-                f"timesteps: {len(request.timesteps)} are asked for, the limit is {MOST_TIMESTEPS}", field="timesteps"
+                f"timesteps: {len(request.timesteps)} are requested, the limit is {MOST_TIMESTEPS}", field="timesteps"
             )
         subject = self._unpatched(request.subject, call)
         held = None

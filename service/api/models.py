@@ -67,7 +67,7 @@ class ModelServicer:
             raise InvalidArgumentError(f"page_size: expected 0 or more, got {request.page_size}", field="page_size")
         models = self._host.snapshot().models
         if request.page_token and request.page_token not in models:
-            raise InvalidArgumentError("page_token: not one that this server gave out", field="page_token")
+            raise InvalidArgumentError("page_token: not a token of this server", field="page_token")
         names = sorted(name for name in models if name > request.page_token and call.caller().may_use(name))
         page = names[: min(request.page_size or PAGE_SIZE, PAGE_SIZE)]
         return pb.ListModelsResponse(
@@ -150,7 +150,7 @@ def check_expected(entry: VersionEntry, what: str, version: str, digest: str) ->
     """Raises ConflictError unless `entry` is what the caller looked at; InvalidArgumentError if it does not say."""
     if not version and not digest:
         raise InvalidArgumentError(
-            "expected_version: say which version (or digest) you looked at, so that nobody's change is lost",
+            "expected_version: name the version or digest that you have read, so that no other change is lost",
             field="expected_version",
         )
     if version and version != entry.number:

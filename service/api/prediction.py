@@ -200,7 +200,7 @@ class PredictionServicer:
         patches = decode_patches(request.patches, "patches", self._limits)
         if len(request.sums) > MOST_SUMS:
             raise LimitExceededError(
-                f"sums: {len(request.sums)} are asked for, the limit is {MOST_SUMS}",
+                f"sums: {len(request.sums)} are requested, the limit is {MOST_SUMS}",
                 field="sums", limit=MOST_SUMS, actual=len(request.sums),
             )  # fmt: skip
         copies = 1 + bool(request.sums)

@@ -76,9 +76,9 @@ def explain(
     for name, scores in found.scores.items():
         _print_scores(f"{title}\n{method.replace('_', ' ')}: {name}", method, scores[sequence])
     if found.residual.size:
-        console.print(f"scores miss the change from the baseline by {found.residual[sequence]:.1e} of it")
+        console.print(f"the scores differ from the change since the baseline by {found.residual[sequence]:.1e} of it")
     if plot:
-        console.print(f"picture: {plot}", highlight=False)
+        console.print(f"plot: {plot}", highlight=False)
 
 
 @connected
@@ -120,9 +120,9 @@ def memory(
         horizons = ["never" if h < 0 else str(h) for h in one.horizons]
         shown.add_row(name, one.class_name, *horizons, number(one.spectral_radius))
     console.print(shown)
-    console.print("radius: of the recurrent kernel alone; it does not say how long the layer remembers")
+    console.print("radius: spectral radius of the recurrent kernel; it does not say how long the layer remembers")
     if plot:
-        console.print(f"picture: {plot}", highlight=False)
+        console.print(f"plot: {plot}", highlight=False)
 
 
 def _sequences(arrays: Any) -> int:

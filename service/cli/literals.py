@@ -47,7 +47,7 @@ def _read(text: str) -> Any:
             if path.suffix == ".npz":
                 with path.open("rb") as file:
                     if not zipfile.is_zipfile(file):  # of which np.load would leave an open file behind
-                        raise ValueError("it is no .npz file, or a damaged one")
+                        raise ValueError("it is not an .npz file, or a damaged one")
                     return dict(np.load(file, allow_pickle=False))
             text = path.read_text()
         elif text == "-":

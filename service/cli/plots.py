@@ -119,5 +119,5 @@ def figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise NotSupportedError("pictures need matplotlib, which the extra `train` installs") from None
+        raise NotSupportedError("plots need matplotlib, which the extra `train` installs") from None
     return Figure(figsize=(width, height), layout="constrained")

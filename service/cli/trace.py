@@ -75,7 +75,7 @@ def trace(
             tensors.add_row(tensor, str(one.shape), array_text(one), heat_map(one))
         console.print(tensors)
     if plot:
-        console.print(f"picture: {plot}", highlight=False)
+        console.print(f"plot: {plot}", highlight=False)
 
 
 def _batches(arrays: "Any") -> "Iterator[Any]":

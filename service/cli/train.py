@@ -169,7 +169,9 @@ def train(
     given.pop("if-missing")
     if given.pop("resume"):
         if given or config:
-            raise InvalidArgumentError("resume: a run goes on as it began, without other options", field="resume")
+            raise InvalidArgumentError(
+                "resume: a run continues with its own options; no others are allowed", field="resume"
+            )
         _train(None, resume)
         return
     wanted = configs.job_of((configs.load(config) if config else {}) | given)

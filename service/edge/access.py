@@ -108,7 +108,7 @@ class Access:
         if needed is Role.ANYONE or needed in caller.roles:
             return
         if not caller.how and not caller.roles:
-            raise UnauthenticatedError("this server wants a token: `authorization: Bearer …`")
+            raise UnauthenticatedError("this server needs a token: `authorization: Bearer …`")
         raise denied(caller, needed)
 
     def check_model(self, caller: Caller, message: Message) -> None:

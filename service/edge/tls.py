@@ -27,9 +27,9 @@ class TlsFiles:
             self._stamps = stamps  # whatever comes of it: the log is to say it once
             self.context = self._load()
         except OSError as error:
-            logger.error("certificates were not read again, those from before stay: %s", error)
+            logger.error("certificates were not reloaded; the previous ones stay in use: %s", error)
         else:
-            logger.info("certificates were read again")
+            logger.info("certificates were reloaded")
 
     def _stat(self) -> tuple[tuple[int, int], ...]:
         found = [path.stat() for path in self._paths()]

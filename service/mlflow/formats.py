@@ -106,7 +106,9 @@ def _array(data: Any, what: str) -> Array:
 
 def _only(names: Sequence[str]) -> str:
     if len(names) != 1:
-        raise InvalidArgumentError(f"inputs: the network has several, name them: {', '.join(names)}", field="inputs")
+        raise InvalidArgumentError(
+            f"inputs: the network has several inputs, name them: {', '.join(names)}", field="inputs"
+        )
     return names[0]
 
 

@@ -135,7 +135,7 @@ class UnrollDeploymentClient(BaseDeploymentClient):
                 raise errors.InvalidArgumentError(f"flavor: expected {FLAVOR}, got {flavor}")
             wanted = _reference(model_uri or "")
             if wanted.name != _deployment(name).name:
-                raise errors.InvalidArgumentError(f"model_uri: {wanted} is no version of {name}")
+                raise errors.InvalidArgumentError(f"model_uri: {wanted} is not a version of {name}")
             model = self._client.model(wanted.name)
             alias = str(given.get("alias", "")).removeprefix("@") or model.default_alias
             number = wanted.version or _number(model, wanted.alias)
@@ -183,7 +183,7 @@ def _address(target_uri: str) -> str:
     except ValueError:
         port = 0
     if not place.hostname or not port or place.path.strip("/") or place.query or place.username:
-        raise errors.InvalidArgumentError(f"{target_uri!r} is no target; expected unroll://HOST:PORT")
+        raise errors.InvalidArgumentError(f"{target_uri!r} is not a target; expected unroll://HOST:PORT")
     return f"[{place.hostname}]:{port}" if ":" in place.hostname else f"{place.hostname}:{port}"
 
 
@@ -208,7 +208,7 @@ def _version(model: pb.Model, version: str) -> pb.ModelVersion:
     number = model.aliases.get(version.removeprefix("@"), version) or model.default_version
     found = {each.version: each for each in model.versions}
     if not model.default_version:
-        raise errors.UnavailableError(f"nothing of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
+        raise errors.UnavailableError(f"no version of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
     return found.get(number, found[model.default_version])
 
 
@@ -240,7 +240,7 @@ def _no_endpoint(endpoint: str | None) -> None:
 
 
 def _not_here(instead: str) -> MlflowException:
-    return MlflowException(f"not offered by this target; {instead}", codes.NOT_IMPLEMENTED)
+    return MlflowException(f"not supported by this target; {instead}", codes.NOT_IMPLEMENTED)
 
 
 @contextmanager

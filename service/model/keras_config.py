@@ -258,7 +258,7 @@ def _ordered(calls: Mapping[Key, Call], outputs: Sequence[Source], where: str) -
             if not waiting[user]:
                 heapq.heappush(ready, rank[user])
     if len(order) < len(needed):
-        raise CorruptModelError(f"{where}: its layers are wired in a circle")
+        raise CorruptModelError(f"{where}: its layers form a cycle")
     return tuple(order)
 
 
@@ -271,7 +271,7 @@ def _named(graph: Graph, places: Sequence[int]) -> list[tuple[str, int]]:
         name, i = makers[place]
         name = f"{name}/{i}" if i else name
         if name in named:
-            raise UnsupportedModelError(f"the output of layer {name} is given out twice")
+            raise UnsupportedModelError(f"the output of layer {name} is an output twice")
         named[name] = place
     if not named:
         raise CorruptModelError("the model has no output")

@@ -42,7 +42,7 @@ def hooks(graph: Graph, patches: Sequence[Patch], shapes: Mapping[str, tuple[int
         states = {state.name for state in node.states}
         if patch.kind is PatchKind.KEEP and patch.tensor not in states:
             raise InvalidArgumentError(
-                f"{patch.field}: KEEP holds a state, and {patch.tensor} is none; "
+                f"{patch.field}: KEEP needs a state, and {patch.tensor} is not one; "
                 f"the states of {patch.layer} are: {', '.join(states) or 'none'}",
                 field=f"{patch.field}.operation",
             )

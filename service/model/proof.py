@@ -96,7 +96,7 @@ def replay(network: Network, proof: Proof, forward: Forward | None = None) -> fl
         network.check(proof.inputs)
         result = (forward or network.forward)(proof.inputs)
     except ServiceError as error:
-        raise ProofError(f"the proof is not one of this network: {error.message}") from error
+        raise ProofError(f"the proof does not belong to this network: {error.message}") from error
     tolerance = Tolerance(network, proof.inputs)
     actual = {"output": result.outputs, "state": result.final_state}
     worst = 0.0

@@ -140,7 +140,7 @@ def dataset(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> A
             raise CorruptModelError(f"weight {name} is a link to elsewhere; links are not followed", weight=name)
         place = place[part]
     if not isinstance(place, h5py.Dataset):
-        raise CorruptModelError(f"weight {name} is no array", weight=name)
+        raise CorruptModelError(f"weight {name} is not an array", weight=name)
     if place.is_virtual or place.external or place.chunks is not None or place.compression is not None:
         raise CorruptModelError(
             f"weight {name} is not stored plainly: virtual, external, chunked or packed", weight=name

@@ -179,7 +179,7 @@ class RepositoryServicer:
         """TraceSetting: says that tracing is off."""
         _unchanged(
             request.settings,
-            "request tracing is not offered; unroll.v1.PredictionService/Trace shows what a network does",
+            "request tracing is not supported; unroll.v1.PredictionService/Trace shows what a network does",
         )
         return pb.TraceSettingResponse(
             settings={name: pb.TraceSettingResponse.SettingValue(value=value) for name, value in TRACE_SETTINGS.items()}
@@ -194,7 +194,7 @@ class RepositoryServicer:
 
     def shared_memory(self, _request: object, _call: Call) -> NoReturn:
         """All calls of shared memory."""
-        raise NotSupportedError("shared memory is not offered; tensors travel in messages")
+        raise NotSupportedError("shared memory is not supported; send tensors in messages")
 
 
 class LocalModels:

@@ -140,10 +140,10 @@ def chosen(request: pb.ModelInferRequest, network: Network) -> list[tuple[str, s
                 f"{field}: no output named {output.name!r}; there are: {', '.join(known)}", field=f"{field}.name"
             )
         if output.name in found:
-            raise InvalidArgumentError(f"{field}: {output.name} is asked for twice", field=f"{field}.name")
+            raise InvalidArgumentError(f"{field}: {output.name} is requested twice", field=f"{field}.name")
         refuse_shared_memory(output.parameters, field)
         if "classification" in output.parameters:
-            raise NotSupportedError(f"{field}: classification is not offered; the output itself is", field=field)
+            raise NotSupportedError(f"{field}: classification is not supported; request the output itself", field=field)
         found[output.name] = known[output.name]
     return list(found.values())
 
@@ -161,7 +161,7 @@ def refuse_shared_memory(parameters: Mapping[str, Any], field: str) -> None:
     """Raises NotSupportedError where parameters speak of shared memory."""
     for name in parameters:
         if name.startswith(SHARED_MEMORY):
-            raise NotSupportedError(f"{field}: shared memory is not offered; tensors travel in messages", field=field)
+            raise NotSupportedError(f"{field}: shared memory is not supported; send tensors in messages", field=field)
 
 
 def extents(spec: TensorSpec) -> Sequence[int]:

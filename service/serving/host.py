@@ -95,7 +95,7 @@ class LoadedSnapshot:
         if not self.models:
             raise UnavailableError("nothing is served yet")
         raise InvalidArgumentError(
-            f"model: several are served, name one of {', '.join(sorted(self.models))}", field="model"
+            f"model: the server has several models, name one of {', '.join(sorted(self.models))}", field="model"
         )
 
 
@@ -268,7 +268,7 @@ def _number(model: ModelEntry, version: str) -> str:
     """The version number that a request's `version` means."""
     if not version:
         if not model.default_version:
-            raise UnavailableError(f"nothing of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
+            raise UnavailableError(f"no version of {model.name} is loaded yet: {model.stale_reason or 'starting'}")
         return model.default_version
     if version.isascii() and version.isdigit():
         return checked_version(version, "version")

@@ -61,11 +61,11 @@ class AuditLog:
                 self._append(json.dumps({"action": "audit", "lost_lines": self._lost}).encode() + b"\n")
                 self._lost = 0
             if self._failing:
-                logger.warning("the audit is written again")
+                logger.warning("the audit log can be written again")
             self._failing = False
         except OSError as error:
             if not self._failing:
-                logger.error("the audit cannot be written, and is kept in memory meanwhile: %s", error)
+                logger.error("the audit log cannot be written; lines are kept in memory: %s", error)
             self._failing = True
 
     def _append(self, line: bytes) -> None:

@@ -391,7 +391,7 @@ class Fleet:
             except UnavailableError:
                 if worker.process.poll() is None:
                     raise UnavailableError(
-                        f"{worker.name} did not say within {STATISTICS_SECONDS:g} s what it counted; it may be loading"
+                        f"{worker.name} did not report statistics within {STATISTICS_SECONDS:g} s; it may be loading"
                     ) from None
         return counts
 

@@ -184,7 +184,7 @@ class Follower:
         for name in self._answers:
             for number, version in self._declared.entry(name).versions.items():
                 if self._versions.damaged(version):
-                    logger.warning("version %s of %s is damaged in the cache; it is fetched anew", number, name)
+                    logger.warning("version %s of %s is damaged in the cache; it is downloaded again", number, name)
                     self._fetch((name, number), None, on_demand=version.on_demand)
 
     def _fetch(self, key: Key, info: "VersionInfo | None", *, on_demand: bool = False) -> None:

@@ -50,7 +50,7 @@ class LastGood:
         except OSError as error:
             with suppress(OSError, UnboundLocalError):
                 os.unlink(file.name)
-            logger.warning("cannot keep the last good snapshot: %s", error)
+            logger.warning("cannot save the last good snapshot: %s", error)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"

@@ -82,8 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 kind, body = page(self.server.samples(), self.headers.get("Accept", ""))
             except Exception:
-                logger.exception("the page of metrics cannot be made")
-                self._answer(500, "text/plain; charset=utf-8", b"the server's log says why\n")
+                logger.exception("the metrics page cannot be made")
+                self._answer(500, "text/plain; charset=utf-8", b"see the server's log\n")
             else:
                 self._answer(200, kind, body)
         elif path == "/healthz":

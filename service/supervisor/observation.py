@@ -175,7 +175,7 @@ class Observation:
             except ServiceError as error:
                 self.callers_error = error.message
                 if changed:
-                    logger.error("callers in force stay as they were: %s", error)
+                    logger.error("the callers file was not reloaded; the previous callers stay in force: %s", error)
                 callers = replace(in_force, valid=False)
             else:
                 self.callers_error, in_force = "", callers

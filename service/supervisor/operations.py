@@ -103,7 +103,7 @@ class Operations:
         if not jobs:
             if (refusal := self._versions.refusal_behind(entry.name, entry.stale_reason)) is not None:
                 raise translated(refusal) if isinstance(refusal, RegistryError) else refusal
-            raise UnavailableError(f"nothing of {entry.name} is loaded yet: {entry.stale_reason or 'starting'}")
+            raise UnavailableError(f"no version of {entry.name} is loaded yet: {entry.stale_reason or 'starting'}")
         return _then(jobs[0], lambda _: self._await_default(entry.name))
 
     def _await_default(self, name: str) -> None:
@@ -192,7 +192,7 @@ class Operations:
             entry = self._declared.served(name)
             version = entry.versions.get(base)
             if version is None or version.digest != arguments["digest"]:
-                raise ConflictError(f"version {base} of {name} is no longer what it was; read it again")
+                raise ConflictError(f"version {base} of {name} has changed; read it again")
             if alias:
                 self._check_alias(name, alias, base)
             with derived(Path(version.directory), body) as (model, proof, changed):

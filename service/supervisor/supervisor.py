@@ -94,7 +94,7 @@ class Supervisor:
             # waiting.
             threading.Thread(target=self._serve, name="follow", daemon=True).start()
             while (number := self._signals.get()) == signal.SIGHUP:
-                logger.info("SIGHUP: workers are replaced, and the registry is looked at")
+                logger.info("SIGHUP: replacing the workers and polling the registry")
                 threading.Thread(target=self._reload, args=(configure,), name="reload", daemon=True).start()
             if number is not None:
                 logger.info("%s: calls in progress have %g s", signal.Signals(number).name, self._config.drain_seconds)
@@ -115,7 +115,7 @@ class Supervisor:
             self._fleet.wait_for(1)
             self._follower.run(self._stopping, self._fail)
         except Exception as error:  # a fault of ours; without this thread the server would follow nothing any more
-            logger.exception("the registry is followed no more; the server ends")
+            logger.exception("following the registry failed; the server stops")
             self._fail(error)
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -146,7 +146,7 @@ class Supervisor:
             self._config = config
             logger.info("reloaded: all workers are new")
         else:
-            logger.error("not reloaded: a new worker does not serve; those that serve go on")
+            logger.error("not reloaded: a new worker does not serve; the current workers continue")
 
     def _first_snapshot(self) -> Snapshot:
         """What was served last for the same references, as far as the cache still holds it intact.

@@ -91,7 +91,7 @@ def test_malformed_text_is_refused(text):
     """Text that is no reference is refused with a sentence that quotes it and tells what is expected."""
     with pytest.raises(InvalidReferenceError) as caught:
         parse(text)
-    assert str(caught.value) == f"{text!r} is no reference; expected models:/NAME@ALIAS or models:/NAME/VERSION"
+    assert str(caught.value) == f"{text!r} is not a reference; expected models:/NAME@ALIAS or models:/NAME/VERSION"
 
 
 @pytest.mark.parametrize(

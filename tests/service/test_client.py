@@ -9,7 +9,7 @@ from service.errors import InvalidArgumentError
 
 def test_ragged_lists():
     """Lists of different lengths are refused with a sentence of ours, which names the input."""
-    with pytest.raises(InvalidArgumentError, match="x: lists of different lengths are no array") as caught:
+    with pytest.raises(InvalidArgumentError, match="x: lists of different lengths do not form an array") as caught:
         to_tensor([[[1, 2], [3, 4]], [[5, 6]]], "x")
     assert caught.value.field == "x"
 

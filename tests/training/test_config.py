@@ -34,7 +34,7 @@ def test_a_job_and_its_document_are_the_same(tmp_path):
         ({"residual": True}, "residual: makes sense only with --data"),
         ({"data": "a.csv", "dense-units": 3}, "dense-units: with --data the target decides that"),
         ({"data": "a.csv", "network": "rnn"}, "network: expected simple-rnn, gru, lstm; got 'rnn'"),
-        ({"data": "a.csv", "test": 0.6, "validation": 0.5}, "validation: with test it takes everything"),
+        ({"data": "a.csv", "test": 0.6, "validation": 0.5}, "validation: together with test it takes all data"),
         ({"data": "a.csv", "min-improvement": 1}, "min_improvement: expected 0 or more and less than 1, got 1"),
     ],
 )

@@ -70,7 +70,7 @@ def test_trials_are_runs_within_the_sweep_and_the_best_is_registered(document):
         ({"unit": [1]}, "config: 'unit' cannot be tried in a sweep"),
         ({"data": ["a.csv"]}, "config: 'data' cannot be tried in a sweep"),
         ({"epochs": ["many"]}, "epochs: expected a whole number, got 'many'"),
-        ({"network": {"low": 1, "high": 2}}, "config: network is no number; name the choices"),
+        ({"network": {"low": 1, "high": 2}}, "config: network is not a number; list the choices"),
         ({"epochs": {"low": 3, "high": 2}}, "config: for epochs expected choices, [1, 2], or a range"),
         ({"epochs": 3}, "config: for epochs expected choices, [1, 2], or a range"),
     ],

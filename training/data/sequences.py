@@ -43,7 +43,9 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
         kinds, codes = np.unique(y, return_inverse=True)
         classes, y = tuple(str(kind) for kind in kinds), codes.astype(np.int32)[:, None]
     elif y.dtype.kind not in "fiub":
-        raise InvalidArgumentError(f"task: y is {y.dtype}, which is no number; it can only be classified", field="task")
+        raise InvalidArgumentError(
+            f"task: y is {y.dtype}, which is not a number; it can only be classified", field="task"
+        )
     else:
         files.check_range(y.astype(np.float64, copy=False), "y")
         y = y.astype(np.float32).reshape(count, -1)

@@ -16,9 +16,9 @@ from training.options import Source
 def read(path: Path, source: Source, progress: files.Progress, note: Callable[[str], None]) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError, in one line that names the column; OSError."""
     if not source.target:
-        raise InvalidArgumentError("target: which column is to be predicted?", field="target")
+        raise InvalidArgumentError("target: name the column to predict", field="target")
     if not source.window:
-        raise InvalidArgumentError("window: how many timesteps shall the network see?", field="window")
+        raise InvalidArgumentError("window: give the number of timesteps that the network reads", field="window")
     schema = files.schema(path)
     chosen = _choose(schema, source)
     if not source.features:

@@ -58,7 +58,7 @@ def backward(layer: Layer, _seen: Seen, _above: Sequence[Array | None]) -> Back:
 
     Raises NotSupportedError, naming layer and class, where there is no gradient.
     """
-    raise NotSupportedError(f"{layer.where}: it has no gradient here", layer=layer.name, layer_class=layer.CLASS)
+    raise NotSupportedError(f"{layer.where}: it has no gradient", layer=layer.name, layer_class=layer.CLASS)
 
 
 def has_gradient(kind: type[Layer]) -> bool:

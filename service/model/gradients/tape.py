@@ -73,7 +73,7 @@ class Tape:
         for name, place in graph.outputs:
             if name in seeds:
                 if graph.values[place].dtype.kind != "f":
-                    raise InvalidArgumentError(f"output {name} is of integers, which have no gradient")
+                    raise InvalidArgumentError(f"output {name} has integers, which have no gradient")
                 add(place, wide(seeds[name]))
         by_weights: dict[str, Array] = {}
         by_start: dict[str, Array] = {}

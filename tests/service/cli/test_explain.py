@@ -34,7 +34,7 @@ def test_explain_prints_scores_by_timestep(run, tmp_path):
     printed = run("explain", ONE, "--plot", str(tmp_path / "explain.png"))
     rows = [line.split()[0] for line in printed.splitlines() if line.strip()[:1].isdigit()]
     assert rows == ["0", "1", "2"]
-    assert "scores miss the change from the baseline by" in printed
+    assert "the scores differ from the change since the baseline by" in printed
     assert (tmp_path / "explain.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -217,7 +217,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(folder, wave):
     with pytest.raises(RegistryNotFoundError):
         Store().describe("resumed")
     refused = train("--resume", run_id, "--epochs=3")
-    assert refused.exception.message == "resume: a run goes on as it began, without other options"
+    assert refused.exception.message == "resume: a run continues with its own options; no others are allowed"
     result = train("--resume", run_id)
     assert result.exit_code == 0, result.output
     assert Store().describe("resumed").aliases == {"champion": "1"}

@@ -134,11 +134,11 @@ def test_update_moves_the_alias(served, deployments, registry):
         ("RESOURCE_DOES_NOT_EXIST", "no model 'other'", lambda d: d.get_deployment("other")),
         ("RESOURCE_DOES_NOT_EXIST", "no alias 'none'", lambda d: d.predict("reference@none", R3_INPUTS)),
         ("INVALID_PARAMETER_VALUE", "name of a model", lambda d: d.predict(None, R3_INPUTS)),
-        ("INVALID_PARAMETER_VALUE", "is no reference", lambda d: d.predict("reference@a@b", R3_INPUTS)),
+        ("INVALID_PARAMETER_VALUE", "is not a reference", lambda d: d.predict("reference@a@b", R3_INPUTS)),
         ("INVALID_PARAMETER_VALUE", "expected shape", lambda d: d.predict("reference", R3_INPUTS[0])),
         ("INVALID_PARAMETER_VALUE", "expected the input x", lambda d: d.predict("reference", {"y": [1]})),
         ("INVALID_PARAMETER_VALUE", "no endpoints", lambda d: d.predict(inputs=R3_INPUTS, endpoint="e")),
-        ("INVALID_PARAMETER_VALUE", "is no reference", lambda d: d.update_deployment("reference", "runs:/1/model")),
+        ("INVALID_PARAMETER_VALUE", "is not a reference", lambda d: d.update_deployment("reference", "runs:/1/model")),
         ("INVALID_PARAMETER_VALUE", "no version of ref", lambda d: d.update_deployment("reference", "models:/other/1")),
         (
             "INVALID_PARAMETER_VALUE", "unknown colour",

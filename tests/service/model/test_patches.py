@@ -146,7 +146,7 @@ def test_a_stream_is_patched_as_one_call(lstm, split):
         (Patch("no", "output", SET, ZERO), "layer", "no layer named 'no'"),
         (Patch("rnn", "update_gate", SET, ZERO), "tensor", "no tensor 'update_gate' that can be patched"),
         (Patch("head", "pre_activation", SET, ZERO), "tensor", "there are: output"),
-        (Patch("rnn", "input_gate", KEEP, ZERO), "operation", "KEEP holds a state"),
+        (Patch("rnn", "input_gate", KEEP, ZERO), "operation", "KEEP needs a state"),
         (Patch("rnn", "hidden_state", SET, ZERO, timesteps=(18, 21)), "timesteps", "18:21 is not within 0:20"),
         (Patch("rnn", "hidden_state", SET, ZERO, units=(6, 7)), "units", "6:7 is not within 0:6"),
         (Patch("rnn", "hidden_state", SET, ZERO, sequences=(-1, 2)), "sequences", "-1:2 is not within 0:4"),

@@ -65,7 +65,7 @@ def test_a_network_with_other_weights_fails_the_proof(network, good, group):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inputs": {"input": np.zeros((1, 3, 5), np.float32)}}, "not one of this network"),
+        ({"inputs": {"input": np.zeros((1, 3, 5), np.float32)}}, "does not belong to this network"),
         ({"outputs": {"other": np.zeros((2, 1), np.float32)}}, "does not have"),
         ({"outputs": {}}, "lacks the output"),
         ({"outputs": {"output": np.zeros((3, 1), np.float32)}}, "differs"),

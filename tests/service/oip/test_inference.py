@@ -110,7 +110,7 @@ def test_settings_are_told_and_not_changed(client):
 )
 def test_shared_memory_is_not_offered(client, call):
     """Every call of shared memory says so, in a sentence."""
-    with pytest.raises(InferenceServerException, match="tensors travel in messages") as caught:
+    with pytest.raises(InferenceServerException, match="send tensors in messages") as caught:
         call(client)
     assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
 

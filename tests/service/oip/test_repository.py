@@ -101,7 +101,7 @@ def test_load_by_version_and_alias(served, registry):
     [
         ("NOT_FOUND", "unheard", lambda c: c.load_model("unheard")),
         ("NOT_FOUND", "champion of nameless", lambda c: c.load_model("nameless")),
-        ("INVALID_ARGUMENT", "is no reference", lambda c: c.load_model("../etc")),
+        ("INVALID_ARGUMENT", "is not a reference", lambda c: c.load_model("../etc")),
         ("INVALID_ARGUMENT", "name of a registered", lambda c: c.load_model("")),
         ("INVALID_ARGUMENT", "come from the registry", lambda c: c.load_model("waiting", config="{}")),
         (
@@ -141,7 +141,7 @@ def test_statistics_are_of_all_or_of_none(served):
     server, _ = served
     with stopped(server.workers()[0]), clients(server.address, 40) as some:
         said = ""
-        while "what it counted" not in said:  # by chance some are connected to the silent worker, never all
+        while "did not report statistics" not in said:  # by chance some are connected to the silent worker, never all
             with pytest.raises(InferenceServerException) as caught:
                 some.pop().get_inference_statistics("reference", client_timeout=5)
             said = caught.value.message()

@@ -13,7 +13,7 @@ def test_model_not_loaded_yet(versions):
     host = Host()
     show(host, entry("reference", "champion", v1=versions["r3-1"]), ModelEntry("linear", ("models:/linear@champion",)))
     assert host.resolve("reference", "").entry.number == "1"
-    with pytest.raises(UnavailableError, match="nothing of linear is loaded yet"):
+    with pytest.raises(UnavailableError, match="no version of linear is loaded yet"):
         host.resolve("linear", "")
     with pytest.raises(InvalidArgumentError, match="name one of linear, reference"):
         host.resolve("", "")

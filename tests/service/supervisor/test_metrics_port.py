@@ -42,7 +42,7 @@ def test_the_page(ask):
     assert re.search(r'^grpc_server_started_total\{.*grpc_method="m".*\} 3', body, re.MULTILINE)
     assert get("/metrics", "HEAD") == (200, "")
     reasons[0] = "broken"
-    assert get("/metrics") == (500, "the server's log says why\n")
+    assert get("/metrics") == (500, "see the server's log\n")
 
 
 def test_probes(ask):

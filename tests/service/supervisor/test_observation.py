@@ -336,7 +336,7 @@ def test_callers_of_a_file(registry, tmp_path):
             eventually(lambda: observed.value("unroll_callers_file_valid") == 0)
             assert ann.predict(R3_INPUTS).version == made.version
             eventually(lambda: not nobody.health("callers"))
-            server.logged(r"callers in force stay as they were: .*callers\.yaml: line 1")
+            server.logged(r"the previous callers stay in force: .*callers\.yaml: line 1")
 
             file.write_text(callers(("bob", "two", ["predict"])))
             eventually(lambda: observed.value("unroll_callers_file_valid") == 1)

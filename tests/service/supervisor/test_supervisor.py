@@ -432,7 +432,7 @@ def test_one_model_that_is_missing(registry, tmp_path, names):
 def test_malformed_reference(registry, tmp_path):
     """A reference that is none is one line and an exit status."""
     line = failed_start(tmp_path, registry.env, "--model=reference", "--address=127.0.0.1:0")
-    assert line.startswith("unroll: 'reference' is no reference")
+    assert line.startswith("unroll: 'reference' is not a reference")
 
 
 def test_registry_unreachable(tmp_path):
