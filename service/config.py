@@ -10,62 +10,62 @@ from service.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what one call may ask. Each answers with the number that exceeded it."""
+    """Limits on calls. The error of a call that exceeds one names the limit and the actual number."""
 
     message_bytes: int = 64 * 1024 * 1024
-    """Largest message received."""
+    """Largest size of a received message, in bytes."""
     batch: int = 16_384
-    """Most sequences in one call."""
+    """Largest number of sequences in one call."""
     timesteps: int = 65_536
-    """Most timesteps in one message."""
+    """Largest number of timesteps in one message."""
     elements: int = 16_777_216
-    """Most elements of one tensor received, and of the states that the sequences of one stream keep together."""
+    """Largest number of elements in a received tensor, and in the states of all sequences of a stream."""
     computed: int = 33_554_432
-    """Most elements of all tensors together that one call computes, or all large ones in a worker at once. In single
-    precision these are 128 MiB; with what engines lay out on the way, up to five times as much."""
+    """Largest cost: array elements that one call computes in all layers together, or that all large calls of a worker
+    compute at once. The default is 128 MiB in single precision, and up to five times that with working memory."""
     changes: int = 1_024
-    """Most weight changes in one call."""
+    """Largest number of weight changes in one call."""
     concurrent_calls: int = 1_024
-    """Most calls in progress or waiting in one worker, streams included."""
+    """Largest number of calls in progress or waiting in one worker, streams included."""
     streams: int = 256
-    """Most open streams in one worker."""
+    """Largest number of open streams in one worker."""
     streams_of_one: int = 128
-    """Most open streams of one caller in one worker: of a client certificate, else of an address."""
+    """Largest number of open streams of one caller in one worker. A caller is a client certificate, else an address."""
     stream_idle_seconds: float = 300.0
-    """Longest wait for the next message of a stream."""
+    """Seconds without a message after which a stream ends."""
     stream_seconds: float = 86_400.0
-    """Longest life of a stream."""
+    """Seconds after which a stream ends in any case."""
     ping_seconds: float = 5.0
-    """Least pause between two pings of a connection; after three that come sooner it is closed."""
+    """Shortest allowed interval between a client's pings; a connection is closed after three pings that come sooner."""
     silent_seconds: float = 60.0
-    """Pause after which a silent connection is pinged; one that does not answer within a third of it is closed."""
+    """Seconds after which a silent connection is pinged; it is closed if it does not answer within a third of that."""
     on_demand_versions: int = 8
-    """Most versions held in memory only because clients named them, over all models."""
+    """Largest number of versions, over all models, that are held in memory only because clients named them."""
 
     @property
     def quick(self) -> int:
-        """Most elements that a call computes without asking for room: all that can be in progress make `computed`."""
+        """Largest cost of a call that skips admission: all such calls together cost at most `computed`."""
         return self.computed // 256
 
 
 DEFAULT_LIMITS = Limits()
 EDGES = ("http2", "grpcio")
-DEFAULT_EDGE = "http2" if sys.platform == "linux" else "grpcio"  # ours waits by epoll
+DEFAULT_EDGE = "http2" if sys.platform == "linux" else "grpcio"  # http2 needs epoll
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Files of a TLS server, PEM."""
+    """PEM files of a TLS server."""
 
     certificate: Path
     key: Path
     client_authority: Path | None = None
-    """Certificates that sign client certificates. With it every client must show one, and has the operator role."""
+    """Authorities of client certificates. If set, every client must present a certificate, unless `client_optional`."""
     client_optional: bool = False
-    """Whether clients may also come without a certificate, and are then who they are by their tokens."""
+    """Whether clients may also connect without a certificate. Tokens then identify them."""
 
     def check(self) -> None:
-        """Raises InvalidArgumentError where a file cannot be read as what it is to be, or two do not fit together."""
+        """Raises InvalidArgumentError if a file cannot be read, or the certificate and the key do not match."""
         import ssl  # here, not above: most servers have no TLS files
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -87,62 +87,62 @@ class Tls:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How a server listens, whom it lets do what, and how it follows the registry."""
+    """How a server listens, who may do what, and how it follows the registry."""
 
     references: tuple[str, ...]
-    """What to serve, in MLflow's syntax; the first of a model is its default."""
+    """References to serve, in MLflow's syntax; the first reference of a model is its default."""
     address: str = "127.0.0.1:50051"
-    """Host and port, port 0 takes a free one; or `unix:PATH`."""
+    """`HOST:PORT` (port 0 selects a free port) or `unix:PATH`."""
     workers: int = 0
     """Worker processes; 0: one for each core."""
     cache: Path = Path("~/.cache/unroll")
     """Folder for downloaded versions and the last good snapshot."""
     poll_seconds: float = 2.0
-    """Pause between two looks at the registry."""
+    """Seconds between two polls of the registry."""
     registry_lock: str = ""
     """URI of the lock that servers of one registry share when they move aliases; empty: a file next to SQLite."""
     drain_seconds: float = 30.0
-    """How long calls in progress may take to finish after SIGTERM."""
+    """Seconds that calls in progress may take after SIGTERM."""
     require_proof: bool = False
     """Whether versions without a proof are refused."""
     engine: str = ""
-    """The engine that is to compute every network, such as `numpy`; empty: the fastest by measurement."""
+    """The engine for every network, such as `numpy`; empty: the fastest for each, by measurement."""
     wait: bool = False
-    """Whether to wait for a registry that does not answer, or a model that is not there yet, instead of giving up."""
+    """Whether to wait for a registry that does not answer, or for a missing model, instead of exiting."""
     operator_token: str = ""
-    """Bearer token of operators; empty: none, and only a loopback address lets callers override."""
+    """Bearer token of operators; empty: none. Without credentials, only callers on a loopback address may override."""
     reader_token: str = ""
-    """Bearer token that every call must carry; empty: reading and predicting are open."""
+    """Bearer token that every call needs; empty: reading and predicting need none."""
     tls: Tls | None = None
     """TLS; None: plain text."""
     limits: Limits = field(default_factory=Limits)
-    """Bounds on calls."""
+    """Limits on calls."""
     edge: str = DEFAULT_EDGE
-    """What answers on the socket: `http2`, our own, or `grpcio`."""
+    """The gRPC server: `http2` (our own) or `grpcio`."""
     connection_age_seconds: float = 0.0
-    """Age at which a connection is asked to go, so that clients spread anew; 0: none. Of the edge http2."""
+    """Seconds after which a client is asked to reconnect, which balances load; 0: never. Only for the edge http2."""
     connection_idle_seconds: float = 0.0
-    """Time without a call after which a connection is asked to go; 0: none. Of the edge http2."""
+    """Seconds without a call after which a client is asked to disconnect; 0: never. Only for the edge http2."""
     unary_threads: int = 4
-    """Threads of a worker for calls that are not answered at once."""
+    """Threads of a worker for calls that compute and are not answered at once."""
     metrics_address: str = ""
-    """Host and port of metrics over HTTP; empty: none."""
+    """Address of the metrics port; empty: none."""
     log_format: str = "auto"
-    """How processes log: text, json, or auto: text on a terminal."""
+    """Format of logs: text, json, or auto, which is text on a terminal and else json."""
     access_log: str = ""
     """File with a line for each call, `-` for standard output; empty: none."""
     access_log_sample: float = 1.0
-    """Share of calls that get a line; those that failed by a fault of the server get one in any case."""
+    """Share of calls that are logged; calls that failed by a fault of the server are always logged."""
     audit_log: Path | None = None
-    """File with a line for each operator call; None: `audit.jsonl` next to the cache."""
+    """File with a line for each call that changes what is served; None: `audit.jsonl` in the cache folder."""
     callers_file: Path | None = None
-    """File that says who may do what; None: the two tokens and the certificates do."""
+    """YAML file of callers and their roles; None: only the two tokens and client certificates."""
     callers: Callers | None = None
-    """What that file says, and is in force."""
+    """The callers that are in force, read from that file."""
     webhook_address: str = ""
-    """Host and port for MLflow webhooks, hints to poll at once; empty: none."""
+    """Address of the port for MLflow webhooks, which trigger a poll; empty: none."""
     webhook_secret: str = ""
-    """Secret that the webhooks are signed with."""
+    """Secret with which webhooks are signed."""
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -3,21 +3,21 @@
 ServiceError
 ├── InvalidArgumentError      a field of a request is wrong, whatever the server's state
 ├── NotFoundError             a model, version, alias, layer or weight that does not exist
-├── ConflictError             the thing changed since the caller looked; look again, then repeat
-├── NotReadyError             right request, wrong state of the server or of the thing named
-├── LimitExceededError        a bound of this server, with the number that exceeded it
-├── TimeLimitError            a bound on time: the server's, or the deadline of the call
-├── CancelledError            the caller has left before there was an answer
+├── ConflictError             it changed since the caller read it; read it again, then retry
+├── NotReadyError             a valid request, but the server or the named object is in the wrong state
+├── LimitExceededError        a limit of this server, with the number that exceeded it
+├── TimeLimitError            a time limit: the server's, or the deadline of the call
+├── CancelledError            the caller left before there was a response
 ├── UnauthenticatedError      no credentials, or wrong ones
 ├── PermissionDeniedError     known caller, not allowed
 ├── UnavailableError          cannot be done now; the same call may succeed later
-├── NotSupportedError         something this product does not do
+├── NotSupportedError         something that Unroll does not support
 └── ModelError                a model that may not serve
     ├── CorruptModelError     a file that cannot be read as what it claims to be
-    ├── UnsupportedModelError a file that asks for what the reader does not support
+    ├── UnsupportedModelError a file with something that the reader does not support
     └── ProofError            a network that does not reproduce its proof
 
-service.edge.status maps each to a gRPC status; a test holds the two together.
+service.edge.status maps each to a gRPC status; a test checks that none is missing.
 """
 
 import re
@@ -36,7 +36,7 @@ class ServiceError(Exception):
 
     @classmethod
     def reason(cls) -> str:
-        """The name of the error for machines: the class name in capitals, without `Error` (`INVALID_ARGUMENT`)."""
+        """The machine-readable name of the error: the class name in capitals, without `Error` (`INVALID_ARGUMENT`)."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).upper()
 
 
@@ -49,23 +49,23 @@ class NotFoundError(ServiceError):
 
 
 class ConflictError(ServiceError):
-    """The thing changed since the caller looked; look again, then repeat."""
+    """It changed since the caller read it; read it again, then retry."""
 
 
 class NotReadyError(ServiceError):
-    """Right request, wrong state of the server or of the thing named."""
+    """A valid request, but the server or the named object is in the wrong state."""
 
 
 class LimitExceededError(ServiceError):
-    """A bound of this server was exceeded; `details` hold `limit` and `actual`."""
+    """A limit of this server was exceeded; `details` hold `limit` and `actual`."""
 
 
 class TimeLimitError(ServiceError):
-    """A bound on time was exceeded: the server's, or the deadline of the call."""
+    """A time limit was exceeded: the server's, or the deadline of the call."""
 
 
 class CancelledError(ServiceError):
-    """The caller has left before there was an answer, or the call was cancelled on its way."""
+    """The caller left before there was a response, or the call was cancelled."""
 
 
 class UnauthenticatedError(ServiceError):
@@ -81,7 +81,7 @@ class UnavailableError(ServiceError):
 
 
 class NotSupportedError(ServiceError):
-    """Something this product does not do."""
+    """Something that Unroll does not support."""
 
 
 class ModelError(ServiceError):
@@ -93,7 +93,7 @@ class CorruptModelError(ModelError):
 
 
 class UnsupportedModelError(ModelError):
-    """A file that asks for what the reader does not support; names layer, class and option."""
+    """A file with something that the reader does not support; names layer, class and option."""
 
 
 class ProofError(ModelError):
@@ -101,7 +101,7 @@ class ProofError(ModelError):
 
 
 def by_reason(reason: str, default: type[ServiceError] = ServiceError) -> type[ServiceError]:
-    """The error with a name for machines, or a default where there is none."""
+    """The error class with this machine-readable name, or a default."""
     known = list(ServiceError.__subclasses__())
     for error in known:  # grows
         known += error.__subclasses__()
