@@ -1,4 +1,4 @@
-"""What a worker observes of itself: the observers of its calls, and the samples that it gives the supervisor."""
+"""Observation of a worker: the observers of its calls, and the samples that it sends to the supervisor."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Immutable dataclasses as JSON: between the processes of a server, and in its files."""
+"""Immutable dataclasses as JSON, between the processes of a server and in its files."""
 
 from pathlib import Path
 from typing import Any, TypeVar

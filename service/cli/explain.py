@@ -1,4 +1,4 @@
-"""`unroll explain` and `unroll memory`: what a prediction rests on, and how far back a network remembers."""
+"""`unroll explain` and `unroll memory`: attribution of a prediction, and how far back a network remembers."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,20 +23,20 @@ def explain(
         int | None, typer.Option(help="Of an output at every timestep; negative: from the end. Default: the last.")
     ] = None,
     element: Annotated[int, typer.Option(min=0, help="Element of the output, such as a class.")] = 0,
-    baseline: Annotated[
-        str, typer.Option(help="What stands for absence: zeros, training_mean, or JSON for one sequence.")
-    ] = "zeros",
-    points: Annotated[int, typer.Option(min=0, max=256, help="For integrated gradients; 0: the server's.")] = 0,
-    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the batch to show.")] = 0,
+    baseline: Annotated[str, typer.Option(help="Baseline: zeros, training_mean, or JSON for one sequence.")] = "zeros",
+    points: Annotated[
+        int, typer.Option(min=0, max=256, help="Points for integrated gradients; 0: the server's default.")
+    ] = 0,
+    sequence: Annotated[int, typer.Option(min=0, help="Sequence of the batch to show, from 0.")] = 0,
     what_if: WhatIf = None,
-    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the scores.", metavar="FILE")] = "",
+    plot: Annotated[str, typer.Option(help="Write a plot of the scores (PNG, PDF or SVG).", metavar="FILE")] = "",
     model: Model = "",
     version: Version = "",
     json: Json = False,
     *,
     client: "Client",
 ) -> None:
-    """Show how much each part of a sequence has to do with one number of the prediction."""
+    """Show how much each part of a sequence contributes to one number of the prediction."""
     from service.cli.insight_plots import save_attribution
     from service.cli.literals import parse_change, parse_inputs
     from service.insight_client import Target
@@ -86,7 +86,7 @@ def memory(
     inputs: Inputs,
     layer: Annotated[list[str] | None, typer.Option(help="Recurrent layer; repeat for more; default: all.")] = None,
     what_if: WhatIf = None,
-    plot: Annotated[str, typer.Option(help="Write a picture (PNG, PDF or SVG) of the decay.", metavar="FILE")] = "",
+    plot: Annotated[str, typer.Option(help="Write a plot of the decay (PNG, PDF or SVG).", metavar="FILE")] = "",
     model: Model = "",
     version: Version = "",
     json: Json = False,

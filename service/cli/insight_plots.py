@@ -1,4 +1,4 @@
-"""Pictures of attributions and of memory. Need matplotlib."""
+"""Plots of attributions and of memory. They need matplotlib."""
 
 from collections.abc import Callable
 from functools import partial

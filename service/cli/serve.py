@@ -148,7 +148,7 @@ def serve(
         Path | None,
         typer.Option(
             envvar="UNROLL_CALLERS",
-            help="YAML file that says who may do what; read again when it changes.",
+            help="YAML file of callers and their roles; reloaded when it changes.",
             metavar="FILE",
             rich_help_panel=SECURITY,
         ),
@@ -156,7 +156,7 @@ def serve(
     audit_log: Annotated[
         Path | None,
         typer.Option(
-            help="File with a line for each call that changes what is served; default: audit.jsonl in the cache.",
+            help="Audit log, a line for each call that changes what is served; default: audit.jsonl in the cache.",
             metavar="FILE",
             rich_help_panel=OBSERVE,
         ),
@@ -165,7 +165,7 @@ def serve(
         str,
         typer.Option(
             envvar="UNROLL_METRICS",
-            help="Where to listen for Prometheus: /metrics, /healthz, /readyz; or off.",
+            help="Address for Prometheus and probes (/metrics, /healthz, /readyz), or off.",
             metavar="HOST:PORT",
             rich_help_panel=OBSERVE,
         ),
@@ -173,7 +173,9 @@ def serve(
     log_format: Annotated[
         str,
         typer.Option(
-            envvar="UNROLL_LOG_FORMAT", help="text, json, or auto: text on a terminal.", rich_help_panel=OBSERVE
+            envvar="UNROLL_LOG_FORMAT",
+            help="text, json, or auto: text on a terminal, else json.",
+            rich_help_panel=OBSERVE,
         ),
     ] = "auto",
     access_log: Annotated[
@@ -187,7 +189,10 @@ def serve(
     access_log_sample: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of calls in it; those that the server fails are always.", rich_help_panel=OBSERVE
+            min=0,
+            max=1,
+            help="Share of calls to log; calls that the server fails are always logged.",
+            rich_help_panel=OBSERVE,
         ),
     ] = 1.0,
     webhook: Annotated[

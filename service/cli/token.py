@@ -1,4 +1,4 @@
-"""`unroll token`: tokens for the file of callers."""
+"""`unroll token`: makes tokens for the callers file."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,11 +7,11 @@ import typer
 
 from service.cli.extras import require
 
-app = typer.Typer(no_args_is_help=True, help="Tokens for the file of callers (serve --callers).")
+app = typer.Typer(no_args_is_help=True, help="Make tokens for the callers file (serve --callers).")
 
 
 class RoleName(StrEnum):
-    """The roles that an entry may have; service.callers has what each allows."""
+    """The roles of a caller; service.callers says what each allows."""
 
     OBSERVE = "observe"
     PREDICT = "predict"
@@ -23,16 +23,19 @@ class RoleName(StrEnum):
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the caller, as tags, logs and the audit show it.")],
-    role: Annotated[list[RoleName], typer.Option(help="What the caller may do; repeat for more.")],
+    name: Annotated[str, typer.Argument(help="Name of the caller in tags, logs and the audit log.")],
+    role: Annotated[list[RoleName], typer.Option(help="Role of the caller; can be repeated.")],
     model: Annotated[
-        list[str] | None, typer.Option(help="Pattern of models it may use, such as 'sales-*'; default: all.")
+        list[str] | None,
+        typer.Option(help="Pattern of models that the caller may use, such as 'sales-*'; default: all."),
     ] = None,
-    expires: Annotated[str, typer.Option(help="Last day, such as 2027-01-31; default: never.", metavar="DAY")] = "",
+    expires: Annotated[
+        str, typer.Option(help="Last valid day, such as 2027-01-31; default: no expiry.", metavar="DAY")
+    ] = "",
 ) -> None:
-    """Make a token, print it once, and print the entry to add under `callers:` in the file.
+    """Make a token, and print it with the entry to add under `callers:` in the callers file.
 
-    Only the entry goes into the file: it holds the SHA-256 of the token, from which the token cannot be had.
+    The token is printed only once. The entry contains only its SHA-256, from which nobody can recover the token.
     """
     require("serve")
     from service.callers import Role, check_entry, new_token, written
@@ -41,4 +44,6 @@ def new(
     lines = written(name, token, [Role(each.value) for each in role], model or (), expires)
     check_entry(lines)
     typer.echo(token)
-    typer.echo(f"\nThe token is shown this once. Add to the file of callers, under `callers:`:\n\n{lines}", err=True)
+    typer.echo(
+        f"\nThe token is not shown again. Add this entry under `callers:` in the callers file:\n\n{lines}", err=True
+    )

@@ -1,4 +1,4 @@
-"""What becomes of a call that has ended: counted, written down, and told to callers that asked for it.
+"""Observers of calls: counters, the access log, the audit, and the trailing metadata that callers ask for.
 
 The observers of service.edge.calls, which knows none of them.
 """

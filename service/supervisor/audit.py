@@ -1,4 +1,4 @@
-"""The audit: one JSON line for each change that somebody asked for, allowed or not, or that came from elsewhere."""
+"""The audit log: one JSON line for each requested change, allowed or not, and for each change from elsewhere."""
 
 import json
 import logging

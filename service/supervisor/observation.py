@@ -1,4 +1,4 @@
-"""What a server shows of itself: the port of metrics, the audit, and the callers that are in force."""
+"""Observation of a server: the metrics port, the audit log, and the callers that are in force."""
 
 import logging
 import threading

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service import records
 from service.config import Limits, ServerConfig, Tls, split_address, unix_path
 from service.errors import InvalidArgumentError
 
@@ -50,4 +51,4 @@ def test_unix_sockets():
 def test_a_worker_gets_what_the_operator_set(tls):
     """A configuration comes out of its text as it went in, with TLS and limits."""
     config = ServerConfig(("models:/m@a", "models:/n/1"), cache=Path("/c"), tls=tls, limits=Limits(batch=7))
-    assert ServerConfig.from_json(config.to_json()) == config
+    assert records.from_json(records.to_json(config), ServerConfig) == config
