@@ -22,7 +22,7 @@ def test_networks_that_go_from_bytes_to_bytes():
         assert not other.fits(b"1234" * 6, (1, 3, 2))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 1), (1, 3, 3), (1, 0, 2), (1, 2, 2), (3, 2), (1, 6)])
+@pytest.mark.parametrize("shape", [(2, 3, 2), (1, 3, 3), (1, 0, 2), (1, 2, 2), (3, 2), (1, 6)])
 def test_bytes_of_another_shape(shape):
     """Bytes are a sequence only where batch, features and their number fit."""
     assert raw().fits(bytes(24), (1, 3, 2))
