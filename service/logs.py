@@ -25,6 +25,8 @@ FORMATS = ("auto", "text", "json")
 class CurrentCall(logging.Filter):
     """Puts the id of the call that a thread runs into the log lines of that thread; an observer of calls."""
 
+    watches_begin = True
+
     def __init__(self) -> None:
         super().__init__()
         self._here = threading.local()

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
-from service.callers import OPERATING
 from service.config import ServerConfig
 from service.edge.access import ANONYMOUS, Access
 from service.edge.methods import Call, Caller, Lifetime, Method, Role
@@ -93,6 +92,8 @@ class ServedCall(Call):
 class Observer(Protocol):
     """What hears of every call, on the thread that runs it. It must be quick, and must not raise."""
 
+    watches_begin: bool  # whether `began` does anything: else it is not called
+
     def began(self, call: ServedCall) -> None:
         """The call is about to be handled; nothing is known yet of who makes it."""
 
@@ -108,6 +109,8 @@ class Calls:
         self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
         self.closed = False  # whether calls that begin from now on are refused
         self._observers = observers
+        self._began = [observer.began for observer in observers if observer.watches_begin]
+        self._ended = [observer.ended for observer in observers]
         self._making = threading.Lock()  # guards the next
         self._own_streams: dict[tuple[str, int], Quota] = {}  # of callers with a bound of their own
         self._passed: tuple[Caller, Role] = (ANONYMOUS, Role.ANYONE)  # who may do what: what was found out last
@@ -128,7 +131,7 @@ class Calls:
             self._admit(call, method)
             if call.who.models:
                 self.access.check_model(call.who, request)
-            if method.role in OPERATING:
+            if method.operates:
                 call.request = request
                 call.response = method.handler(request, call)
                 answer: bytes = call.response.SerializeToString()
@@ -185,13 +188,13 @@ class Calls:
 
     def _begin(self, call: ServedCall) -> None:
         call.began = time.perf_counter_ns()
-        for observer in self._observers:
-            observer.began(call)
+        for began in self._began:
+            began(call)
 
     def _end(self, call: ServedCall) -> None:
         call.ended = time.perf_counter_ns()
-        for observer in self._observers:
-            observer.ended(call)
+        for ended in self._ended:
+            ended(call)
 
     def _admit(self, call: ServedCall, method: Method) -> None:
         """Lets a call in whose caller may make it, and still waits. Raises what it is refused with."""

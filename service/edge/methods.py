@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, Protocol
 
 from google.protobuf import message_factory
@@ -127,6 +128,11 @@ class Method:
     bound: Bound
     role: Role
     pool: Pool = Pool.QUICK
+
+    @cached_property
+    def operates(self) -> bool:
+        """Whether it changes what others are served."""
+        return self.role.operates
 
     def parse(self, data: bytes) -> Message:
         """The message that a client sent.

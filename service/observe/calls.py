@@ -54,6 +54,8 @@ class Done(NamedTuple):
 class Counting:
     """Counts calls, and what bounds refused."""
 
+    watches_begin = True
+
     def __init__(self) -> None:
         self.counts = CallCounts()
         self._refusing = threading.Lock()  # guards the next
@@ -91,6 +93,8 @@ class Counting:
 class Answering:
     """Tells callers that sent a request id what became of the call: the id, the version, where the time went."""
 
+    watches_begin = False
+
     def began(self, call: "ServedCall") -> None:
         """Nothing yet."""
 
@@ -108,6 +112,8 @@ class Answering:
 
 class AccessLog:
     """One JSON line for a call: a sample of all, and each that failed by no fault of its client."""
+
+    watches_begin = False
 
     def __init__(self, place: str, sample: float) -> None:
         """`place` is a file, or `-` for standard output; `sample` the share of calls. Raises OSError."""
@@ -161,6 +167,8 @@ def access_record(call: "ServedCall") -> dict[str, Any]:
 class Auditing:
     """Sends a record of each call that changes, or would change, what others are served."""
 
+    watches_begin = False
+
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
 
@@ -169,7 +177,7 @@ class Auditing:
 
     def ended(self, call: "ServedCall") -> None:
         """Sends the record."""
-        if call.method is not None and call.method.role.operates:
+        if call.method is not None and call.method.operates:
             with suppress(OSError):  # the supervisor is gone, and this worker with it
                 self._send(audit_record(call))
 

@@ -21,6 +21,8 @@ def methods():
 class Seen:
     """An observer that keeps what it was told."""
 
+    watches_begin = True
+
     def __init__(self):
         self.began_, self.ended_ = [], []
 

@@ -3,18 +3,22 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.callers import token_hash
@@ -28,8 +32,10 @@ from service.errors import (
 )
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
+from tests.ports import free_port
 from tests.service.support import R3_INPUTS, Server, eventually, stopped
 
+OBSERVE = Path(__file__).parent.parent.parent.parent / "deploy" / "observe"
 PREDICTION = "unroll.v1.PredictionService"
 
 
@@ -351,3 +357,66 @@ def test_callers_of_a_file(registry, tmp_path):
             assert (health.returncode, health.stdout.split()[0]) == (0, "SERVING")
     finally:
         server.stop()
+
+
+@pytest.fixture
+def prometheus(observed, tmp_path):
+    """A Prometheus that scrapes the server, with the rules of the deployment; gives the address of its API."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("no program prometheus (Debian: prometheus)")
+    config = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(OBSERVE / "alerts.yml")]
+    config["scrape_configs"] = [
+        {"job_name": "unroll", "static_configs": [{"targets": [observed.url.removeprefix("http://")]}]}
+    ]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    options = {"config.file": tmp_path / "prometheus.yml", "storage.tsdb.path": tmp_path / "data"}
+    options["web.listen-address"] = f"127.0.0.1:{port}"
+    command = [program, *(f"--{name}={value}" for name, value in options.items())]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}/api/v1"
+    process.terminate()
+    process.wait(30)
+
+
+def test_dashboard_and_rules_in_prometheus(observed, prometheus):
+    """Prometheus evaluates every rule and every panel; those of its own state show something, none alerts."""
+
+    def ask(path, **query):
+        try:
+            with urllib.request.urlopen(f"{prometheus}/{path}?{urllib.parse.urlencode(query)}", timeout=20) as answer:
+                return json.load(answer)["data"]
+        except OSError:  # it is not there yet
+            return None
+
+    def value(expression):
+        return (ask("query", query=expression) or {}).get("result")
+
+    with Client(observed.address) as client:
+        client.predict(R3_INPUTS, model="reference")
+    eventually(lambda: value('count_over_time(up{job="unroll"}[1m]) > 3'), timeout=90)
+
+    def rules():
+        return [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+
+    eventually(lambda: {rule["health"] for rule in rules()} == {"ok"})
+    assert {rule["name"] for rule in rules()} >= {"NoServer", "ModelStale", "CallersFileWrong", "ServerMissing"}
+    dashboard = json.loads((OBSERVE / "grafana" / "dashboards" / "unroll.json").read_text())
+    targets = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    drawn = {expression: value(expression) for expression in targets}
+    assert None not in drawn.values(), [e for e, found in drawn.items() if found is None]
+    for expression in targets:
+        if "envoy" not in expression and "histogram_quantile" not in expression and "[5m]" not in expression:
+            for kind in (
+                "unroll_model_info",
+                "unroll_worker_up",
+                "unroll_calls_in_flight",
+                "process_resident",
+                "ready",
+            ):
+                assert kind not in expression or drawn[expression], expression
+    firing = {alert["labels"]["alertname"] for alert in ask("alerts")["alerts"] if alert["state"] == "firing"}
+    assert not firing & {"NoServer", "ModelNotReady", "ModelStale", "RegistryAway", "CallersFileWrong"}
