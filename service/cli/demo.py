@@ -1,6 +1,7 @@
 """`unroll demo` and `unroll up`: the whole product on this machine, through the commands that a user would run."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -102,7 +103,10 @@ def _start_server(address: str) -> tuple["subprocess.Popen[str]", str]:
         signal.signal(number, signal.default_int_handler)
     arguments = ("serve", "--model", REFERENCE, "--address", address)
     console.print(f"\n[bold]$ unroll {shlex.join(arguments)} &", highlight=False)
-    server = subprocess.Popen(_command(*arguments), stderr=subprocess.PIPE, text=True)  # noqa: S603  # our own command
+    # Its log is read here, and shown to people; a port by number might be another server's.
+    env = {"UNROLL_METRICS": "off", **os.environ, "UNROLL_LOG_FORMAT": "text"}
+    command = _command(*arguments)
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)  # noqa: S603  # our own command
     assert server.stderr is not None
     for line in server.stderr:
         sys.stderr.write(line)
