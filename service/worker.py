@@ -6,10 +6,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from service import logs, records
@@ -40,6 +41,7 @@ SECONDS_WITHOUT_SUPERVISOR = 1.0  # for calls in progress to finish when the sup
 SPARE_SECONDS = 4.0  # for the rest of a worker's end, before it is forced
 STATISTICS_SECONDS = 10.0  # longest wait for what the other workers counted
 LOAD_SECONDS = 60.0  # longest wait for a version that a client named
+SAY_SECONDS = 0.25  # between two words on health while models are loaded
 LOADING_THREADS = 16  # calls that wait for such a version; more of them queue behind each other
 
 CALLERS = "callers"  # what health says of the file of callers
@@ -142,7 +144,9 @@ class Worker:
         self._edge = build_edge(methods, config, self._observation.observers, self._access)
         if config.callers is not None:
             self._put_in_force(config.callers)
-        self._serving = False
+        self._listening = False
+        self._health_said = 0.0  # when health was last said; monotonic seconds
+        self._loaded = False  # whether all of a snapshot was in memory once, and the supervisor knows
         self._snapshot = self._prepared = Snapshot()  # what is served, and what was last asked for
         self._declared: SimpleQueue[tuple[str, dict[str, Any], bytes]] = SimpleQueue()  # frames for the main thread
 
@@ -150,7 +154,11 @@ class Worker:
         """Follows the supervisor until it says drain or is gone; gives the seconds that calls in progress have."""
         threading.Thread(target=self._read, name="link", daemon=True).start()
         while True:
-            kind, fields, body = self._declared.get()
+            try:
+                kind, fields, body = self._declared.get(timeout=self._host.pause())
+            except Empty:
+                self._load_next()
+                continue
             if kind == "drain":
                 return float(fields["seconds"])
             self._follow(kind, fields, body)
@@ -223,36 +231,63 @@ class Worker:
             self._host.commit(fields["generation"])
             self._snapshot = self._prepared
             self._say_health()
-            if not self._serving:
-                # Only now: a worker that had no snapshot would answer connections it cannot serve.
-                self._edge.bind(self._config.address, self._config.tls)
-                self._edge.start()
-                self._serving = True
             self._link.send("committed", {"generation": fields["generation"]})
+            self._note_loaded()
+        elif kind == "listen":
+            self._listen()
         elif kind == "abort":
             self._host.abort()
 
     def _prepare(self, snapshot: Snapshot) -> None:
-        error: ServiceError | None = None
+        first = not self._snapshot.generation
         self._prepared = snapshot
-        try:
-            self._host.prepare(snapshot)
-        except ServiceError as refused:
-            error = refused
-        except MemoryError:
-            error = LimitExceededError("not enough memory to load it")
-        except Exception:
-            logger.exception("cannot prepare generation %d", snapshot.generation)
-            error = UnavailableError("a worker failed to load it; its log has the details")
-        self._link.send(
-            "prepared", {"generation": snapshot.generation, "error": error_to_dict(error) if error else None}
-        )
+        error = _refusal(self._host.adopt if first else self._host.prepare, snapshot)
+        self._link.send("prepared", {"generation": snapshot.generation, "error": error})
+
+    def _load_next(self) -> None:
+        """Loads one version of the first snapshot. Frames of the supervisor come between any two."""
+        error = _refusal(self._host.load_next)
+        if error is not None:
+            self._link.send("refused", {"error": error})
+        self._note_loaded()
+        if not self._loaded and time.monotonic() - self._health_said >= SAY_SECONDS:
+            self._say_health()
+
+    def _note_loaded(self) -> None:
+        """Once all of a snapshot is in memory, listens and says so."""
+        if not self._loaded and self._host.complete():
+            self._loaded = True
+            self._say_health()
+            self._listen()
+            self._link.send("loaded")
+
+    def _listen(self) -> None:
+        """Takes connections from now on: not before there is a snapshot, or they could not be served."""
+        if not self._listening:
+            self._edge.bind(self._config.address, self._config.tls)
+            self._edge.start()
+            self._listening = True
 
     def _say_health(self) -> None:
         """SERVING when every model that was asked for answers, else NOT_SERVING."""
+        self._health_said = time.monotonic()
         self._health.set(["", *self._services], self._host.ready())
         models = self._host.snapshot().models
         self._health.replace("models/", {name: m.entry.default_version in m.versions for name, m in models.items()})
+
+
+def _refusal(load: Callable[..., None], *arguments: Any) -> dict[str, Any] | None:
+    """Loads something; why that failed, as a frame says it."""
+    try:
+        load(*arguments)
+    except ServiceError as error:
+        return error_to_dict(error)
+    except MemoryError:
+        return error_to_dict(LimitExceededError("not enough memory to load it"))
+    except Exception:
+        logger.exception("cannot load what is to be served")
+        return error_to_dict(UnavailableError("a worker failed to load it; its log has the details"))
+    return None
 
 
 class _Terminated(BaseException):  # not an error, so that nothing takes it for one while a version loads

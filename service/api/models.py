@@ -75,9 +75,9 @@ class ModelServicer:
             next_page_token=page[-1] if len(page) < len(names) else "",
         )
 
-    def get_model(self, request: pb.GetModelRequest, _call: Call) -> pb.GetModelResponse:
+    def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         """GetModel: one model with all that is known of it."""
-        return pb.GetModelResponse(model=self._encode(self._host.snapshot().model(request.model)))
+        return pb.GetModelResponse(model=self._encode(self._host.whole(request.model, call)))
 
     def move_alias(self, request: pb.MoveAliasRequest, call: Call) -> pb.MoveAliasResponse:
         """MoveAlias: in the registry first, then here, then the answer."""
@@ -105,7 +105,7 @@ class ModelServicer:
     def watch_model(self, request: pb.WatchModelRequest, call: Call) -> Iterator[pb.WatchModelResponse]:
         """WatchModel: the model as it is, then at each change; changes that a reader was too slow for are merged."""
         snapshot = self._host.snapshot()
-        before = snapshot.model(request.model)
+        before = self._host.whole(snapshot.model(request.model).entry.name, call)
         yield pb.WatchModelResponse(change=pb.MODEL_CHANGE_INITIAL, model=self._encode(before))
         while True:
             call.check()

@@ -272,11 +272,13 @@ def _parameters(version: LoadedVersion) -> dict[str, str]:
 
 def _index(model: LoadedModel) -> list[pb.RepositoryIndexResponse.ModelIndex]:
     entry, make = model.entry, pb.RepositoryIndexResponse.ModelIndex
-    if not model.versions:
+    if not entry.versions:
         return [make(name=entry.name, state="UNAVAILABLE", reason=entry.stale_reason or "not loaded yet")]
     return [
         make(name=entry.name, version=number, state="READY", reason=entry.stale_reason)
-        for number in sorted(model.versions, key=int)
+        if number in model.versions
+        else make(name=entry.name, version=number, state="LOADING")
+        for number in sorted(entry.versions, key=int)
     ]
 
 

@@ -99,7 +99,9 @@ class Fleet:
         self._slots: list[Slot] = []
         self._replacing = threading.Lock()  # held while the slots change; guards _slots
         self._joined = threading.Condition()  # for those who wait until workers joined; guards the next
-        self._failing_since: float | None = None  # when the first start failed since a worker served; monotonic seconds
+        self._failing_since: float | None = (
+            None  # when the first start failed since a worker served all; monotonic seconds
+        )
 
     @property
     def snapshot(self) -> Snapshot:
@@ -193,10 +195,10 @@ class Fleet:
                 self._fill(new)
                 with self._joined:
                     self._joined.wait_for(
-                        lambda new=new: new.worker in self._workers or self._stopping.is_set(),  # type: ignore[misc]
+                        lambda new=new: self._has_loaded(new.worker) or self._stopping.is_set(),  # type: ignore[misc]
                         ANSWER_SECONDS,
                     )
-                    joined = new.worker in self._workers
+                    joined = self._has_loaded(new.worker)
                 given_up = old if joined else new
                 given_up.given_up.set()
                 with self._changing:  # else somebody may wait for what it answers, and it answers nothing any more
@@ -265,6 +267,8 @@ class Fleet:
             served, status = self._run(slot)
             ending = f"{slot.name} ended (status {status}) after serving for {served:.1f} s"
             pause = pause_after(pause, served, status)
+            if served > QUICK_CRASH_SECONDS:
+                self._failing_since = None
         except Exception as error:  # no descriptors, no memory, no threads
             ending = f"{slot.name} cannot be started: {error or type(error).__name__}"
             pause = pause_after(pause, 0.0, None)
@@ -312,9 +316,21 @@ class Fleet:
         with self._joined:
             if worker in self._workers:
                 self._workers.remove(worker)
+        self._let_listen()
+
+    def _has_loaded(self, worker: WorkerProcess | None) -> bool:
+        """Whether a worker is counted in and serves all of the snapshot."""
+        return worker is not None and worker.loaded and worker in self._workers
+
+    def _let_listen(self) -> None:
+        """Has workers listen that are still loading, where no other serves: they answer for any model in a moment."""
+        with self._joined:
+            workers = [] if any(worker.loaded for worker in self._workers) else list(self._workers)
+        for worker in workers:
+            worker.send("listen")
 
     def _join(self, worker: WorkerProcess) -> bool:
-        """Brings a new worker to the present snapshot and counts it in; else ends it."""
+        """Brings a new worker to the present snapshot and counts it in; else ends it. It loads the versions later."""
         with self._changing:
             worker.send("prepare", body=self._snapshot.changes(Snapshot()).encode())
             prepared = worker.answer(self._snapshot.generation)
@@ -325,14 +341,24 @@ class Fleet:
                         worker.send("callers", body=records.to_json(self._config.callers).encode())
                     with self._joined:
                         self._workers.append(worker)
-                        self._failing_since = None
                         self._joined.notify_all()
+                    self._let_listen()
                     return True
-        if prepared and prepared["error"]:
-            logger.error("%s cannot load the snapshot: %s", worker.name, prepared["error"]["message"])
-            self._on_refused()
         worker.kill()
         return False
+
+    def _note_loaded(self, worker: WorkerProcess) -> None:
+        with self._joined:
+            worker.loaded = True
+            self._failing_since = None
+            self._joined.notify_all()
+
+    def _refused(self, worker: WorkerProcess, error: dict[str, Any]) -> None:
+        """Notes that a worker cannot load a version. It goes where others serve all, else it serves what it can."""
+        logger.error("%s cannot load the snapshot: %s", worker.name, error["message"])
+        self._on_refused()
+        if any(other.loaded for other in list(self._workers)):
+            worker.kill()
 
     def _take(self, worker: WorkerProcess, kind: str, fields: dict[str, Any], body: bytes) -> None:
         """Takes a frame of a worker."""
@@ -345,6 +371,10 @@ class Fleet:
             self._observer.audited(fields)
         elif kind == "counted":
             self._observer.said(key_of(worker), fields["samples"])
+        elif kind == "loaded":
+            self._note_loaded(worker)
+        elif kind == "refused":
+            self._refused(worker, fields["error"])
         elif kind == "used":
             now = time.monotonic()
             worker.used = {(model, number): now - age for model, number, age in fields["versions"]}

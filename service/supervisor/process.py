@@ -49,6 +49,7 @@ class WorkerProcess:
         self.link = Link(Connection(ours.detach()), SEND_SECONDS)
         self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()  # prepared, committed; None: gone
         self.gone = threading.Event()  # set when it ended, or its end of the link did
+        self.loaded = False  # whether it has all of the snapshot in memory
         self.used: dict[tuple[str, str], float] = {}  # when versions on demand were used; monotonic seconds here
         self._watchdog = Watchdog(self.process.pid)
         self._pinged = False  # whether a ping is to be answered
