@@ -151,7 +151,7 @@ class Server:
             self.process.wait()
             self._line.notify_all()
 
-    def logged(self, pattern, count=1, timeout=60):
+    def logged(self, pattern, count=1, timeout=120):
         """Waits until so many lines match; gives the last match. Fails if the server ends before."""
 
         def found():
@@ -193,7 +193,7 @@ def running(*models, cache, env, **options):
         server.stop()
 
 
-def eventually(condition, timeout=30):
+def eventually(condition, timeout=120):
     """Waits until a condition holds, asking again and again; gives what it gave."""
     deadline = time.monotonic() + timeout
     while not (result := condition()):

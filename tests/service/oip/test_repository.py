@@ -16,13 +16,20 @@ pytestmark = pytest.mark.usefixtures("edge")
 
 
 @pytest.fixture(scope="module")
-def served(registry, tmp_path_factory, edge):  # noqa: ARG001 - it must be there before
-    """A server with two workers that serves the reference network; another model waits in the registry."""
+def filled(registry):
+    """The registry with models in it, registered once for both edges."""
     for version in ("r3-1", "r3-2"):
         registry.register("reference", version)
-    registry.store.set_alias("reference", "champion", "1")
     registry.register("waiting", "r2", "champion")
     registry.register("nameless", "r2")
+    return registry
+
+
+@pytest.fixture(scope="module")
+def served(filled, tmp_path_factory, edge):  # noqa: ARG001 - it must be there before
+    """A server with two workers that serves the reference network; another model waits in the registry."""
+    registry = filled
+    registry.store.set_alias("reference", "champion", "1")
     with running(
         "models:/reference@champion", cache=tmp_path_factory.mktemp("cache"), env=registry.env, workers=2, poll=0.2
     ) as (server, client):

@@ -105,7 +105,7 @@ def wire(tmp_path_factory):
     ]  # fmt: skip
     server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: answers(f"http://127.0.0.1:{port}/health"), 120)
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/health"), 300)
         yield Wire(port)
     finally:
         for process in [*psutil.Process(server.pid).children(recursive=True), server]:
