@@ -170,6 +170,9 @@ def serve(cache, token, environment):
     options = dict(option.removeprefix("--").partition("=")[::2] for option in command if "=" in option)
     assert options.pop("address") == "0.0.0.0:50051"
     assert options.pop("operator-token-file") == "/run/secrets/operator/token"
+    assert options.pop("metrics") == "0.0.0.0:9464"  # of a container; servers of one machine would share the port
+    assert options.pop("registry-lock") == "file:///cache/registry.lock"
+    options["registry_lock"] = f"file://{cache.parent}/registry.lock"
     model = defaults(options.pop("model"))
     return Server(model, cache=cache, env=environment, workers=1, engine="scalar", operator_token_file=token, **options)
 
