@@ -1,7 +1,7 @@
 """An HTTP/2 server connection without sockets, and independent of what it carries: bytes in, events and bytes out.
 
 RFC 9113. Requests open a `Stream`; what the server is made of derives its own from it. What a peer may cost is bounded
-here: see `_Allowance`, the sizes below, and those in `service.edge.headers`.
+here: see `service.edge.streams`, the sizes below, and those in `service.edge.headers`.
 """
 
 import time
@@ -50,59 +50,11 @@ from service.edge.frames import (
     without_padding,
 )  # fmt: skip
 from service.edge.headers import BLOCK_BYTES, HEADER_BYTES, MALFORMED, TRAILERS, HeaderBlocks, Headers
+from service.edge.streams import BURST, STREAM_WINDOW, Allowance, Stream
 
-STREAM_WINDOW = 262_144  # bytes that a peer may send on a stream before it is granted more
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
-BURST, PER_SECOND = 1_000, 33  # of frames that cost and carry nothing: as nghttp2 has it for resets
 PUMPED = 262_144  # bytes of answers that are made into frames at a time
 STRIKES = 2  # pings that come too soon, before another is one too many
-
-
-class _Allowance:
-    """Frames that cost and carry nothing, of which a peer may send so many: a burst, so many a second, and earned ones.
-
-    What a peer earns is what honest peers need more for: a WINDOW_UPDATE for data sent, a reset for calls answered.
-    """
-
-    def __init__(self) -> None:
-        self.left = BURST
-        self._since = time.monotonic()
-
-    def spend(self, what: str) -> None:
-        """Takes one. Raises ProtocolError where none is left."""
-        self.left -= 1
-        if self.left < 0:
-            now = time.monotonic()
-            self.left = min(BURST, self.left + int((now - self._since) * PER_SECOND))
-            if self.left < 0:
-                raise ProtocolError(ENHANCE_YOUR_CALM, f"too many {what}")
-            self._since = now
-
-
-class Stream:
-    """One request and its answer. What the server makes of it is in a class derived from this one."""
-
-    request_ended = False  # the peer has sent all
-    answer_ended = False  # we have said all there is to say, though some of it may be unsent
-    credit = STREAM_WINDOW  # bytes that the peer may still send
-    unsent: "deque[memoryview] | None" = None
-    unsent_bytes = 0
-    trailers: bytes | None = None  # the block to send when nothing else is unsent
-
-    def __init__(self, connection: "Connection", sid: int) -> None:
-        self.connection, self.sid = connection, sid
-        self.window = connection.initial_window  # bytes that we may still send
-
-    def received(self, data: bytes, ended: bool) -> None:
-        """A piece of the request arrived, perhaps the last."""
-        raise NotImplementedError
-
-    def closed(self, code: int) -> None:
-        """The peer, or the end of the connection, has ended it before it was answered."""
-        raise NotImplementedError
-
-    def sent(self) -> None:
-        """Some of what was unsent has been sent."""
 
 
 class Connection:
@@ -143,7 +95,7 @@ class Connection:
         self._block, self._block_of, self._block_flags = b"", 0, 0
         self._blocks = HeaderBlocks(interpret)
         self._known = self._blocks.known
-        self._control, self._resets = _Allowance(), _Allowance()
+        self._control, self._resets = Allowance(), Allowance()
         self._pinged, self._strikes = (0.0, (0, 0)), 0  # when, and what had been begun and sent then
 
     # What arrives

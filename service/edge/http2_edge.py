@@ -1,18 +1,17 @@
 """The http2 edge: gRPC calls on our own HTTP/2. Short calls run on the edge's thread, others in a pool."""
 
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from service.config import Limits, ServerConfig, Tls
 from service.edge import grpc_protocol as grpc
-from service.edge.calls import Calls, Failed, ServedCall, Status, status_of
+from service.edge.calls import Calls, Failed, Status, status_of
 from service.edge.frames import CANCEL, TABLE_BYTES
 from service.edge.headers import Headers
-from service.edge.http2 import STREAM_WINDOW, Connection, Stream
+from service.edge.http2 import Connection
+from service.edge.http2_calls import GrpcConnection, Route, StreamCall, UnaryCall
 from service.edge.loop import Loop, Transport
 from service.edge.methods import Method, Pool
 from service.edge.sockets import Listener
@@ -23,208 +22,8 @@ INLINE_BYTES = 16_384  # of a request that is read on the edge's thread
 MOST_THREADS = 256  # for calls that are not streams, those that wait for others included
 WAITING_THREADS = 16  # calls that wait for the supervisor; more of them queue behind each other
 SPARE_STREAM_THREADS = 16  # threads beyond the bound on streams, to refuse with
-STREAM_HELD = 262_144  # bytes of answers that a stream may be ahead of its client
 SLOW_SECONDS, SLOW_BYTES = 10.0, 1_024  # a request gets so long, and a second for each so many bytes
 STALLED_SECONDS = 60.0  # without a byte taken of an answer
-
-
-class _Route(NamedTuple):
-    """What the headers of a request mean here; kept with them, see `service.edge.http2`."""
-
-    request: grpc.Request
-    method: Method | None
-    inline: bool  # whether it may begin on the edge's thread
-    streams: bool
-    refused: Exception | None
-
-
-class _Connection(Connection):
-    """A connection that carries gRPC."""
-
-    transport: Transport
-    headed = False  # whether the two usual fields are in the client's compression table
-
-    def blocks(self, call: "_Call", size: int) -> tuple[bytes, bytes]:
-        """Headers and trailers of a successful answer of so many bytes, where they are not those that follow others."""
-        if call.trailing:
-            return grpc.PLAIN_HEADERS, grpc.trailers(grpc.OK, "", b"", call.trailing, self.most_header_bytes)
-        if self.table_bytes < TABLE_BYTES or self.headed or not self.goes_at_once(call, size):
-            return grpc.PLAIN_HEADERS, grpc.PLAIN_TRAILERS
-        self.headed = True
-        return grpc.FIRST_HEADERS, grpc.FIRST_TRAILERS
-
-
-class _Call(Stream, ServedCall):
-    """A call on a stream of HTTP/2, with one message each way."""
-
-    connection: _Connection
-
-    over = False  # nobody waits for it any more: it is answered, or was left
-    running = False  # a thread has it
-    deadline: float | None = None
-    body: bytearray | None = None  # what arrived of a request that came in several frames
-    size = 0  # of the message with its prefix, when that is known
-    stalled_since = 0.0
-
-    def __init__(self, edge: "Http2Edge", connection: _Connection, sid: int, route: _Route) -> None:
-        self.connection, self.sid, self.window = connection, sid, connection.initial_window
-        self.edge, self.route, self.method = edge, route, route.method
-
-    @property
-    def path(self) -> str:  # type: ignore[override]
-        """The method that was asked for, as it was written."""
-        return self.route.request.path
-
-    def peer(self) -> str:
-        """The address that the call came from, without the port."""
-        return self.connection.transport.peer
-
-    def certificate(self) -> str:
-        """The name that a verified client certificate proves; empty: there is none."""
-        return self.connection.transport.certificate
-
-    def remaining(self) -> float | None:
-        """Seconds until the caller's deadline; None: it set none."""
-        return None if self.deadline is None else self.deadline - time.monotonic()
-
-    def active(self) -> bool:
-        """Whether anybody still waits for the answer."""
-        return not self.over
-
-    def metadata(self, key: str) -> str:
-        """A header of the call; empty if it was not sent."""
-        for name, value in self.route.request.metadata:
-            if name == key:
-                return grpc.metadata_value(name, value)
-        return ""
-
-    def received(self, data: bytes, ended: bool) -> None:
-        """A piece of the request arrived, perhaps the last."""
-        if self.over:
-            return
-        if self.body is None:
-            if ended:
-                self.edge.whole(self, data)
-                return
-            self.body, self.since = bytearray(), time.monotonic()
-        self.body += data
-        if not self.size and len(self.body) >= grpc.PREFIX_BYTES:
-            self._expect(*grpc.PREFIX.unpack_from(self.body))
-        if ended and not self.over:
-            self.edge.whole(self, self.body)
-
-    def _expect(self, _compressed: int, size: int) -> None:
-        """The length of the message is known: it is let in as a whole, or not at all."""
-        most = self.edge.limits.message_bytes
-        if size > most:
-            self.edge.refuse(self, grpc.too_large(size, most))
-            return
-        self.size = size + grpc.PREFIX_BYTES
-        assert self.body is not None
-        more = self.size - len(self.body) - self.credit
-        if more > 0:
-            self.edge.loop.hold(self.size)
-            self.connection.grant(self, more)
-
-    def closed(self, code: int) -> None:
-        """The peer has left it."""
-        self.edge.left(self)
-
-
-class _StreamCall(_Call):
-    """A call with streams: its handler runs on a thread, and takes messages from a queue."""
-
-    headed = False  # whether the headers of the answer were sent
-    posted = 0  # bytes of answers, as the handler's thread counts them
-    accepted = 0  # the same, as the edge's does
-    gone = 0  # those that were sent
-    wants_room = False
-
-    def __init__(self, edge: "Http2Edge", connection: _Connection, sid: int, route: _Route) -> None:
-        super().__init__(edge, connection, sid, route)
-        self.messages: SimpleQueue[bytes | None] = SimpleQueue()
-        self.room = threading.Event()
-        self.body = bytearray()
-        self.waiting = 0  # bytes in `messages`
-        self.owed = 0  # bytes that the client may send again
-
-    def received(self, data: bytes, ended: bool) -> None:
-        """A piece of the stream arrived. Messages that are whole go to the handler."""
-        if self.over:
-            return
-        body, prefix = self.body, grpc.PREFIX_BYTES
-        assert body is not None
-        body += data
-        while len(body) >= prefix:
-            compressed, size = grpc.PREFIX.unpack_from(body)
-            if size > self.edge.limits.message_bytes or compressed > 1:
-                self.edge.refuse(self, grpc.too_large(size, self.edge.limits.message_bytes))
-                return
-            if len(body) < prefix + size:
-                if not self.waiting:  # the handler waits for this one
-                    self._let(prefix + size - len(body))
-                break
-            self.messages.put(bytes(body[:1]) + bytes(body[prefix : prefix + size]))
-            self.waiting += prefix + size
-            del body[: prefix + size]
-        if ended:
-            self.messages.put(None)
-
-    def receive(self, seconds: float) -> bytes | None:
-        """The next message, None after the last. Raises queue.Empty where none came in so many seconds."""
-        message = self.messages.get(timeout=seconds)
-        if message is None:
-            return None
-        self.edge.loop.post(self.took, len(message) - 1 + grpc.PREFIX_BYTES)
-        if message[0]:
-            return grpc.decompressed(message[1:], self.route.request.encoding, self.edge.limits.message_bytes)
-        return message[1:]
-
-    def took(self, size: int) -> None:
-        """The handler has taken a message of so many bytes: the client may send as many."""
-        self.waiting -= size
-        self.owed += size
-        if self.over:
-            return
-        if not self.waiting and self.body is not None and len(self.body) >= grpc.PREFIX_BYTES:
-            self._let(grpc.PREFIX_BYTES + grpc.PREFIX.unpack_from(self.body)[1] - len(self.body))
-        if self.owed >= STREAM_WINDOW // 4:
-            self._let(0)
-
-    def _let(self, wanted: int) -> None:
-        """Lets the client send what it is owed, and the rest of the message that the handler waits for."""
-        more = max(wanted - self.credit, min(self.owed, STREAM_WINDOW - self.credit), 0)
-        self.owed = max(self.owed - more, 0)
-        if more:
-            self.edge.loop.hold(more)
-            self.connection.grant(self, more)
-            self.edge.loop.touched.add(self.connection.transport)
-
-    def send(self, message: bytes) -> bool:
-        """From the handler's thread: sends a message, waits for a slow client, and says whether there still is one."""
-        if self.over:
-            return False
-        self.posted += len(message)
-        self.edge.loop.post(self.edge.send, self, message)
-        while self.posted - self.gone > STREAM_HELD and not self.over:
-            self.room.clear()
-            self.wants_room = True
-            if self.posted - self.gone > STREAM_HELD and not self.over:
-                self.room.wait(1.0)
-            self.wants_room = False
-        return not self.over
-
-    def sent(self) -> None:
-        """The client took some."""
-        self.gone = self.accepted - self.unsent_bytes
-        self.stalled_since = 0.0
-        if self.wants_room:
-            self.room.set()
-
-    def wake(self) -> None:
-        """Lets the handler's thread see that nobody waits any more."""
-        self.messages.put(None)
-        self.room.set()
 
 
 class Http2Edge:
@@ -268,7 +67,7 @@ class Http2Edge:
         """The connection of a socket that was accepted."""
         # Twice as many as may be: those beyond are told the bound, where they would wait without a word.
         most = 2 * self.limits.concurrent_calls
-        connection = _Connection(self._interpret, self._open, most, self.limits.ping_seconds)
+        connection = GrpcConnection(self._interpret, self._open, most, self.limits.ping_seconds)
         connection.transport = transport
         return connection
 
@@ -301,17 +100,17 @@ class Http2Edge:
 
     # Calls, on the edge's thread
 
-    def _interpret(self, headers: Headers, too_large: bool) -> _Route:
+    def _interpret(self, headers: Headers, too_large: bool) -> Route:
         request = grpc.interpret(headers, too_large)
         method = self._methods.get(request.path)
         refused: Exception | None = request.error
         if refused is None and method is None:
             refused = NotSupportedError(f"there is no method {request.path[:200]!r}")
         streams = method is not None and (method.request_streams or method.response_streams)
-        return _Route(request, method, method is not None and method.pool is Pool.EDGE, streams, refused)
+        return Route(request, method, method is not None and method.pool is Pool.EDGE, streams, refused)
 
-    def _open(self, connection: Any, sid: int, route: _Route, ended: bool) -> None:
-        call = (_StreamCall if route.streams else _Call)(self, connection, sid, route)
+    def _open(self, connection: Any, sid: int, route: Route, ended: bool) -> None:
+        call = (StreamCall if route.streams else UnaryCall)(self, connection, sid, route)
         connection.streams[sid] = call
         self._in_progress += 1
         if route.request.timeout is not None:
@@ -334,14 +133,14 @@ class Http2Edge:
                 ),
             )
         else:
-            if isinstance(call, _StreamCall):
+            if isinstance(call, StreamCall):
                 call.running = True
                 assert route.method is not None
                 self._pools[Pool.STREAM].submit(self._run_stream, call)
             if ended:
                 call.received(b"", True)
 
-    def whole(self, call: _Call, data: bytes | bytearray) -> None:
+    def whole(self, call: UnaryCall, data: bytes | bytearray) -> None:
         """A request with one message has arrived."""
         size = len(data) - grpc.PREFIX_BYTES
         if size < 0 or grpc.PREFIX.unpack_from(data) != (0, size):
@@ -364,37 +163,37 @@ class Http2Edge:
         call.body = None
         self._pools.get(call.method.pool, self._threads).submit(self._run, call, data)
 
-    def refuse(self, call: _Call, error: Exception) -> None:
+    def refuse(self, call: UnaryCall, error: Exception) -> None:
         """Ends a call with an error of ours, whatever its handler still does."""
         if call.over:
             return
         if call.running:  # its own end comes later
             call.over = True
-            if isinstance(call, _StreamCall):
+            if isinstance(call, StreamCall):
                 call.wake()
             self._send_status(call, status_of(error))
         else:
             self._answer(call, self._calls.failed(call, error))
 
-    def left(self, call: _Call) -> None:
+    def left(self, call: UnaryCall) -> None:
         """Nobody waits for a call any more."""
         if call.over:
             return
         if call.running:
             call.over = True
-            if isinstance(call, _StreamCall):
+            if isinstance(call, StreamCall):
                 call.wake()
         else:
             self._finish(call)
             self._calls.failed(call, CancelledError("the caller has left"))
 
-    def _finish(self, call: _Call) -> None:
+    def _finish(self, call: UnaryCall) -> None:
         """The end of a call that no thread has."""
         call.over = True
         call.body = None
         self._in_progress -= 1
 
-    def _answer(self, call: _Call, answer: bytes | Status) -> None:
+    def _answer(self, call: UnaryCall, answer: bytes | Status) -> None:
         """The end of a call with one message each way."""
         if call.over:
             return
@@ -412,7 +211,7 @@ class Http2Edge:
         if call.unsent:
             self.loop.hold(size)
 
-    def _send_status(self, call: _Call, status: Status) -> None:
+    def _send_status(self, call: UnaryCall, status: Status) -> None:
         """The end of an answer with another status than OK; where it has not begun, all there is of it."""
         connection = call.connection
         block = grpc.trailers(*status, call.trailing, connection.most_header_bytes)
@@ -421,7 +220,7 @@ class Http2Edge:
         connection.finish(call, block)
         self.loop.touched.add(connection.transport)
 
-    def send(self, call: _StreamCall, message: bytes) -> None:
+    def send(self, call: StreamCall, message: bytes) -> None:
         """A message of a stream."""
         if call.over:
             return
@@ -433,13 +232,13 @@ class Http2Edge:
         connection.send(call, grpc.PREFIX.pack(0, len(message)) + message)
         self.loop.touched.add(connection.transport)
 
-    def _ran(self, call: _Call, answer: bytes | Status | None) -> None:
+    def _ran(self, call: UnaryCall, answer: bytes | Status | None) -> None:
         """A thread is done with a call. None: it ended while nobody waited for it, or its answers are sent."""
         call.running = False
         if call.over:
             self._in_progress -= 1
             return
-        if isinstance(call, _StreamCall):
+        if isinstance(call, StreamCall):
             self._finish(call)
             if isinstance(answer, Status):
                 self._send_status(call, answer)
@@ -456,7 +255,7 @@ class Http2Edge:
 
     # Calls, on other threads
 
-    def _run(self, call: _Call, data: bytes | bytearray) -> None:
+    def _run(self, call: UnaryCall, data: bytes | bytearray) -> None:
         """A call with one message each way."""
         answer: bytes | Status
         try:
@@ -468,7 +267,7 @@ class Http2Edge:
             answer = self._calls.failed(call, error)
         self.loop.post(self._ran, call, answer)
 
-    def _run_stream(self, call: _StreamCall) -> None:
+    def _run_stream(self, call: StreamCall) -> None:
         """A call with streams."""
         status: Status | None = None
         answers = self._calls.stream(call, call.receive)

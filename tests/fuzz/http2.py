@@ -193,6 +193,7 @@ class Target:
                 continue
             function, arguments = self._edge.loop._inbox.popleft()
             function(*arguments)
+        self._edge.loop.touched.clear()  # nobody flushes them here
         if self._edge._in_progress or connection.unsent_bytes or connection.streams or connection.blocked:
             raise AssertionError(f"sequence {number} left something behind")
         return ended

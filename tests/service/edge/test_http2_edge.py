@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from service.config import EDGES, Limits, Tls
 from service.edge import frames as f
-from service.edge import http2_edge, loop
+from service.edge import http2_calls, http2_edge, loop
 from tests.certificates import Authority
 from tests.service.edge.raw import HEADERS, Methods, Peer, server
 from tests.service.support import eventually
@@ -170,10 +170,10 @@ def test_flow_control_of_a_stream_that_is_read_slowly(methods):
         sid = peer.call(b"L" * 100, "/t.S/Count")
         peer.until(f.DATA, sid)
         (transport,) = edge.loop.transports.values()
-        eventually(lambda: transport.connection.unsent_bytes > http2_edge.STREAM_HELD)
+        eventually(lambda: transport.connection.unsent_bytes > http2_calls.STREAM_HELD)
         for _ in range(20):
             threading.Event().wait(0.01)
-            assert transport.connection.unsent_bytes < http2_edge.STREAM_HELD + 3 * 65_600
+            assert transport.connection.unsent_bytes < http2_calls.STREAM_HELD + 3 * 65_600
         for where in (0, sid):
             peer.send(peer.frame(f.WINDOW_UPDATE, 0, where, (1 << 24).to_bytes(4, "big")))
         trailers, values = peer.answer(sid)
