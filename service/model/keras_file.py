@@ -13,15 +13,15 @@ from service.errors import InvalidArgumentError
 from service.model import keras_config
 from service.model.container import WEIGHTS, member, open_model, read_config
 from service.model.graph import Graph
+from service.model.graph_network import GraphNetwork
 from service.model.limits import ReadLimits
-from service.model.network import Network
 from service.model.tensors import Array
 from service.model.weights_file import read_weights, replace_weights, unpack
 
 DEFAULT_LIMITS = ReadLimits()
 
 
-def read(path: str | os.PathLike[str], limits: ReadLimits = DEFAULT_LIMITS) -> Network:
+def read(path: str | os.PathLike[str], limits: ReadLimits = DEFAULT_LIMITS) -> GraphNetwork:
     """The network in a `.keras` file.
 
     Raises CorruptModelError for a file that contradicts itself or is damaged, UnsupportedModelError for what the reader
@@ -42,7 +42,7 @@ def rewrite(
 
     Keras opens the result as it opened the source. The target appears whole or not at all.
 
-    Raises InvalidArgumentError for changes that `Network.with_weights` refuses, and as `read`.
+    Raises InvalidArgumentError for changes that `GraphNetwork.with_weights` refuses, and as `read`.
     """
     network, graph, data = _read(source, limits)
     network.with_weights(changes)  # refuses what does not fit
@@ -61,9 +61,9 @@ def rewrite(
         unfinished.unlink(missing_ok=True)
 
 
-def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[Network, Graph, bytes]:
+def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[GraphNetwork, Graph, bytes]:
     """The network, its graph, and the bytes of the H5 file."""
     with open_model(path, limits) as archive:
         graph = keras_config.build(read_config(archive, limits), limits)
         data = unpack(archive, graph, limits)
-    return Network(graph, read_weights(data, graph)), graph, data
+    return GraphNetwork(graph, read_weights(data, graph)), graph, data
