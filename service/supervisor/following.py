@@ -87,22 +87,22 @@ class Follower:
     def run(self, stopping: threading.Event, fail: Callable[[Exception], None]) -> None:
         """Follows until the server stops; calls `fail` where nothing can be served and it is not to wait."""
         must_serve = not self._declared.serves_anything() and not self._config.wait
-        failures, next_look = 0, 0.0
+        failures, logged, next_look = 0, "", 0.0
         while not stopping.is_set():
             try:
                 if time.monotonic() >= next_look or self._hinted:
                     self._hinted = False
                     self._look()
-                    failures, next_look = 0, time.monotonic() + self._pause(0)
+                    failures, logged, next_look = 0, "", time.monotonic() + self._pause(0)
                 missing = self._settle()
                 if must_serve and missing:
                     raise NotFoundError("; ".join(missing))
                 must_serve = must_serve and bool(self._fetching)
             except Exception as error:
                 expected = isinstance(error, ServiceError | RegistryError)
-                if not (expected and failures):  # the reason once, not with every attempt
+                if not (expected and public(error) == logged):  # each cause once, not with every attempt
                     logger.warning("cannot follow the registry: %s", error, exc_info=not expected)
-                failures += 1
+                failures, logged = failures + 1, public(error)
                 if must_serve:
                     fail(error)
                     return

@@ -28,6 +28,12 @@ ADDRESS = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S+|\w+ConnectionPool\(.*?\)|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?", re.IGNORECASE
 )
 ANSWERED = re.compile(r"MLflow answered \d+")
+# What clients read of a registry that does not answer, by words of the HTTP library.
+CAUSES = {
+    re.compile(r"refused", re.IGNORECASE): "MLflow refuses connections",
+    re.compile(r"timed? ?out", re.IGNORECASE): "MLflow does not answer in time",
+    re.compile(r"resolve|name or service", re.IGNORECASE): "MLflow's address is unknown",
+}
 HIDING = (registry.RegistryUnavailableError, registry.RegistryDeniedError)  # their texts come from elsewhere
 
 logger = logging.getLogger(__name__)
@@ -37,7 +43,9 @@ def public(error: Exception) -> str:
     """What clients may read of an error: no address of anything. The log is to have the rest."""
     if isinstance(error, registry.RegistryUnavailableError):
         answered = ANSWERED.search(str(error))
-        return f"{answered[0] if answered else 'MLflow cannot be reached'}; the server's log says more"
+        causes = (sentence for words, sentence in CAUSES.items() if words.search(str(error)))
+        what = answered[0] if answered else next(causes, "MLflow cannot be reached")
+        return f"{what}; the server's log says more"
     return ADDRESS.sub("(an address)", str(error))
 
 

@@ -13,6 +13,8 @@ from tests.service.support import R3_INPUTS, entry, eventually, serving
 
 pytestmark = pytest.mark.usefixtures("edge")
 
+STUBS = ["PredictionService", "WeightService", "ModelService", "InsightService"]  # in the order of the client
+
 
 @pytest.fixture
 def model(versions):
@@ -24,6 +26,11 @@ FAILING = {
     "PredictionService/Predict": pb.PredictRequest(model="none"),
     "PredictionService/PredictStream": pb.PredictStreamRequest(options=pb.StreamOptions(model="none")),
     "PredictionService/Trace": pb.TraceRequest(model="none"),
+    "InsightService/Gradients": pb.GradientsRequest(subject=pb.Subject(model="none"), by=[pb.GRADIENT_BY_INPUTS]),
+    "InsightService/Attribute": pb.AttributeRequest(subject=pb.Subject(model="none")),
+    "InsightService/Remember": pb.RememberRequest(subject=pb.Subject(model="none")),
+    "InsightService/FindFixedPoints": pb.FindFixedPointsRequest(subject=pb.Subject(model="none")),
+    "InsightService/Summarize": pb.SummarizeRequest(model="none"),
     "WeightService/GetWeights": pb.GetWeightsRequest(model="none"),
     "WeightService/CompareWeights": pb.CompareWeightsRequest(model="none"),
     "WeightService/OverrideWeights": pb.OverrideWeightsRequest(
@@ -43,14 +50,14 @@ def test_every_method_can_fail(model):
     with serving(model) as (_, client):
         for path, request in FAILING.items():
             service, method = path.split("/")
-            stub = client._turn.__next__()[["PredictionService", "WeightService", "ModelService"].index(service)]
-            argument = iter([request]) if method == "PredictStream" else request
+            stub = client._turn.__next__()[STUBS.index(service)]
+            argument = iter([request]) if method in ("PredictStream", "Summarize") else request
             with pytest.raises(grpc.RpcError) as caught:
                 list(getattr(stub, method)(argument, timeout=30))
             error = from_rpc_error(caught.value)
             expected = errors.InvalidArgumentError if method == "ListModels" else errors.NotFoundError
             assert type(error) is expected, path
-            assert error.field == ("page_token" if method == "ListModels" else "model"), path
+            assert error.field.removeprefix("subject.") == ("page_token" if method == "ListModels" else "model"), path
             assert caught.value.code() is CODES[expected]
         assert client.predict(R3_INPUTS).version == "1"
 
