@@ -26,12 +26,13 @@ from service.config import ServerConfig
 from service.errors import CorruptModelError, ServiceError
 from service.link import error_from_dict, error_to_dict
 from service.snapshot import VersionEntry
+from service.version import DISTRIBUTION
 
 MEMORY_BYTES = 4 << 30  # of address space beyond what is imported; the largest file that the reader takes needs 3 GiB
 TENSORFLOW_BYTES = 16 << 30  # where Keras computes: TensorFlow reserves much more than it uses
 SECONDS = 100.0  # less than a worker may take to load the version afterwards
 LARGEST_ANSWER = 60_000  # bytes: what a pipe takes without waiting
-PACKAGES = ("unroll", "numpy", "onnxruntime", "tensorflow")  # what computes
+PACKAGES = (DISTRIBUTION, "numpy", "onnxruntime", "tensorflow")  # what computes
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,10 @@ def main() -> None:
         with os.fdopen(receive, "rb") as pipe:
             found = pipe.read(LARGEST_ANSWER).decode()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"status": status, "found": found}), flush=True)
+        try:
+            print(json.dumps({"status": status, "found": found}), flush=True)
+        except BrokenPipeError:  # the supervisor has ended; leave without the flush at the interpreter's end
+            os._exit(0)
 
 
 def _try(line: str, send: int) -> NoReturn:

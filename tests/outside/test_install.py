@@ -26,6 +26,7 @@ COMMANDS = {
     "register": (["absent.keras", "--name", "a"], "serve"),
     "register --repair": (["models:/a/1"], "serve"),
     "check": (["absent.keras"], "serve"),
+    "token new": (["a", "--role", "predict"], "serve"),
     "score": (["--data", "absent.csv", "--model", "models:/a@b", "--out", "out.csv"], "serve"),
 }
 ASKING = {  # those that ask a server: here there is none

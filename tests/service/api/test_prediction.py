@@ -319,7 +319,10 @@ def test_what_a_call_computes_is_bounded(versions):
         with pytest.raises(LimitExceededError, match="11 sequences of this length would make 55 numbers") as caught:
             client.predict(x(11, 3), model="m")
         assert caught.value.message.endswith("the limit is 50: send at most 10 in one call")
-        assert (caught.value.field, caught.value.details) == ("inputs", {"limit": "50", "actual": "55"})
+        assert (caught.value.field, caught.value.details) == (
+            "inputs",
+            {"limit": "50", "actual": "55", "bound": "computed"},
+        )
         with pytest.raises(LimitExceededError, match="would make 55 numbers"):
             next(client.stream([x(11, 1)], model="m"))
         with pytest.raises(LimitExceededError, match=r"a trace of 1 sequences .*: send shorter ones"):

@@ -19,7 +19,7 @@ def test_a_new_token(tmp_path):
     assert "\n" not in token
     assert token not in done.stderr
     file = tmp_path / "callers.yaml"
-    file.write_text("callers:\n" + done.stderr.partition("callers:`:")[2])
+    file.write_text("callers:\n" + done.stderr.partition("the callers file:")[2])
     file.chmod(0o600)
     (entry,) = read(file).entries
     assert (entry.name, entry.roles, entry.models) == ("forecasting", ("predict", "inspect"), ("sales-*",))

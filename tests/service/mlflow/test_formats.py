@@ -76,7 +76,7 @@ def test_an_input_named_like_a_format():
 @pytest.mark.parametrize(
     ("payload", "names", "said"),
     [
-        ({"inputs": X}, ["x", "ids"], "several, name them: x, ids"),
+        ({"inputs": X}, ["x", "ids"], "several inputs, name them: x, ids"),
         (X, ["x", "ids"], "several"),
         ({"inputs": {"y": X}}, ["x"], "expected the input x, got y"),
         ({"y": X}, ["x"], "or one of inputs, instances, dataframe_split, dataframe_records, got y"),

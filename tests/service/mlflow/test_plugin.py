@@ -139,7 +139,7 @@ def test_update_moves_the_alias(served, deployments, registry):
         ("INVALID_PARAMETER_VALUE", "expected the input x", lambda d: d.predict("reference", {"y": [1]})),
         ("INVALID_PARAMETER_VALUE", "no endpoints", lambda d: d.predict(inputs=R3_INPUTS, endpoint="e")),
         ("INVALID_PARAMETER_VALUE", "is not a reference", lambda d: d.update_deployment("reference", "runs:/1/model")),
-        ("INVALID_PARAMETER_VALUE", "no version of ref", lambda d: d.update_deployment("reference", "models:/other/1")),
+        ("INVALID_PARAMETER_VALUE", "not a version of", lambda d: d.update_deployment("reference", "models:/other/1")),
         (
             "INVALID_PARAMETER_VALUE", "unknown colour",
             lambda d: d.update_deployment("reference", "models:/reference/1", config={"colour": "red"}),
