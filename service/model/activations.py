@@ -104,7 +104,7 @@ def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
 
 @kernel
 def log_softmax(x: Array) -> Array:
-    """X - max x - log Σ exp(x - max x) over the last axis."""
+    """x - max x - log Σ exp(x - max x) over the last axis."""
     shifted = x - x.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -133,7 +133,7 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def softsign(x: Array) -> Array:
-    """X / (1 + |x|)."""
+    """x / (1 + |x|)."""
     return x / (np.abs(x) + x.dtype.type(1))
 
 
@@ -169,7 +169,7 @@ def hard_tanh(x: Array) -> Array:
 
 
 def tanh_shrink(x: Array) -> Array:
-    """X - tanh(x)."""
+    """x - tanh(x)."""
     return x - np.tanh(x)
 
 

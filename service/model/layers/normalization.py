@@ -237,7 +237,7 @@ class RMSNormalization(Layer):
 
 
 class UnitNormalization(Layer):
-    """X / |x| over axes of each element."""
+    """x / |x| over axes of each element."""
 
     CLASS = "UnitNormalization"
     TYPES = "f"
