@@ -20,8 +20,6 @@ from service.errors import UnavailableError
 from tests.ports import free_port
 from tests.service.support import R3_INPUTS, Client, Load, Registry, Server, eventually, running
 
-pytestmark = pytest.mark.usefixtures("edge")
-
 
 class Wire:
     """A TCP connection to a server that can be cut, or made to swallow everything, and mended; or held up."""
