@@ -79,12 +79,7 @@ class GraphNetwork(Network):
         self._steps = tuple(self._step(node, self._prepared[node.layer]) for node in graph.nodes)
 
     def cost(self, shapes: tuple[tuple[int, ...], ...], *, traced: bool = False) -> int:
-        """Elements of all tensors that a forward pass (or a trace) makes of one sequence, known before it begins.
-
-        shapes: as `shapes` gives them; a batch makes so many times as many elements.
-
-        Raises InvalidArgumentError for shapes that a layer cannot take.
-        """
+        """As `Network.cost`."""
         key = (traced, *shapes)
         found = self._costs.get(key)
         if found is None:
@@ -96,22 +91,13 @@ class GraphNetwork(Network):
         return found
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
-        """Outputs and final states for inputs that `check` accepted; states not given start at zero.
-
-        Where `streamable`, a sequence fed in pieces, with the states carried, gives bit for bit what one call gives.
-
-        Raises InvalidArgumentError for numbers that a layer cannot take: an id outside an Embedding, sequences of
-        different lengths where they meet, fewer timesteps than a convolution needs.
-        """
+        """As `Network.forward`."""
         return self._evaluate(inputs, initial_state or _NO_STATE, None)
 
     def patched(
         self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None, patches: Sequence[Patch]
     ) -> Result:
-        """As `forward`, with values inside changed on the way.
-
-        Raises InvalidArgumentError for a patch that does not fit.
-        """
+        """As `Network.patched`."""
         return self._evaluate(inputs, initial_state or _NO_STATE, None, None, self._hooks(inputs, patches))
 
     def record(
@@ -121,10 +107,7 @@ class GraphNetwork(Network):
         patches: Sequence[Patch] = (),
         check: Callable[[], None] | None = None,
     ) -> tuple[Result, list[LayerCall]]:
-        """As `patched`, with every call of a layer as a gradient needs it, in the order of computation.
-
-        `check` as of `trace`.
-        """
+        """As `Network.record`."""
         calls: list[LayerCall] = []
         records: dict[str, Record] = {step.node.name: {} for step in self._steps}
         hooks = self._hooks(inputs, patches)
@@ -138,12 +121,7 @@ class GraphNetwork(Network):
         check: Callable[[], None] | None = None,
         patches: Sequence[Patch] = (),
     ) -> Trace:
-        """What happens in each layer (or only in `layers`) for inputs that `Network.check` accepted.
-
-        `check` is called before each layer computes; what it raises ends the trace.
-
-        Raises InvalidArgumentError for a layer that does not exist, a patch that does not fit, and as `forward`.
-        """
+        """As `Network.trace`."""
         known = {step.node.layer for step in self._steps}
         for name in layers or ():
             if name not in known:
@@ -162,10 +140,7 @@ class GraphNetwork(Network):
         )
 
     def with_weights(self, changes: Mapping[str, Array]) -> "GraphNetwork":
-        """A network of the same architecture with some weights changed; this one stays as it is.
-
-        Raises InvalidArgumentError for an unknown name, another shape or type, and values that are not finite.
-        """
+        """As `Network.with_weights`."""
         weights = dict(self.weights)
         for name, value in changes.items():
             old = weights.get(name)
