@@ -83,6 +83,7 @@ class Connection:
         self.ended = False  # nothing more is read
         self.reason = ""  # why it ended, where that was the peer's fault
         self.window = 65_535  # bytes that we may still send
+        self._granted = 65_535  # by the peer, from the beginning: what is no longer in the window was sent
         self.initial_window = 65_535
         self.largest_frame = LARGEST_FRAME
         self.most_header_bytes = 0  # that the peer takes; 0: it did not say
@@ -305,7 +306,7 @@ class Connection:
         if flags & ACK:
             self.pong(payload)
             return
-        now, sent = time.monotonic(), (self.last, self.window)
+        now, sent = time.monotonic(), (self.last, self._granted - self.window)
         if sent != self._pinged[1]:  # it may measure the line whenever something was sent
             self._strikes = 0
         elif now - self._pinged[0] < self._ping_seconds:
@@ -329,6 +330,7 @@ class Connection:
         more = int.from_bytes(payload, "big") & LARGEST_WINDOW
         if not sid:
             self.window += more
+            self._granted += more
             if not more or self.window > LARGEST_WINDOW:
                 raise ProtocolError(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "a window cannot grow by that")
             return

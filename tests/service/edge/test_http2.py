@@ -330,6 +330,19 @@ def test_pings_that_come_too_soon():
     assert made.reason == "too_many_pings"
 
 
+def test_pings_of_a_peer_that_opens_its_window_as_fast_as_it_is_used():
+    """A peer that measures the line on each answer of a stream, and gives back what the answer took, is no flood."""
+    made, encoder = connection(ping_seconds=60.0), Encoder()
+    made.receive(request(1, encoder=encoder))
+    stream = made.streams[1]
+    for _ in range(20):
+        made.send(stream, bytes(30))
+        made.pump()
+        grown = frame(f.WINDOW_UPDATE, 0, 0, (30).to_bytes(4, "big"))
+        made.receive(grown + frame(f.PING, 0, 0, bytes(8)))
+        assert not made.ended, made.reason
+
+
 def test_two_goaways():
     """After the first GOAWAY streams that were on their way are answered, after the second they are not looked at."""
     made = connection()
