@@ -1,17 +1,16 @@
 """An HTTP/2 server connection without sockets, and independent of what it carries: bytes in, events and bytes out.
 
 RFC 9113. Requests open a `Stream`; what the server is made of derives its own from it. What a peer may cost is bounded
-here: see `service.edge.streams`, the sizes below, and those in `service.edge.headers`.
+here: see `service.edge.streams`, the sizes below, and those in `service.edge.headers`. `service.edge.sending` has the
+half that sends.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from service.edge.frames import (
     ACK,
-    CANCEL,
     CONTINUATION,
     DATA,
     ENABLE_PUSH,
@@ -21,7 +20,6 @@ from service.edge.frames import (
     FLOW_CONTROL_ERROR,
     FRAME,
     FRAME_SIZE_ERROR,
-    GOAWAY,
     HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW,
@@ -31,14 +29,12 @@ from service.edge.frames import (
     MAX_FRAME,
     MAX_HEADERS,
     MAX_STREAMS,
-    NO_ERROR,
     PADDED,
     PING,
     PREFACE,
     PRIORITIZED,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
-    RST_STREAM,
     SETTING,
     SETTINGS,
     STREAM_CLOSED,
@@ -50,14 +46,14 @@ from service.edge.frames import (
     without_padding,
 )  # fmt: skip
 from service.edge.headers import BLOCK_BYTES, HEADER_BYTES, MALFORMED, TRAILERS, HeaderBlocks, Headers
-from service.edge.streams import BURST, STREAM_WINDOW, Allowance, Stream
+from service.edge.sending import Sending
+from service.edge.streams import BURST, STREAM_WINDOW
 
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
-PUMPED = 262_144  # bytes of answers that are made into frames at a time
 STRIKES = 2  # pings that come too soon, before another is one too many
 
 
-class Connection:
+class Connection(Sending):
     """One connection of a server: `receive` bytes, send what is in `out`, and ask `pump` for more when that is gone."""
 
     def __init__(
@@ -72,23 +68,13 @@ class Connection:
         `open_stream(connection, sid, meaning, ended)` puts a stream into `streams`, and may answer it at once.
         most_streams: at a time. ping_seconds: least pause between two pings while nothing is sent.
         """
+        super().__init__()
         self._open, self._most, self._ping_seconds = open_stream, most_streams, ping_seconds
-        self.out: list[bytes | memoryview] = [_hello(most_streams)]
-        self.streams: dict[int, Stream] = {}
-        self.blocked: dict[int, Stream] = {}  # those with something unsent
-        self.unsent_bytes = 0
+        self.out.append(_hello(most_streams))
         self.progress = 0  # changes whenever a frame has arrived, and nothing is to follow it
-        self.last = 0  # the highest stream that was begun
-        self.accepts = LAST_STREAM  # the highest that may be begun
-        self.ended = False  # nothing more is read
-        self.reason = ""  # why it ended, where that was the peer's fault
-        self.window = 65_535  # bytes that we may still send
         self._granted = 65_535  # by the peer, from the beginning: what is no longer in the window was sent
         self.initial_window = 65_535
-        self.largest_frame = LARGEST_FRAME
-        self.most_header_bytes = 0  # that the peer takes; 0: it did not say
         self.table_bytes = TABLE_BYTES
-        self._shrink = b""  # what has to be said before the next block: that we use no table from now on
         self.pong: Callable[[bytes], None] = _ignore
         self._credit = CONNECTION_WINDOW
         self._rest = b""
@@ -96,10 +82,7 @@ class Connection:
         self._block, self._block_of, self._block_flags = b"", 0, 0
         self._blocks = HeaderBlocks(interpret)
         self._known = self._blocks.known
-        self._control, self._resets = Allowance(), Allowance()
         self._pinged, self._strikes = (0.0, (0, 0)), 0  # when, and what had been begun and sent then
-
-    # What arrives
 
     def receive(self, data: bytes) -> None:
         """Takes what came from the socket. Where the peer broke the protocol the connection is `ended`."""
@@ -109,14 +92,6 @@ class Connection:
             self._receive(self._rest + data if self._rest else data)
         except ProtocolError as error:
             self.fail(error.code, str(error))
-
-    def fail(self, code: int, reason: str) -> None:
-        """Ends the connection with a GOAWAY that names the code."""
-        if not self.ended:
-            text = reason.encode()
-            self.out.append(frame(8 + len(text), GOAWAY, 0, 0) + self.last.to_bytes(4, "big") + code.to_bytes(4, "big"))
-            self.out.append(text)
-            self.ended, self.reason = True, reason
 
     def _receive(self, data: bytes) -> None:
         at, end, streams, unpack = 0, len(data), self.streams, FRAME.unpack_from
@@ -350,171 +325,6 @@ class Connection:
         more, self._credit = CONNECTION_WINDOW - self._credit, CONNECTION_WINDOW
         self.out.append(frame(4, WINDOW_UPDATE, 0, 0) + more.to_bytes(4, "big"))
         self._control.left = BURST  # who sends so much data may send other frames
-
-    # What is sent
-
-    def grant(self, stream: Stream, size: int) -> None:
-        """Lets the peer send so many bytes more on a stream."""
-        if not stream.request_ended and size > 0:
-            stream.credit += size
-            self.out.append(frame(4, WINDOW_UPDATE, 0, stream.sid) + size.to_bytes(4, "big"))
-
-    def goes_at_once(self, stream: Stream, size: int) -> bool:
-        """Whether an answer with so many bytes of data need not wait for anything."""
-        return size <= self.window and size <= stream.window and size <= LARGEST_FRAME and not self.blocked
-
-    def reply(self, stream: Stream, headers: bytes, prefix: bytes, data: bytes, trailers: bytes) -> None:
-        """A whole answer: compressed blocks of headers and trailers, and between them data in two parts."""
-        sid, size = stream.sid, len(prefix) + len(data)
-        if (
-            size <= self.window
-            and size <= stream.window
-            and size <= LARGEST_FRAME
-            and not self.blocked
-            and not self._shrink
-        ):
-            self.window -= size
-            pack = FRAME.pack
-            self.out.append(
-                b"".join(
-                    (
-                        pack(0, len(headers), HEADERS, END_HEADERS, sid),
-                        headers,
-                        pack(0, size, DATA, 0, sid),
-                        prefix,
-                        data,
-                        pack(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, sid),
-                        trailers,
-                    )
-                )
-            )
-            self._answered(stream)
-        else:
-            self.send_headers(stream, headers)
-            self.send(stream, prefix)
-            self.send(stream, data)
-            self.finish(stream, trailers)
-
-    def send_headers(self, stream: Stream, block: bytes) -> None:
-        """The headers of an answer."""
-        self._out_headers(stream.sid, END_HEADERS, block)
-
-    def send(self, stream: Stream, data: bytes) -> None:
-        """Data of an answer, which waits until the windows let it through."""
-        if not data:
-            return
-        if stream.unsent is None:
-            stream.unsent = deque()
-        stream.unsent.append(memoryview(data))
-        stream.unsent_bytes += len(data)
-        self.unsent_bytes += len(data)
-        self.blocked[stream.sid] = stream
-
-    def finish(self, stream: Stream, trailers: bytes) -> None:
-        """The end of an answer, when its data is sent."""
-        if stream.unsent:
-            stream.trailers, stream.answer_ended = trailers, True
-        else:
-            self._out_headers(stream.sid, END_HEADERS | END_STREAM, trailers)
-            self._answered(stream)
-
-    def _out_headers(self, sid: int, flags: int, block: bytes) -> None:
-        block, self._shrink = self._shrink + block, b""
-        self.out.append(frame(len(block), HEADERS, flags, sid) + block)
-
-    def drop_unsent(self, stream: Stream) -> None:
-        """Forgets what was not sent yet of an answer."""
-        if stream.unsent:
-            self.unsent_bytes -= stream.unsent_bytes
-            stream.unsent, stream.unsent_bytes = None, 0
-            self.blocked.pop(stream.sid, None)
-
-    def cancel(self, stream: Stream, code: int) -> None:
-        """Ends a stream without an answer. `closed` is not called."""
-        self._forget(stream)
-        self._reset(stream.sid, code)
-
-    def pump(self) -> bool:
-        """Makes frames of what the windows let through, a part at a time; whether there was any."""
-        left = PUMPED
-        for stream in list(self.blocked.values()):
-            if self.window <= 0 or left <= 0:
-                break
-            done = self._pump(stream, min(left, LARGEST_FRAME * 4))
-            left -= done
-            if stream.sid in self.blocked and done:  # its turn comes again after that of the others
-                self.blocked[stream.sid] = self.blocked.pop(stream.sid)
-        return left < PUMPED
-
-    def _pump(self, stream: Stream, most: int) -> int:
-        parts, sent = stream.unsent, 0
-        while parts and sent < most and stream.window > 0 and self.window > 0:
-            part = parts[0]
-            size = min(len(part), stream.window, self.window, self.largest_frame, most - sent)
-            self.out.append(frame(size, DATA, 0, stream.sid))
-            self.out.append(part[:size])
-            stream.window -= size
-            self.window -= size
-            sent += size
-            if size == len(part):
-                parts.popleft()
-            else:
-                parts[0] = part[size:]
-            self._control.left += 2  # the peer says for each that it may be followed by more
-        stream.unsent_bytes -= sent
-        self.unsent_bytes -= sent
-        if not parts:
-            self.blocked.pop(stream.sid, None)
-            if stream.trailers is not None:
-                self.finish(stream, stream.trailers)
-        if sent:
-            stream.sent()
-        return sent
-
-    def ping(self, payload: bytes) -> None:
-        """A PING; `pong` is called with the payload when it is answered."""
-        self.out.append(frame(8, PING, 0, 0) + payload)
-
-    def go_away(self, last: int) -> None:
-        """Says that streams beyond `last` are not answered."""
-        self.out.append(frame(8, GOAWAY, 0, 0) + last.to_bytes(4, "big") + bytes(4))
-        self.accepts = last
-
-    def close(self) -> None:
-        """The connection is gone: ends all of its streams."""
-        self.ended = True
-        streams = list(self.streams.values())
-        self.streams.clear()
-        self.blocked.clear()
-        self.unsent_bytes = 0
-        for stream in streams:
-            stream.unsent = None
-            stream.closed(CANCEL)
-
-    def _answered(self, stream: Stream) -> None:
-        """An answer was sent to its end."""
-        stream.answer_ended = True
-        if not stream.request_ended:  # nothing more of it is wanted
-            self._reset(stream.sid, NO_ERROR)
-        if self._control.left < BURST:
-            self._control.left += 4  # which a peer sends for an answer: windows, and a ping to measure the line
-        if self._resets.left < BURST:
-            self._resets.left += 1
-        self.streams.pop(stream.sid, None)
-
-    def _end(self, stream: Stream, code: int) -> None:
-        """Ends a stream by the peer's fault."""
-        self._resets.spend("faults on streams")
-        self._forget(stream)
-        self._reset(stream.sid, code)
-        stream.closed(code)
-
-    def _forget(self, stream: Stream) -> None:
-        self.streams.pop(stream.sid, None)
-        self.drop_unsent(stream)
-
-    def _reset(self, sid: int, code: int) -> None:
-        self.out.append(frame(4, RST_STREAM, 0, sid) + code.to_bytes(4, "big"))
 
 
 _OTHERS: tuple[Callable[[Connection, int, int, bytes], None], ...] = (

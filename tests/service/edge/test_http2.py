@@ -6,11 +6,12 @@ from hpack import Encoder
 from service.edge import frames as f
 from service.edge import http2
 from service.edge.headers import BLOCK_BYTES
+from service.edge.streams import Stream
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/"), ("content-type", "text/plain")]
 
 
-class Echo(http2.Stream):
+class Echo(Stream):
     """Answers with what it was sent."""
 
     def __init__(self, connection, sid, meaning, ended):
