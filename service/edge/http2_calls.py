@@ -9,9 +9,9 @@ from service.edge import grpc_protocol as grpc
 from service.edge.calls import ServedCall
 from service.edge.frames import TABLE_BYTES
 from service.edge.http2 import Connection
-from service.edge.loop import Transport
 from service.edge.methods import Method
 from service.edge.streams import STREAM_WINDOW, Stream
+from service.edge.transport import Transport
 
 if TYPE_CHECKING:
     from service.edge.http2_edge import Http2Edge

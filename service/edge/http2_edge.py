@@ -12,9 +12,10 @@ from service.edge.frames import CANCEL, TABLE_BYTES
 from service.edge.headers import Headers
 from service.edge.http2 import Connection
 from service.edge.http2_calls import GrpcConnection, Route, StreamCall, UnaryCall
-from service.edge.loop import Loop, Transport
+from service.edge.loop import Loop
 from service.edge.methods import Method, Pool
 from service.edge.sockets import Listener
+from service.edge.transport import Transport
 from service.errors import CancelledError, InvalidArgumentError, LimitExceededError, NotSupportedError, TimeLimitError
 from service.serving.threads import Moved, Threads, settle
 

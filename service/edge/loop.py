@@ -15,57 +15,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-from service.edge.frames import ENHANCE_YOUR_CALM, LAST_STREAM
-from service.edge.http2 import Connection
+from service.edge.frames import LAST_STREAM
 from service.edge.sockets import Listener, handshake, most_connections
 from service.edge.tls import certificate_name
+from service.edge.transport import GOODBYE_SECONDS, Patience, Protocol_, Transport, Verdict
 
 READ_BYTES = 65_536  # from a connection at a time: a hundred small calls, after which others have their turn
 READS_OF_TLS = 8  # records are 16 KiB
 ACCEPTED = 64  # connections at a time
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
 LOOK_SECONDS = 1.0  # between two looks at who is slow
-SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a request
-GOODBYE_SECONDS = 1.0  # for a peer to acknowledge that we go, or to close what has ended
 HELD_BYTES = 268_435_456  # of unfinished requests and unsent answers, of all connections together
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 logger = logging.getLogger(__name__)
-
-
-class Protocol_(Protocol):  # noqa: N801  # typing has the other
-    """What the connections of a loop carry."""
-
-    def connect(self, transport: "Transport") -> Connection:
-        """The connection of a socket that was accepted."""
-
-    def look(self, transport: "Transport", now: float) -> None:
-        """Is called now and then, to end what is too slow."""
-
-    def held(self, connection: Connection) -> int:
-        """Bytes of unfinished requests that a connection holds."""
-
-
-class Transport:
-    """A socket with its connection."""
-
-    connection: Connection
-    certificate = ""  # the name that the peer's certificate proves
-    shaking = False  # TLS is not there yet
-    blocked = False  # the socket takes nothing more for now
-    leaving = 0.0  # since when we have been saying goodbye; 0: we have not
-    last_word = False  # whether the second GOAWAY was sent
-    ending = 0.0  # since when nothing but the peer's end is waited for
-    slow_since = 0.0  # since when the same frame has been arriving
-    progress = 0  # of the connection, at the last look
-    pinged = False
-    rest: "memoryview | bytes" = b""
-
-    def __init__(self, sock: socket.socket, peer: str, now: float) -> None:
-        self.sock, self.fd, self.peer = sock, sock.fileno(), peer
-        self.since = self.heard = now
 
 
 class Loop:
@@ -76,7 +41,7 @@ class Loop:
     ) -> None:
         """silent_seconds: after which a peer is pinged. age_seconds, idle_seconds: of connections; 0: no limit."""
         self._protocol = protocol
-        self._silent, self._age, self._idle = silent_seconds, age_seconds, idle_seconds
+        self._patience = Patience(silent_seconds, age_seconds, idle_seconds)
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, IN)
@@ -378,36 +343,16 @@ class Loop:
         self.shed_held()
 
     def _look_at(self, transport: Transport) -> None:
-        now, connection = self.now, transport.connection
-        if transport.shaking:
-            if now - transport.since > SLOW_SECONDS:
-                self.close(transport)
-            return None
-        if transport.ending:
-            if now - transport.ending > GOODBYE_SECONDS:
-                self.close(transport)
-            return None
-        moved, transport.progress = connection.progress != transport.progress, connection.progress
-        if moved or connection.is_between_frames():
-            transport.slow_since = 0.0
-        elif not transport.slow_since:
-            transport.slow_since = now
-        elif now - transport.slow_since > SLOW_SECONDS:
-            connection.fail(ENHANCE_YOUR_CALM, f"what was begun took more than {SLOW_SECONDS:g} s to arrive")
-        silent = now - transport.heard
-        if silent > self._silent * 4 / 3 and transport.pinged:
-            return self.close(transport)
-        if silent > self._silent and not transport.pinged:
-            transport.pinged = True
-            connection.ping(b"are you?")
-        if (self._age and now - transport.since > self._age) or (
-            self._idle and silent > self._idle and not connection.streams
-        ):
+        verdict = self._patience.judge(transport, self.now)
+        if verdict is Verdict.CLOSE:
+            self.close(transport)
+            return
+        if verdict is Verdict.LEAVE:
             self._say_goodbye(transport)
-        if connection.streams:
-            self._protocol.look(transport, now)
-        self.touched.add(transport)
-        return None
+        if not transport.shaking and not transport.ending:
+            if transport.connection.streams:
+                self._protocol.look(transport, self.now)
+            self.touched.add(transport)
 
     def hold(self, size: int) -> None:
         """Is to be called where a connection begins to hold so many bytes more, if they are many."""

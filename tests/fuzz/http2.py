@@ -23,7 +23,7 @@ from service.config import Limits, ServerConfig, Tls
 from service.edge import frames as f
 from service.edge.calls import Calls
 from service.edge.http2_edge import Http2Edge
-from service.edge.loop import Transport
+from service.edge.transport import Transport
 from service.serving.threads import settle
 from tests.certificates import Authority
 from tests.service.edge.raw import HEADERS, Methods, Peer, server

@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from service.config import EDGES, Limits, Tls
 from service.edge import frames as f
-from service.edge import http2_calls, http2_edge, loop
+from service.edge import http2_calls, http2_edge
 from tests.certificates import Authority
 from tests.service.edge.raw import HEADERS, Methods, Peer, server
 from tests.service.support import eventually
@@ -228,7 +228,7 @@ def test_a_window_that_never_opens(port, monkeypatch):
 )
 def test_slow_beginnings(port, monkeypatch, sent):
     """A connection that does not get to speak HTTP/2 in some seconds is closed."""
-    monkeypatch.setattr(loop, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr("service.edge.transport.SLOW_SECONDS", 0.5)
     with Peer(port, preface=False) as peer:
         peer.send(sent)
         assert peer.ended()
@@ -236,7 +236,7 @@ def test_slow_beginnings(port, monkeypatch, sent):
 
 def test_slow_frames_and_headers(port, monkeypatch):
     """So is one that begins a frame, or headers, and does not go on."""
-    monkeypatch.setattr(loop, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr("service.edge.transport.SLOW_SECONDS", 0.5)
     for data in (Peer.frame(f.HEADERS, 0, 1, b"\x88"), Peer.frame(f.DATA, 0, 1, bytes(100))[:50]):
         with Peer(port) as peer:
             peer.send(data)
@@ -423,7 +423,7 @@ def test_versions_of_tls(methods, tmp_path, version, protocols):
 
 def test_a_slow_handshake(tmp_path, monkeypatch):
     """A client that connects and does not shake hands is closed after some seconds; others are served meanwhile."""
-    monkeypatch.setattr(loop, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr("service.edge.transport.SLOW_SECONDS", 0.5)
     Authority(tmp_path).sign("server")
     tls = Tls(tmp_path / "server.pem", tmp_path / "server.key")
     with server(tls=tls) as (port, _), Peer(port, preface=False) as peer:
