@@ -1,20 +1,14 @@
 """The Python client: typed, with NumPy arrays in and out. It retries only calls that are safe to repeat."""
 
-import itertools
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.client_connections import Connections
 from service.edge.status import from_rpc_error
-from service.errors import InvalidArgumentError
 from service.insight_client import InsightCalls
 from service.messages import (
     Array,
@@ -31,7 +25,6 @@ from service.messages import (
     to_tensor,
 )
 from service.pb import unroll_pb2 as pb
-from service.pb import unroll_pb2_grpc
 
 __all__ = [
     "Client",
@@ -44,29 +37,6 @@ __all__ = [
     "to_array",
     "to_tensor",
 ]
-
-# Reading twice gives the same answer; changing twice does not.
-SAFE = {
-    "unroll.v1.PredictionService": ["Predict", "Trace"],
-    "unroll.v1.InsightService": ["Gradients", "Attribute", "Remember", "FindFixedPoints"],
-    "unroll.v1.WeightService": ["GetWeights", "CompareWeights"],
-    "unroll.v1.ModelService": ["ListModels", "GetModel"],
-}
-RETRY_POLICY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    # CANCELLED by a server that stops, of calls that it received and did not begin. One cancelled here is not repeated.
-    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-}
-SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {"name": [{"service": s, "method": m} for s, ms in SAFE.items() for m in ms], "retryPolicy": RETRY_POLICY}
-        ]
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -108,104 +78,11 @@ class Trace:
     sums: Sequence[pb.WrittenSum] = ()
 
 
-class Client(InsightCalls):
+class Client(Connections, InsightCalls):
     """Talks to one server. Use it in a `with` statement, from any number of threads.
 
     Every method raises the errors of service.errors.
     """
-
-    def __init__(
-        self,
-        address: str = "127.0.0.1:50051",
-        *,
-        token: str = "",
-        root_certificates: Path | None = None,
-        client_certificate: tuple[Path, Path] | None = None,
-        timeout: float | None = 30.0,
-        connections: int = 1,
-    ) -> None:
-        """Connects when it is first used.
-
-        `token` is sent as a bearer token; `root_certificates` (PEM) or `client_certificate`, which is (key, chain),
-        switches to TLS, the latter alone with the authorities that gRPC has built in. A server spreads connections,
-        not calls, over its workers: a busy client opens several.
-        """
-        self.address = address
-        options = [
-            ("grpc.service_config", SERVICE_CONFIG),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
-        ]
-        credentials = None
-        if root_certificates is not None or client_certificate is not None:
-            key, chain = [_read(p) for p in client_certificate] if client_certificate else [None, None]
-            roots = _read(root_certificates) if root_certificates else None
-            credentials = grpc.ssl_channel_credentials(roots, key, chain)
-        self._channels = [
-            grpc.secure_channel(address, credentials, options)
-            if credentials
-            else grpc.insecure_channel(address, options)
-            for _ in range(connections)
-        ]
-        self._turn = itertools.cycle(
-            [
-                (
-                    unroll_pb2_grpc.PredictionServiceStub(channel),
-                    unroll_pb2_grpc.WeightServiceStub(channel),
-                    unroll_pb2_grpc.ModelServiceStub(channel),
-                    unroll_pb2_grpc.InsightServiceStub(channel),
-                )
-                for channel in self._channels
-            ]
-        )
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._timeout = timeout
-
-    @classmethod
-    def connect(
-        cls, address: str, *, token: str = "", token_file: str = "", ca: str = "", cert: str = "", key: str = ""
-    ) -> Self:
-        """A client as command-line options or UNROLL_* variables describe it: texts and names of files, or empty.
-
-        Raises InvalidArgumentError for options that do not go together, or a file that cannot be read or is empty.
-        """
-        if token and token_file:
-            raise InvalidArgumentError("token and token file: give one of them")
-        if bool(cert) != bool(key):
-            raise InvalidArgumentError(f"a certificate and its key go together, there is only {cert or key}")
-        if token_file:
-            token = _read(Path(token_file)).decode(errors="replace").strip()
-        return cls(
-            address,
-            token=token,
-            root_certificates=Path(ca) if ca else None,
-            client_certificate=(Path(key), Path(cert)) if cert else None,
-        )
-
-    @classmethod
-    def from_environment(cls, address: str) -> Self:
-        """A client as UNROLL_TOKEN, UNROLL_TOKEN_FILE, UNROLL_CA, UNROLL_CERT and UNROLL_KEY describe it."""
-        return cls.connect(
-            address,
-            **{
-                name: os.environ.get(f"UNROLL_{name.upper()}", "")
-                for name in ("token", "token_file", "ca", "cert", "key")
-            },
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        for channel in self._channels:
-            channel.close()
 
     def predict(
         self,
@@ -454,15 +331,6 @@ class Client(InsightCalls):
         finally:
             call.cancel()
 
-    def health(self, service: str = "") -> bool:
-        """Whether the server, or one service of it, says SERVING. Raises NotFoundError for an unknown service."""
-        check = health_pb2_grpc.HealthStub(self._channels[0]).Check
-        try:
-            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
     def _insight(self, method: str, request: Message) -> Any:
         return self._call(3, method, request)
 
@@ -474,20 +342,3 @@ class Client(InsightCalls):
             raise from_rpc_error(error) from None
         finally:
             call.cancel()
-
-    def _call(self, service: int, method: str, request: Message) -> Any:  # each caller knows its type
-        try:
-            return getattr(next(self._turn)[service], method)(request, timeout=self._timeout, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
-
-
-def _read(file: Path) -> bytes:
-    """The bytes of a token, certificate or key. Raises InvalidArgumentError where there are none."""
-    try:
-        found = file.read_bytes()
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {file}: {error.strerror or error}") from None
-    if not found.strip():
-        raise InvalidArgumentError(f"{file} is empty")
-    return found
