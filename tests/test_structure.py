@@ -13,6 +13,15 @@ HEAVY = {"tensorflow", "keras", "mlflow"}
 # Who may import what of ours; composition roots may import everything.
 RULES = {
     "service/model": {"service.errors", "service.model"},
+    "service/web": {  # a client like any other
+        "service.client",
+        "service.config",
+        "service.errors",
+        "service.messages",
+        "service.pb",
+        "service.version",
+        "service.web",
+    },
     "registry": {"registry"},
     "training": {"training", "registry", "service.model", "service.errors", "service.version"},
     "service": {"service", "registry"},

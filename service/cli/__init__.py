@@ -11,6 +11,7 @@ from service.cli import (
     explain,
     extras,
     models,
+    page,
     predict,
     register,
     score,
@@ -59,6 +60,7 @@ app.command()(explain.memory)
 app.add_typer(weights.app, name="weights")
 app.add_typer(models.app, name="models")
 app.add_typer(token.app, name="token")
+app.command()(page.page)
 app.command()(serve.health)
 app.command()(check.check)
 app.command()(serve.ui)

@@ -23,6 +23,7 @@ COMMANDS = {
     "up": ([], "train"),
     "ui": ([], "local"),
     "serve": (["--model", "models:/a@b"], "serve"),
+    "page": ([], "page"),
     "register": (["absent.keras", "--name", "a"], "serve"),
     "register --repair": (["models:/a/1"], "serve"),
     "check": (["absent.keras"], "serve"),

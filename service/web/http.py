@@ -1,0 +1,46 @@
+"""Listening for HTTP, and serving an application on it with Uvicorn."""
+
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.config import split_address
+
+DRAIN_SECONDS = 5  # that requests in progress may take when the process is to end
+MOST_CONCURRENT = 256  # connections and requests, each with a share of the memory; more are answered 503
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that listens on `HOST:PORT`; port 0 selects a free port.
+
+    Raises InvalidArgumentError for what is no address, OSError where it cannot be listened on.
+    """
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def url(listening: socket.socket) -> str:
+    """Where a browser of this machine finds what listens there."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # every interface: this machine's own
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def http_server(app: ASGIApp) -> uvicorn.Server:
+    """The server of an application: `run(sockets=[…])` serves until a signal, or until its `should_exit` is set."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            limit_concurrency=MOST_CONCURRENT,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )

@@ -1,0 +1,35 @@
+"""service.cli.page: the command, as a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from typer.testing import CliRunner
+
+from service import cli
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_until_it_is_stopped(unroll, number):
+    """It prints its address first, answers there, and ends at once and quietly when it is told to."""
+    _, client = unroll
+    command = [sys.executable, "-m", "service.cli", "page", "--listen=127.0.0.1:0", f"--address={client.address}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.fullmatch(rf"page of {client.address} on (http://\S+)\n", process.stdout.readline())[1]
+            with urllib.request.urlopen(f"{address}readyz", timeout=30) as answer:
+                assert answer.status == 200
+        finally:
+            process.send_signal(number)
+            assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode in (0, -number)
+
+
+def test_a_port_that_is_taken(unroll):
+    """Where it cannot listen, it says so in one line."""
+    result = CliRunner().invoke(cli.app, ["page", "--listen", unroll[1].address])
+    assert result.exit_code == 1
+    assert "cannot listen on" in str(result.exception)
