@@ -32,7 +32,8 @@ from service.observation import Observation
 from service.observe.samples import to_json
 from service.oip.inference import inference_methods
 from service.oip.repository import held_versions
-from service.serving.host import Host, LoadedVersion
+from service.serving.host import Host
+from service.serving.loaded import LoadedVersion
 from service.serving.statistics import InferenceStatistics
 from service.serving.threads import result_of
 from service.snapshot import Snapshot

@@ -37,7 +37,8 @@ from service.model.layers.patch import Patch
 from service.model.network import Network
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedVersion
+from service.serving.host import Host
+from service.serving.loaded import LoadedVersion
 from service.serving.threads import leave
 
 METHODS = {

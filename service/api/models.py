@@ -10,7 +10,8 @@ from service.api.codec import encode_specs
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import ConflictError, InvalidArgumentError
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
+from service.serving.host import Host, checked_version
+from service.serving.loaded import LoadedModel, LoadedVersion
 from service.snapshot import VersionEntry
 
 PAGE_SIZE = 100

@@ -16,7 +16,8 @@ from service.model.patches import shifted
 from service.model.results import Result, Shared
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedVersion
+from service.serving.host import Host
+from service.serving.loaded import LoadedVersion
 from service.serving.statistics import InferenceStatistics
 from service.serving.threads import leave
 

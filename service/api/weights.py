@@ -19,7 +19,8 @@ from service.model.changes import changed_weights, touched
 from service.model.statistics import compare
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
-from service.serving.host import Host, LoadedVersion, checked_version
+from service.serving.host import Host, checked_version
+from service.serving.loaded import LoadedVersion
 
 
 class Overrides(Protocol):

@@ -15,7 +15,8 @@ from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer
 from service.oip.sequences import Sequence, Sequences
-from service.serving.host import Host, LoadedVersion
+from service.serving.host import Host
+from service.serving.loaded import LoadedVersion
 from service.serving.statistics import InferenceStatistics
 
 WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status

@@ -9,7 +9,8 @@ from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.tensors import TensorSpec
 from service.oip import tensors
 from service.oip.messages import pb
-from service.serving.host import Host, LoadedModel, LoadedVersion, checked_version
+from service.serving.host import Host, checked_version
+from service.serving.loaded import LoadedModel, LoadedVersion
 from service.serving.statistics import Count, InferenceStatistics, VersionKey, total
 from service.version import version as own_version
 

@@ -9,7 +9,7 @@ import numpy as np
 from service.config import Limits
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.tensors import Array
-from service.serving.host import LoadedVersion
+from service.serving.loaded import LoadedVersion
 
 SEQUENCES = 1_024  # in one stream
 SequenceKey = tuple[str, int | str]  # model as requests name it, sequence_id

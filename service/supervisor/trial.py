@@ -79,7 +79,7 @@ class Trial:
     def tried(self, model: str, entry: VersionEntry, config: ServerConfig) -> VersionEntry:
         """A version with the engines that are to compute it, chosen now.
 
-        Raises what `host.load_version` raises; CorruptModelError where the process was ended by the file.
+        Raises what `load_version` raises; CorruptModelError where the process was ended by the file.
         """
         asked = {
             "model": model,
@@ -154,7 +154,7 @@ def _ending(status: int) -> str:
 
 def main() -> None:
     """Tries each version that a line of standard input names, in a child; answers in a line how the child ended."""
-    import service.serving.host  # noqa: F401  # here once, for all children
+    import service.serving.loaded  # noqa: F401  # here once, for all children
 
     gc.collect()
     gc.freeze()  # so that children share what is there
@@ -189,7 +189,7 @@ def _try(line: str, send: int) -> NoReturn:
 
 def _found(asked: dict[str, Any]) -> dict[str, Any]:
     """What is to be said of a version."""
-    from service.serving.host import load_version
+    from service.serving.loaded import load_version
 
     model, entry = asked.pop("model"), VersionEntry(**asked.pop("entry"))
     memory = TENSORFLOW_BYTES if asked["fixed_engine"] == "tensorflow" else MEMORY_BYTES

@@ -28,7 +28,8 @@ from service.edge.reflection import reflection_methods
 from service.edge.server import build_edge
 from service.model import keras_file, proof
 from service.oip.inference import inference_methods
-from service.serving.host import MODEL_FILE, PROOF_FILE, Host
+from service.serving.host import Host
+from service.serving.loaded import MODEL_FILE, PROOF_FILE
 from service.snapshot import ModelEntry, Snapshot
 
 R3_INPUTS = np.array([[[1, 2], [2, 3], [3, 4]], [[5, 6], [6, 7], [7, 8]], [[9, 10], [10, 11], [11, 12]]], np.float32)

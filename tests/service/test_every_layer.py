@@ -13,7 +13,7 @@ from service.model.engines import choice as engines
 from service.model.proof import Proof, allowed, difference
 from service.pb import unroll_pb2 as pb
 from service.pb.unroll_pb2_grpc import PredictionServiceStub
-from service.serving.host import MODEL_FILE, PROOF_FILE
+from service.serving.loaded import MODEL_FILE, PROOF_FILE
 from service.snapshot import VersionEntry
 from tests.data.hostile import build
 from tests.fuzz import targets

@@ -7,7 +7,8 @@ import numpy as np
 import psutil
 import pytest
 
-from service.serving.host import MODEL_FILE, Host
+from service.serving.host import Host
+from service.serving.loaded import MODEL_FILE
 from tests.service.support import R3_INPUTS, Load, entry, running, show
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]

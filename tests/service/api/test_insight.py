@@ -14,7 +14,7 @@ from service.insight_client import Target
 from service.model import keras_file
 from service.model.gradients import Tape
 from service.pb import unroll_pb2 as pb
-from service.serving.host import MODEL_FILE
+from service.serving.loaded import MODEL_FILE
 from tests.service.support import R2_INPUTS, R3_INPUTS, entry, serving
 
 ONE = R3_INPUTS[:1]

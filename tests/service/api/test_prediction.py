@@ -16,7 +16,7 @@ from service.edge.status import from_rpc_error
 from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError, NotReadyError, TimeLimitError
 from service.model import proof
 from service.pb import unroll_pb2 as pb
-from service.serving.host import PROOF_FILE
+from service.serving.loaded import PROOF_FILE
 from tests.service.support import R2_INPUTS, R2_OUTPUT, R2_WEIGHTS, R3_INPUTS, entry, serving, show
 
 pytestmark = pytest.mark.usefixtures("edge")

@@ -3,7 +3,7 @@
 import pytest
 import tritonclient.grpc as triton
 
-from service.serving.host import MODEL_FILE
+from service.serving.loaded import MODEL_FILE
 from service.snapshot import VersionEntry
 from tests.service.support import entry, serving
 

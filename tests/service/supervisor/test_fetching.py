@@ -7,7 +7,7 @@ import pytest
 
 from registry.cache import Cache
 from service.config import ServerConfig
-from service.serving.host import MODEL_FILE
+from service.serving.loaded import MODEL_FILE
 from service.supervisor.fetching import Versions
 
 

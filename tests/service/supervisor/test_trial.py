@@ -10,7 +10,7 @@ import pytest
 from service.config import ServerConfig
 from service.errors import CorruptModelError, UnsupportedModelError
 from service.model.proof import Proof
-from service.serving.host import MODEL_FILE, PROOF_FILE
+from service.serving.loaded import MODEL_FILE, PROOF_FILE
 from service.snapshot import VersionEntry
 from service.supervisor.trial import Trial, basis
 from tests.data.hostile import build

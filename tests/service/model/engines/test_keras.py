@@ -9,7 +9,7 @@ from service.client import Client, WeightChange
 from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, ProofError, UnsupportedModelError
 from service.model.proof import BOUNDS, Proof, replay
 from service.model.tensors import TensorSpec
-from service.serving.host import MODEL_FILE, load_version
+from service.serving.loaded import MODEL_FILE, load_version
 from service.snapshot import VersionEntry
 from tests.service.support import R3_INPUTS, Server, entry, running, serving
 

@@ -1,0 +1,141 @@
+"""Versions with their networks in memory: read from their folders, proven, and ready to compute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.config import DEFAULT_LIMITS, Limits
+from service.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    NotReadyError,
+    ProofError,
+    ServiceError,
+    UnavailableError,
+)
+from service.model import proof as proofs
+from service.model.engines import keras as keras_network
+from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
+from service.model.network import Network
+from service.model.results import Result
+from service.model.statistics import WeightStatistics
+from service.model.tensors import Array
+from service.serving.batching import Batcher
+from service.serving.fast_path import FastPath
+from service.serving.placement import Computes, Placed, short_input_bytes
+from service.serving.slots import Slots
+from service.snapshot import ModelEntry, VersionEntry
+
+PROOF_FILE = "proof.npz"
+MODEL_FILE = "model.keras"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version with its network in memory."""
+
+    model: str
+    entry: VersionEntry
+    network: Network
+    statistics: WeightStatistics
+    proof_made_by: str  # keras, unroll, or empty where there is no proof
+    proof_error: float  # largest error of the replay, as a fraction of what is allowed
+    engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
+    computes: Computes  # by that engine: in batches where that gains, and in a slot where it takes long
+    fast_path: FastPath
+
+    def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
+        """Outputs and final states for inputs that `Network.check` accepted. Raises as `Network.forward`."""
+        return self.computes.forward(inputs, initial_state)
+
+    def waiting(self) -> int:
+        """How many requests wait for a batch to begin."""
+        return self.computes.waiting() if isinstance(self.computes, Batcher) else 0
+
+    def check_streamable(self) -> None:
+        """Raises NotReadyError where the network cannot be fed piecewise."""
+        if not self.network.streamable:
+            raise NotReadyError(
+                f"{self.model} version {self.entry.number} cannot be fed piecewise: "
+                f"{self.network.not_streamable_reason}"
+            )
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its versions in memory; of a worker that has just begun, perhaps not all that the entry names."""
+
+    entry: ModelEntry
+    versions: Mapping[str, LoadedVersion]
+
+
+@dataclass(frozen=True)
+class LoadedSnapshot:
+    """A snapshot with its versions in memory."""
+
+    generation: int
+    models: Mapping[str, LoadedModel]
+
+    def model(self, name: str) -> LoadedModel:
+        """The model of that name; the only one, if the name is empty. Raises NotFoundError, InvalidArgumentError."""
+        if name:
+            model = self.models.get(name)
+            if model is None:
+                raise NotFoundError(f"no model {name!r} is served here", field="model")
+            return model
+        if len(self.models) == 1:
+            return next(iter(self.models.values()))
+        if not self.models:
+            raise UnavailableError("nothing is served yet")
+        raise InvalidArgumentError(
+            f"model: the server has several models, name one of {', '.join(sorted(self.models))}", field="model"
+        )
+
+
+def load_version(
+    model: str,
+    entry: VersionEntry,
+    *,
+    require_proof: bool,
+    fixed_engine: str = "",
+    limits: Limits = DEFAULT_LIMITS,
+    slots: Slots | None = None,
+) -> LoadedVersion:
+    """Reads a version from its folder, replays its proof, and puts together the engines that compute it.
+
+    Engines that the entry names are taken; else they are chosen by measurement, or `fixed_engine` is. The engine
+    tensorflow is for files that our reader does not support, and is never taken unless it is fixed.
+
+    Raises ModelError (one of its kinds) where the file cannot be read, is not supported, or fails its proof;
+    ProofError also where a proof is required and there is none; InvalidArgumentError for an engine that does not fit.
+    """
+    directory = Path(entry.directory)
+    try:
+        network = keras_network.read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
+        proof, error = None, 0.0
+        if (directory / PROOF_FILE).exists():
+            proof = proofs.load(directory / PROOF_FILE)
+            error = proofs.replay(network, proof)
+        elif require_proof:
+            raise ProofError("it has no proof, and this server requires one")
+        engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
+        slots = slots or Slots(1)
+        computes: Computes
+        if engine.batches:
+            computes = Batcher(engine, limits.computed, slots)
+        else:
+            computes = Placed(engine, short_input_bytes(engine, proof), slots)
+        return LoadedVersion(
+            model=model,
+            entry=entry,
+            network=network,
+            statistics=WeightStatistics(network),
+            proof_made_by=proof.made_by if proof else "",
+            proof_error=error,
+            engine=engine,
+            computes=computes,
+            fast_path=FastPath(network, computes, limits),
+        )
+    except ServiceError as error_of_version:
+        message = f"version {entry.number} of {model}: {error_of_version.message}"
+        raise type(error_of_version)(message, **error_of_version.details) from error_of_version
