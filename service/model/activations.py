@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from service.model.composed import KERAS2_HARD_SIGMOID, MIDDLE, SLOPE
 from service.model.tensors import Array, DType
 
 Activation = Callable[[Array], Array]
@@ -87,6 +88,11 @@ sigmoid = kernel(_sigmoid)
 def hard_sigmoid(x: Array) -> Array:
     """relu6(x + 3) / 6."""
     return relu6(x + x.dtype.type(3)) / x.dtype.type(6)
+
+
+def keras2_hard_sigmoid(x: Array) -> Array:
+    """x / 5 + 1/2, held between 0 and 1: what Keras 2 calls hard_sigmoid."""
+    return np.clip(x * x.dtype.type(SLOPE) + x.dtype.type(MIDDLE), 0, 1)
 
 
 def sparse_sigmoid(x: Array) -> Array:
@@ -217,6 +223,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh_shrink": tanh_shrink,
     "sigmoid": sigmoid,
     "hard_sigmoid": hard_sigmoid,
+    KERAS2_HARD_SIGMOID: keras2_hard_sigmoid,
     "log_sigmoid": log_sigmoid,
     "sparse_sigmoid": sparse_sigmoid,
     "softmax": softmax,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from service.model.composed import KERAS2_HARD_SIGMOID
 from service.model.engines.onnx_format import Model
 from service.model.layers.base import Layer
 from service.model.layers.cells import Cell
@@ -36,7 +37,13 @@ from service.model.layers.wrappers import Bidirectional, TimeDistributed
 from service.model.network import Network
 from service.model.tensors import Array, Shape
 
-RECURRENT_ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softsign": "Softsign"}
+RECURRENT_ACTIVATIONS = {
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "relu": "Relu",
+    "softsign": "Softsign",
+    KERAS2_HARD_SIGMOID: "HardSigmoid",  # whose defaults, alpha 0.2 and beta 0.5, are Keras 2's
+}
 ACTIVATIONS = {
     **RECURRENT_ACTIVATIONS,
     "softplus": "Softplus",

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from service.model.composed import KERAS2_HARD_SIGMOID, MIDDLE, SLOPE
 from service.model.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from service.model.layers.dense import Dense
 from service.model.layers.elementwise import Identity
@@ -50,6 +51,7 @@ ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
     "tanh": math.tanh,
     "sigmoid": _sigmoid,
+    KERAS2_HARD_SIGMOID: lambda x: min(1.0, max(0.0, SLOPE * x + MIDDLE)),
     "relu": lambda x: x if x > 0 else 0.0,
     "softsign": lambda x: x / (1 + abs(x)),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from service.model.activations import SELU_ALPHA, SELU_SCALE, sigmoid, softplus
+from service.model.composed import KERAS2_HARD_SIGMOID, SLOPE
 from service.model.tensors import Array
 
 Slope = Callable[[Array, Array], Array]  # dy/dx of x and y, element by element
@@ -40,6 +41,11 @@ def _hard_sigmoid(x: Array, _y: Array) -> Array:
     return _where((x > -3) & (x < 3), x) / x.dtype.type(6)
 
 
+def _keras2_hard_sigmoid(x: Array, y: Array) -> Array:
+    # TensorFlow lets the gradient through at both ends of `clip`, and none at the 0 of `relu`.
+    return _where((y > 0) & (x * x.dtype.type(SLOPE) <= x.dtype.type(0.5)), x) * x.dtype.type(SLOPE)
+
+
 def _mish(x: Array, _y: Array) -> Array:
     t = np.tanh(softplus(x))
     return t + x * (1 - t * t) * sigmoid(x)
@@ -63,6 +69,7 @@ SLOPES: dict[str, Slope] = {
     "tanh_shrink": lambda x, y: np.square(x - y),
     "sigmoid": lambda _, y: y * (1 - y),
     "hard_sigmoid": _hard_sigmoid,
+    KERAS2_HARD_SIGMOID: _keras2_hard_sigmoid,
     "log_sigmoid": lambda x, _: sigmoid(-x),
     "sparse_sigmoid": lambda x, _: _where((x > -1) & (x < 1), x) / 2,
     "softplus": lambda x, _: sigmoid(x),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from service.model.composed import KERAS2_HARD_SIGMOID
 from service.model.gradients.tape import Tape, wide
 from service.model.layers.cells import Cell, StackedCells
 from service.model.layers.recurrent import CellLayer
@@ -18,6 +19,7 @@ DEAD = 0.01  # of the range: a unit whose standard deviation is below that hardl
 RANGES = {
     "sigmoid": (0.0, 1.0),
     "hard_sigmoid": (0.0, 1.0),
+    KERAS2_HARD_SIGMOID: (0.0, 1.0),
     "sparse_sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
     "sparsemax": (0.0, 1.0),

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.errors import UnsupportedModelError
 from service.model.layers.base import Layer
-from service.model.layers.config import COMMON, layer_policy, unwrap
+from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
 from service.model.layers.convolution import (
     AveragePooling1D,
     Conv1D,
@@ -97,6 +97,7 @@ def make_layer(document: Any, name: str = "", prefix: str = "", depth: int = 0) 
         raise UnsupportedModelError(f"{where}: wrappers inside wrappers are not supported", layer=name)
     options = parse(config, kind.OPTIONS, where, COMMON)
     policy = layer_policy(config.get("dtype"), where)
+    check_composed(options, policy, where)
     if issubclass(kind, Bidirectional | TimeDistributed):
         return kind(name, policy, options, lambda inner, inner_name: make_layer(inner, inner_name, depth=depth + 1))
     return kind(name, policy, options)

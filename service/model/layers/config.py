@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.errors import CorruptModelError, UnsupportedModelError
+from service.model.composed import COMPOSED
 from service.model.layers.options import MAX_EXTENT, shown
 from service.model.tensors import POLICIES, Policy, Shape
 
@@ -62,3 +63,13 @@ def layer_policy(value: Any, where: str) -> Policy:
             f"{where}: dtype={shown(value)} is not supported; expected one of {', '.join(POLICIES)}", option="dtype"
         )
     return POLICIES[value]
+
+
+def check_composed(options: Mapping[str, Any], policy: Policy, where: str) -> None:
+    """Refuses an activation that a file writes as a model of layers where the layer is not in single precision."""
+    for option in ("activation", "recurrent_activation"):
+        name = options.get(option)
+        if isinstance(name, str) and name in COMPOSED and policy.name != "float32":
+            raise UnsupportedModelError(
+                f"{where}: {option}={name} is not supported in {policy.name}; expected float32", option=option
+            )

@@ -7,6 +7,7 @@ from typing import Any
 
 from service.errors import UnsupportedModelError
 from service.model.activations import ACTIVATIONS
+from service.model.composed import COMPOSED, recognized
 
 REQUIRED = object()
 # Of anything that a config says once (units, filters, axes): far above sense, far below overflow.
@@ -168,7 +169,12 @@ def _number(value: Any) -> float:
 
 
 def _activation(value: Any) -> str:
+    if isinstance(value, dict):
+        try:
+            return recognized(value)
+        except (KeyError, TypeError, AttributeError) as error:  # it may hold anything
+            raise ValueError from error
     name = "linear" if value is None else value
-    if not isinstance(name, str) or name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS or name in COMPOSED:
         raise ValueError
     return name

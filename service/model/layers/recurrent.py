@@ -16,7 +16,7 @@ from service.model.layers.cells import (
     Start,
     States,
 )
-from service.model.layers.config import COMMON, layer_policy, unwrap
+from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
 from service.model.layers.options import ANY, Option, choice, flag, parse, shown
 from service.model.layers.patch import Hook
 from service.model.tensors import Array, Policy, Tensor, Time
@@ -286,6 +286,7 @@ class RNN(CellLayer):
         where = f"cell {name} ({class_name}) of {self.where}"
         options = parse(config, kind.OPTIONS, where, COMMON)
         policy = layer_policy(config.get("dtype"), where)
+        check_composed(options, policy, where)
         if policy.compute != self.policy.compute:
             raise self.unsupported("cells of another dtype than the layer's are not supported")
         return kind(where, policy, options)
