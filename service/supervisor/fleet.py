@@ -1,14 +1,11 @@
 """The fleet: the worker processes of a server, started, pinned, kept alive, and moved between snapshots together."""
 
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from service import records
@@ -17,36 +14,18 @@ from service.config import ServerConfig, unix_path
 from service.errors import ServiceError, UnavailableError
 from service.link import HELLO, error_from_dict
 from service.snapshot import Snapshot
+from service.supervisor.cores import cores_available, cpu_quota
 from service.supervisor.process import ANSWER_SECONDS, WorkerProcess
+from service.supervisor.requests import Handler, Requests
+from service.supervisor.slots import FIRST_PAUSE_SECONDS, LONGEST_URGENT_SECONDS, QUICK_CRASH_SECONDS, Slot, pause_after
 
 STATISTICS_SECONDS = 3.0  # for a worker to say what it counted
 WORKERLESS_SECONDS = 60.0  # without a worker, though they are started again and again, after which the server ends
-QUICK_CRASH_SECONDS = 10.0  # a worker that crashed sooner after it began to serve waits before it is started again
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 30.0  # between two starts of a worker that keeps failing
-LONGEST_URGENT_SECONDS = 2.0  # the same where no other worker serves, or where somebody kills workers
-KILLED = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})  # exit statuses that are somebody's doing, not a crash
-
-Answer = tuple[dict[str, Any], bytes]
-Handler = Callable[[dict[str, Any], bytes], "Answer | Future[Answer]"]  # a future: no thread waits for the answer
-
 logger = logging.getLogger(__name__)
 
 
 class WorkersLostError(Exception):
     """No worker could be had for WORKERLESS_SECONDS."""
-
-
-class Slot:
-    """The place of one worker, filled again whenever it becomes free, until the place is given up."""
-
-    def __init__(self, name: str, core: int | None, config: ServerConfig) -> None:
-        self.name = name
-        self.core = core
-        self.config = config
-        self.given_up = threading.Event()
-        self.worker: WorkerProcess | None = None
-        self.thread: threading.Thread | None = None
 
 
 class FleetObserver(Protocol):
@@ -87,7 +66,6 @@ class Fleet:
         `on_refused` hears that a new worker cannot load the snapshot, `on_lost` that no worker can be had.
         """
         self._config = config
-        self._operations = operations
         self._on_refused = on_refused
         self._on_lost = on_lost
         self._observer = observer
@@ -95,13 +73,11 @@ class Fleet:
         self._changing = threading.Lock()  # held while workers move to a snapshot, or one joins; guards the next two
         self._workers: list[WorkerProcess] = []
         self._stopping = threading.Event()
-        self._calls = ThreadPoolExecutor(32, "calls")
+        self._requests = Requests(operations)
         self._slots: list[Slot] = []
         self._replacing = threading.Lock()  # held while the slots change; guards _slots
         self._joined = threading.Condition()  # for those who wait until workers joined; guards the next
-        self._failing_since: float | None = (
-            None  # when the first start failed since a worker served all; monotonic seconds
-        )
+        self._failing_since: float | None = None  # a start, since a worker served all; monotonic seconds
 
     @property
     def snapshot(self) -> Snapshot:
@@ -237,7 +213,7 @@ class Fleet:
         for slot in slots:
             if slot.thread is not None:
                 slot.thread.join(5.0)
-        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._requests.stop()
 
     def _fill(self, slot: Slot) -> None:
         """Has a thread keep a worker in a slot. Where there is no room for a thread, this one asks again."""
@@ -308,7 +284,7 @@ class Fleet:
         finally:
             self._forget(worker)
             status = worker.end()
-            self._observer.ended(key_of(worker))
+            self._observer.ended(worker.key)
         return time.monotonic() - began if began is not None else 0.0, status
 
     def _forget(self, worker: WorkerProcess) -> None:
@@ -363,14 +339,11 @@ class Fleet:
     def _take(self, worker: WorkerProcess, kind: str, fields: dict[str, Any], body: bytes) -> None:
         """Takes a frame of a worker."""
         if kind == "call":
-            try:
-                self._calls.submit(self._serve, worker, fields, body)
-            except RuntimeError:  # no room for another thread, and those that are there will do it; or we are stopping
-                logger.warning("%s waits for %s", worker.name, fields["operation"])
+            self._requests.take(worker, fields, body)
         elif kind == "audit":
             self._observer.audited(fields)
         elif kind == "counted":
-            self._observer.said(key_of(worker), fields["samples"])
+            self._observer.said(worker.key, fields["samples"])
         elif kind == "loaded":
             self._note_loaded(worker)
         elif kind == "refused":
@@ -380,36 +353,6 @@ class Fleet:
             worker.used = {(model, number): now - age for model, number, age in fields["versions"]}
         else:
             worker.answers.put(fields)
-
-    def _serve(self, worker: WorkerProcess, fields: dict[str, Any], body: bytes) -> None:
-        """Answers what a worker asks for, now or when the answer is there."""
-        try:
-            found = self._operations[fields["operation"]](fields["arguments"], body)
-        except BaseException as error:
-            found = Future()
-            found.set_exception(error)
-        if isinstance(found, Future):
-            found.add_done_callback(lambda done: self._reply(worker, fields, done))
-        else:
-            self._send_reply(worker, fields["number"], *found)
-
-    def _reply(self, worker: WorkerProcess, fields: dict[str, Any], done: "Future[Answer]") -> None:
-        try:
-            self._send_reply(worker, fields["number"], *done.result())
-        except ServiceError as error:
-            self._send_reply(worker, fields["number"], error)
-        except Exception:
-            logger.exception("%s failed", fields["operation"])
-            failed = UnavailableError("the supervisor failed to do this; its log has the details")
-            self._send_reply(worker, fields["number"], failed)
-
-    def _send_reply(
-        self, worker: WorkerProcess, number: int, result: dict[str, Any] | ServiceError, body: bytes = b""
-    ) -> None:
-        try:
-            worker.link.reply(number, result, body)
-        except OSError:
-            logger.warning("%s was gone before it could be answered", worker.name)
 
     def statistics(self) -> list[Any]:
         """What each worker counted. Raises UnavailableError where one that runs does not say: a part is no sum."""
@@ -441,7 +384,7 @@ class Fleet:
 
         workers = list(self._workers)
         with ThreadPoolExecutor(max(1, len(workers)), "ask") as asking:
-            return dict(zip([key_of(worker) for worker in workers], asking.map(answer, workers), strict=True))
+            return dict(zip([worker.key for worker in workers], asking.map(answer, workers), strict=True))
 
     def put_in_force(self, callers: Callers) -> None:
         """Gives workers, those that start later included, other callers."""
@@ -462,38 +405,3 @@ class Fleet:
         for slot in list(self._slots):
             if slot.worker is not None:
                 slot.worker.kill()
-
-
-def pause_after(before: float, served: float, status: int | None) -> float:
-    """How many seconds to wait before a worker is started again.
-
-    `before` is the last pause, `served` for how many seconds the worker served, 0 where it never did, `status` how it
-    ended. One that served is replaced at once, unless it crashed soon: then, and where it never served, the pause grows
-    with each failure. Someone who kills workers does not make the pause long: their version does not crash.
-    """
-    killed = status in KILLED
-    if served and (killed or served > QUICK_CRASH_SECONDS):
-        return 0.0
-    longest = LONGEST_URGENT_SECONDS if killed else LONGEST_PAUSE_SECONDS
-    return min(max(before * 2, FIRST_PAUSE_SECONDS), longest)
-
-
-def key_of(worker: WorkerProcess) -> str:
-    """What the process of a worker is called where several may have its name."""
-    return f"{worker.name}/{worker.process.pid}"
-
-
-def cores_available() -> list[int]:
-    """The cores this process may use; empty where the platform cannot pin."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def cpu_quota(groups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """How many cores' worth of time this container may use, as Docker and Kubernetes limit it; None: all there is."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # control groups version 2, 1
-        try:
-            quota, period = " ".join((groups / name).read_text() for name in names).split()
-        except OSError:
-            continue
-        return None if quota in {"max", "-1"} else int(quota) / int(period)
-    return None

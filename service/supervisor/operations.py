@@ -17,12 +17,12 @@ from service.snapshot import ModelEntry, VersionEntry
 from service.supervisor.declared import Declared
 from service.supervisor.desired import desired, wanted
 from service.supervisor.fetching import Versions, derived
-from service.supervisor.fleet import Fleet, Handler
+from service.supervisor.fleet import Fleet
 from service.supervisor.lanes import Lanes
 from service.supervisor.registry_errors import registry_errors, translated
+from service.supervisor.requests import Answer, Handler
 
 DEFAULT_ALIAS = "champion"  # of a model that a client has served without saying which version
-Answer = tuple[dict[str, Any], bytes]
 
 logger = logging.getLogger(__name__)
 

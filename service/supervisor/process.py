@@ -46,6 +46,7 @@ class WorkerProcess:
             ours.close()
             raise
         self.name = name
+        self.key = f"{name}/{self.process.pid}"  # of this process, where several may have its name
         self.link = Link(Connection(ours.detach()), SEND_SECONDS)
         self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()  # prepared, committed; None: gone
         self.gone = threading.Event()  # set when it ended, or its end of the link did

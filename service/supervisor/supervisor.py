@@ -19,16 +19,18 @@ from registry.references import Reference, parse
 from service.config import ServerConfig, unix_path
 from service.errors import InvalidArgumentError, ServiceError
 from service.snapshot import ModelEntry, Snapshot, VersionEntry
+from service.supervisor.cores import cores_available, cpu_quota
 from service.supervisor.declared import Declared
 from service.supervisor.desired import UNCONFIRMED
 from service.supervisor.fetching import Versions
-from service.supervisor.fleet import Fleet, Handler, cores_available, cpu_quota
+from service.supervisor.fleet import Fleet
 from service.supervisor.following import Follower
 from service.supervisor.lanes import Lanes
 from service.supervisor.last_good import LastGood
 from service.supervisor.observation import Observation
 from service.supervisor.operations import Operations
 from service.supervisor.port import Port
+from service.supervisor.requests import Handler
 
 NAMED_LANES = 2  # of versions that clients name: they wait for each other, and nothing else waits for them
 

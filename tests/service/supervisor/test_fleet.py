@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from service.client import Client
-from service.supervisor.fleet import (
+from service.supervisor.cores import cpu_quota
+from service.supervisor.slots import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     LONGEST_URGENT_SECONDS,
     QUICK_CRASH_SECONDS,
-    cpu_quota,
     pause_after,
 )
 from service.supervisor.watchdog import SILENT_SECONDS
