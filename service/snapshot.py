@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from service import records
 
+VersionKey = tuple[str, str]  # names a version: model, number
+
 
 @dataclass(frozen=True)
 class VersionEntry:

@@ -13,7 +13,7 @@ from service.model.insight.sums import Sum, written_out
 from service.model.layers.patch import Patch
 from service.model.network import Network
 from service.model.patches import shifted
-from service.model.results import Result, Shared
+from service.model.results import Result
 from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host
@@ -54,7 +54,7 @@ class PredictionServicer:
         try:
             return self._fast(request, version, begin, call) or self._slow(request, version, begin, call)
         except Exception as error:
-            self._failed(version, begin, error)
+            self._statistics.failed(version.key, time.perf_counter_ns() - begin, error)
             raise
 
     def _fast(
@@ -85,7 +85,8 @@ class PredictionServicer:
         response = pb.PredictResponse()
         response.CopyFrom(_answer(version.model, version.entry.number, path.output, found.shape))
         response.outputs[0].raw = found.raw
-        self._answered(call, version, tensor.shape, (begin, decoded, computed), found.shared)
+        times = begin, decoded, computed, time.perf_counter_ns()
+        call.inference = self._statistics.answered(version.key, tensor.shape, times, found.shared)
         return response
 
     def _slow(self, request: pb.PredictRequest, version: LoadedVersion, begin: int, call: Call) -> pb.PredictResponse:
@@ -102,7 +103,8 @@ class PredictionServicer:
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
             add_all(response.final_state, result.final_state, encoding)
-        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), result.shared)
+        times = begin, decoded, computed, time.perf_counter_ns()
+        call.inference = self._statistics.answered(version.key, next(iter(inputs.values())).shape, times, result.shared)
         return response
 
     def predict_stream(
@@ -182,9 +184,10 @@ class PredictionServicer:
                 if options.return_state:
                     add_all(response.final_state, state, encoding)
             except Exception as error:
-                self._failed(version, begin, error)
+                self._statistics.failed(version.key, time.perf_counter_ns() - begin, error)
                 raise
-            self._answered(call, version, first_input.shape, (begin, decoded, computed), result.shared)
+            times = begin, decoded, computed, time.perf_counter_ns()
+            call.inference = self._statistics.answered(version.key, first_input.shape, times, result.shared)
             yield response
 
     def trace(self, request: pb.TraceRequest, call: Call) -> pb.TraceResponse:
@@ -220,23 +223,9 @@ class PredictionServicer:
             shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
             add_all(shown.tensors, layer.tensors, encoding)
         add_all(response.outputs, trace.outputs, encoding)
-        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), None)
+        times = begin, decoded, computed, time.perf_counter_ns()
+        call.inference = self._statistics.answered(version.key, next(iter(inputs.values())).shape, times, None)
         return response
-
-    def _answered(
-        self,
-        call: Call,
-        version: LoadedVersion,
-        shape: Sequence[int],
-        times: tuple[int, int, int],
-        shared: Shared | None,
-    ) -> None:
-        key = version.model, version.entry.number
-        spent = self._statistics.answered(key, shape[0], (*times, time.perf_counter_ns()), shared)
-        call.inference = (*key, *shape[:2], *spent)
-
-    def _failed(self, version: LoadedVersion, begin: int, error: Exception) -> None:
-        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin, error)
 
     def _forward(
         self,

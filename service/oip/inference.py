@@ -1,7 +1,6 @@
 """Inference of the Open Inference Protocol: predictions, single and in streams."""
 
 import time
-from collections import abc
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -10,7 +9,7 @@ from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.edge.status import to_status
 from service.errors import InvalidArgumentError
-from service.model.results import Result, Shared
+from service.model.results import Result
 from service.oip import tensors
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer
@@ -21,7 +20,6 @@ from service.serving.statistics import InferenceStatistics
 
 WANTS_STATUS = "triton_grpc_error"  # the header of clients that want errors of a stream as its status
 FAST_TYPE = "FP32"
-Shape = abc.Sequence[int]
 IS_FINAL = "triton_final_response"
 
 
@@ -56,7 +54,7 @@ class InferenceServicer:
         try:
             return self._fast(request, version, begin, call) or self._slow(request, version, begin, call)[0]
         except Exception as error:
-            self._failed(version, begin, error)
+            self._statistics.failed(version.key, time.perf_counter_ns() - begin, error)
             raise
 
     def model_stream_infer(
@@ -94,7 +92,7 @@ class InferenceServicer:
         try:
             response, result, batch = self._slow(request, version, begin, call, sequence)
         except Exception as error:
-            self._failed(version, begin, error)
+            self._statistics.failed(version.key, time.perf_counter_ns() - begin, error)
             raise
         if _flag(request, "sequence_end"):
             sequences.drop(key)
@@ -133,7 +131,8 @@ class InferenceServicer:
         if request.id:
             response.id = request.id
         response.raw_output_contents.append(found.raw)
-        self._answered(call, version, tensor.shape, (begin, decoded, computed), found.shared)
+        times = begin, decoded, computed, time.perf_counter_ns()
+        call.inference = self._statistics.answered(version.key, tensor.shape, times, found.shared)
         return response
 
     def _slow(
@@ -162,23 +161,9 @@ class InferenceServicer:
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
-        self._answered(call, version, next(iter(inputs.values())).shape, (begin, decoded, computed), result.shared)
+        times = begin, decoded, computed, time.perf_counter_ns()
+        call.inference = self._statistics.answered(version.key, next(iter(inputs.values())).shape, times, result.shared)
         return response, result, batch
-
-    def _answered(
-        self,
-        call: Call,
-        version: LoadedVersion,
-        shape: Shape,
-        times: tuple[int, int, int],
-        shared: Shared | None,
-    ) -> None:
-        key = version.model, version.entry.number
-        spent = self._statistics.answered(key, shape[0], (*times, time.perf_counter_ns()), shared)
-        call.inference = (*key, *shape[:2], *spent)
-
-    def _failed(self, version: LoadedVersion, begin: int, error: Exception) -> None:
-        self._statistics.failed((version.model, version.entry.number), time.perf_counter_ns() - begin, error)
 
 
 def inference_methods(

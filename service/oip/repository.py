@@ -11,7 +11,8 @@ from service.oip import tensors
 from service.oip.messages import pb
 from service.serving.host import Host, checked_version
 from service.serving.loaded import LoadedModel, LoadedVersion
-from service.serving.statistics import Count, InferenceStatistics, VersionKey, total
+from service.serving.statistics import Count, InferenceStatistics, total
+from service.snapshot import VersionKey
 from service.version import version as own_version
 
 PLATFORM = "unroll_keras"

@@ -15,14 +15,12 @@ from service.serving.loaded import LoadedModel, LoadedSnapshot, LoadedVersion, l
 from service.serving.on_demand import OnDemand
 from service.serving.quota import Quota
 from service.serving.threads import leave
-from service.snapshot import ModelEntry, Snapshot, VersionEntry
+from service.snapshot import ModelEntry, Snapshot, VersionEntry, VersionKey
 
 AWAITED_SECONDS = 60.0  # longest wait for a version that is declared, but not loaded yet
 LOOK_SECONDS = 1.0  # how often a call that waits looks whether its client is still there
 BUSY_SECONDS = 0.05  # until another look whether calls have loaded the last versions
 RETRY_SECONDS = 5.0  # after which a version that could not be loaded is tried again
-
-VersionKey = tuple[str, str]  # model, number
 
 
 class Host:

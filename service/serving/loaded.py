@@ -24,7 +24,7 @@ from service.serving.batching import Batcher
 from service.serving.fast_path import FastPath
 from service.serving.placement import Computes, Placed, short_input_bytes
 from service.serving.slots import Slots
-from service.snapshot import ModelEntry, VersionEntry
+from service.snapshot import ModelEntry, VersionEntry, VersionKey
 
 PROOF_FILE = "proof.npz"
 MODEL_FILE = "model.keras"
@@ -43,6 +43,11 @@ class LoadedVersion:
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     computes: Computes  # by that engine: in batches where that gains, and in a slot where it takes long
     fast_path: FastPath
+
+    @property
+    def key(self) -> VersionKey:
+        """Its model and number."""
+        return self.model, self.entry.number
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """Outputs and final states for inputs that `Network.check` accepted. Raises as `Network.forward`."""

@@ -9,13 +9,12 @@ from contextlib import ExitStack
 from service.errors import ModelError, NotFoundError, ServiceError
 from service.serving.quota import Quota
 from service.serving.threads import result_of
+from service.snapshot import VersionKey
 
 REMEMBERED_SECONDS = 5.0  # that a version is unknown, or refused
 MOST_REMEMBERED = 1_024
 MOST_LOADING = 16  # versions at a time
 MOST_LOADING_OF_ONE = 8  # of one caller
-
-VersionKey = tuple[str, str]  # model, number
 
 
 class OnDemand:

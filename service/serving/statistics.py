@@ -3,7 +3,7 @@
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,11 +11,11 @@ from service.errors import CancelledError, LimitExceededError, ServiceError, Tim
 from service.model.results import Shared
 from service.observe.samples import Samples, Value
 from service.observe.table import METRICS
+from service.snapshot import VersionKey
 
 BATCH_SIZES = 256  # batch sizes counted separately for a version; others count in the totals only
 REASONS = ("REJECTED", "CANCELED", "OTHER", "BACKEND")
 BATCH_BUCKETS = METRICS["unroll_batch_size"].buckets
-VersionKey = tuple[str, str]  # model, version number
 
 
 @dataclass
@@ -56,9 +56,9 @@ class InferenceStatistics:
         self._counting = threading.Lock()  # guards the counts: several threads answer
 
     def answered(
-        self, key: VersionKey, batch: int, times: tuple[int, int, int, int], shared: Shared | None = None
-    ) -> tuple[int, int]:
-        """Counts an answer; gives the nanoseconds for which it waited and was computed.
+        self, key: VersionKey, shape: Sequence[int], times: tuple[int, int, int, int], shared: Shared | None = None
+    ) -> tuple[Any, ...]:
+        """Counts an answer to inputs of such a shape; gives what a call keeps of it, see `service.observe.calls.Done`.
 
         `times` are those of its begin, of the end of decoding, of computing, and of encoding.
 
@@ -66,8 +66,10 @@ class InferenceStatistics:
         request that leads it, under the sequences in it.
         """
         begin, decoded, computed, end = times
+        batch = shape[0]
         rows, leads, waited = (shared.sequences, shared.leads, shared.waited_ns) if shared else (batch, True, 0)
         infer = computed - decoded - waited
+        done = (*key, *shape[:2], waited, infer)
         with self._counting:
             count = self._counts.get(key) or self._counts.setdefault(key, Count())
             count.successes += 1
@@ -78,7 +80,7 @@ class InferenceStatistics:
             count.output_ns += end - computed
             count.last_ms = time.time_ns() // 1_000_000
             if not leads:
-                return waited, infer
+                return done
             count.passes += 1
             numbers = count.batches.get(rows)
             if numbers is None and len(count.batches) < BATCH_SIZES:
@@ -88,7 +90,7 @@ class InferenceStatistics:
                 numbers[1] += decoded - begin
                 numbers[2] += infer
                 numbers[3] += end - computed
-        return waited, infer
+        return done
 
     def failed(self, key: VersionKey, nanoseconds: int, error: Exception) -> None:
         """Counts a request that was not answered."""

@@ -16,8 +16,8 @@ def test_a_shared_pass_is_counted_once():
     statistics = InferenceStatistics()
     for leads, rows in ((True, 1), (False, 2), (False, 1)):
         shared = Shared(sequences=4, leads=leads, waited_ns=0 if leads else 30)
-        statistics.answered(KEY, rows, (0, 10, 110, 120), shared)
-    statistics.answered(KEY, 4, (0, 10, 110, 120))  # by itself
+        statistics.answered(KEY, (rows, 5), (0, 10, 110, 120), shared)
+    statistics.answered(KEY, (4, 5), (0, 10, 110, 120))  # by itself
     statistics.failed(KEY, 7, ValueError())
     (count,) = total([statistics.to_json([KEY])]).values()
     message = statistics_of(KEY, count)
@@ -37,7 +37,7 @@ def test_processes_are_added_up():
     for size in (1, 3):
         statistics = InferenceStatistics()
         for key in (KEY, ("m", "2"), ("gone", "1")):
-            statistics.answered(key, size, (0, 1, 2, 3))
+            statistics.answered(key, (size, 5), (0, 1, 2, 3))
         rows.append(json.loads(json.dumps(statistics.to_json([KEY, ("m", "2")]))))
     counts = total(rows)
     assert counts.keys() == {KEY, ("m", "2")}
@@ -52,7 +52,7 @@ def test_batch_sizes_are_bounded():
     """Counting keeps no more than a line for each batch size, up to a bound; the totals stay right beyond it."""
     statistics = InferenceStatistics()
     for size in range(1, 400):
-        statistics.answered(KEY, size, (0, 1, 2, 3))
+        statistics.answered(KEY, (size, 5), (0, 1, 2, 3))
     message = statistics_of(KEY, total([statistics.to_json([KEY])])[KEY])
     assert len(message.batch_stats) == 256
     assert message.execution_count == 399
