@@ -14,7 +14,7 @@ from service.serving.host import Host
 from service.serving.statistics import InferenceStatistics
 
 
-class Observation:
+class WorkerObservation:
     """The observers of one worker."""
 
     def __init__(self, config: ServerConfig, audit: Callable[[dict[str, Any]], None]) -> None:

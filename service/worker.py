@@ -28,7 +28,7 @@ from service.edge.reflection import reflection_methods
 from service.edge.server import build_edge
 from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.link import HELLO, Link, error_to_dict
-from service.observation import Observation
+from service.observation import WorkerObservation
 from service.observe.samples import to_json
 from service.oip.inference import inference_methods
 from service.oip.repository import held_versions
@@ -140,7 +140,7 @@ class Worker:
         self._health = Health()
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
         self._methods = methods
-        self._observation = Observation(config, lambda record: link.send("audit", record))
+        self._observation = WorkerObservation(config, lambda record: link.send("audit", record))
         self._access = Access(config, only_model=self._only_model)
         self._edge = build_edge(methods, config, self._observation.observers, self._access)
         if config.callers is not None:

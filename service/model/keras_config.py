@@ -11,7 +11,7 @@ from service.model.layers.config import layer_policy, parse_shape, unwrap
 from service.model.layers.options import shown
 from service.model.limits import ReadLimits
 from service.model.naming import Counter
-from service.model.templates import Call, Functional, Key, Member, Sequential, Source, Template, sources_in
+from service.model.templates import CallKey, CallTemplate, Functional, Member, Sequential, Source, Template, sources_in
 from service.model.tensors import INPUT_DTYPES, Shape
 
 FUNCTIONAL = {"Functional", "Model"}
@@ -72,7 +72,7 @@ def functional(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str
     name = f"model {prefix or graph.name}"
     inputs: dict[str, tuple[str, Shape, str]] = {}
     members: dict[str, Member | None] = {}
-    calls: dict[Key, Call] = {}
+    calls: dict[CallKey, CallTemplate] = {}
     models: set[str] = set()
     count = Counter()
     for document in _documents(graph, config, name):
@@ -98,7 +98,7 @@ def functional(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str
         options = {key: value for key, value in own.items() if key != "name"}
         for i, node in enumerate(nodes):
             arguments, mask, initial = _arguments(node, layer_name)
-            calls[layer_name, i] = Call(
+            calls[layer_name, i] = CallTemplate(
                 (layer_name, i), members[layer_name], class_name, options, arguments, mask, initial
             )
     order = tuple(input_name for (input_name, _), _ in _wires(config.get("input_layers"), name))
@@ -221,7 +221,7 @@ def _source(history: Any, where: str) -> Source:
     return Source((history[0], history[1]), history[2])
 
 
-def _wires(value: Any, where: str, depth: int = 0) -> list[tuple[Key, int]]:
+def _wires(value: Any, where: str, depth: int = 0) -> list[tuple[CallKey, int]]:
     """The inputs or outputs of a model: [layer, call, tensor], or a list or object of these."""
     if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
         source = _source(value, where)
@@ -232,9 +232,9 @@ def _wires(value: Any, where: str, depth: int = 0) -> list[tuple[Key, int]]:
     return [wire for part in parts for wire in _wires(part, where, depth + 1)]
 
 
-def _ordered(calls: Mapping[Key, Call], outputs: Sequence[Source], where: str) -> tuple[Call, ...]:
+def _ordered(calls: Mapping[CallKey, CallTemplate], outputs: Sequence[Source], where: str) -> tuple[CallTemplate, ...]:
     """The calls that the outputs need, each after what it needs, else in the order of the config. Refuses cycles."""
-    needed: set[Key] = set()
+    needed: set[CallKey] = set()
     left = [source.key for source in outputs]
     while left:
         key = left.pop()
@@ -243,7 +243,7 @@ def _ordered(calls: Mapping[Key, Call], outputs: Sequence[Source], where: str) -
             left += [source.key for source in calls[key].sources()]
     rank = {key: i for i, key in enumerate(calls)}
     waiting = {key: {s.key for s in calls[key].sources() if s.key in calls} for key in needed}
-    users: dict[Key, list[Key]] = {}
+    users: dict[CallKey, list[CallKey]] = {}
     for key, sources in waiting.items():
         for source in sources:
             users.setdefault(source, []).append(key)

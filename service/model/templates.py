@@ -54,22 +54,22 @@ class Sequential(Template):
         return places
 
 
-Key = tuple[str, int]  # a layer's name and the number of the call
+CallKey = tuple[str, int]  # a layer's name and the number of the call
 
 
 @dataclass(frozen=True)
 class Source:
     """A tensor by where it comes from."""
 
-    key: Key
+    key: CallKey
     tensor: int
 
 
 @dataclass(frozen=True)
-class Call:
+class CallTemplate:
     """One call in a functional model, before it is made: arguments name what they come from."""
 
-    key: Key
+    key: CallKey
     member: Member | None  # None: an operation
     kind: str  # of an operation
     options: Mapping[str, Any]  # of an operation
@@ -90,7 +90,7 @@ class Functional(Template):
     prefix: str
     inputs: Mapping[str, tuple[str, Shape, str]]  # name, shape, type by the name of the InputLayer
     input_order: tuple[str, ...]
-    order: tuple[Call, ...]  # each after what it needs
+    order: tuple[CallTemplate, ...]  # each after what it needs
     outputs: tuple[Source, ...]
 
     def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
@@ -99,7 +99,7 @@ class Functional(Template):
             raise UnsupportedModelError(
                 f"model {self.name} has {len(self.input_order)} inputs, and is called on {len(inputs)}"
             )
-        made: dict[Key, Sequence[int]] = {
+        made: dict[CallKey, Sequence[int]] = {
             (name, 0): [place] for name, place in zip(self.input_order, inputs, strict=True)
         }
 

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from service.observe.samples import Key, Samples, plus
+from service.observe.samples import SampleKey, Samples, plus
 from service.observe.table import METRICS
 
 CODES = (
@@ -112,7 +112,7 @@ def access_samples(counts: CallCounts, roles: Collection[tuple[str, str]]) -> Sa
         codes = cell[FIRST_CODE:FIRST_BUCKET]
         wrong, denied = codes[UNAUTHENTICATED], codes[PERMISSION_DENIED]
         for result, number in (("ok", sum(codes) - wrong - denied), ("unauthenticated", wrong), ("denied", denied)):
-            key: Key = ("unroll_auth_total", (result, role))
+            key: SampleKey = ("unroll_auth_total", (result, role))
             samples[key] = plus(samples.get(key, 0.0), number)
     return samples
 

@@ -7,8 +7,8 @@ from service.observe.table import METRICS, Merge
 
 Labels = tuple[str, ...]
 Value = float | list[float]  # of a histogram: how many in each bucket, those beyond the last, then the sum of all
-Key = tuple[str, Labels]  # name of the metric, values of its labels in their order
-Samples = dict[Key, Value]
+SampleKey = tuple[str, Labels]  # name of the metric, values of its labels in their order
+Samples = dict[SampleKey, Value]
 
 
 def to_json(samples: Samples) -> list[Any]:
@@ -70,7 +70,7 @@ class Totals:
         return merged
 
 
-def _gone(key: Key, held: Collection[tuple[str, str]]) -> bool:
+def _gone(key: SampleKey, held: Collection[tuple[str, str]]) -> bool:
     """Whether it says something of a version that is no longer in memory."""
     metric = METRICS[key[0]]
     return metric.of_version and (key[1][0], key[1][1]) not in held

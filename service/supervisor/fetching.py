@@ -16,7 +16,7 @@ from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.errors import ArtifactError, CacheError
 from service.config import ServerConfig
 from service.errors import ServiceError, UnavailableError
-from service.snapshot import VersionEntry
+from service.snapshot import VersionEntry, VersionKey
 from service.supervisor.trial import Trial
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Versions:
         self._cache = cache
         self._config = config
         self._remembering = threading.Lock()  # guards the next two; not held while anything is fetched
-        self._refused: dict[tuple[str, str], _Refusal] = {}
+        self._refused: dict[VersionKey, _Refusal] = {}
         self._tried: dict[str, VersionEntry] = {}  # what came through its trial, by digest
 
     @property

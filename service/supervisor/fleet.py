@@ -13,7 +13,7 @@ from service.callers import Callers
 from service.config import ServerConfig, unix_path
 from service.errors import ServiceError, UnavailableError
 from service.link import HELLO, error_from_dict
-from service.snapshot import Snapshot
+from service.snapshot import Snapshot, VersionKey
 from service.supervisor.cores import cores_available, cpu_quota
 from service.supervisor.process import ANSWER_SECONDS, WorkerProcess
 from service.supervisor.requests import Handler, Requests
@@ -115,9 +115,9 @@ class Fleet:
         """Process ids of the workers that serve."""
         return [worker.process.pid for worker in self._workers]
 
-    def last_used(self) -> dict[tuple[str, str], float]:
+    def last_used(self) -> dict[VersionKey, float]:
         """When each version on demand was last used by any worker; monotonic seconds."""
-        merged: dict[tuple[str, str], float] = {}
+        merged: dict[VersionKey, float] = {}
         for worker in list(self._workers):
             for key, when in worker.used.items():
                 merged[key] = max(when, merged.get(key, 0.0))

@@ -14,14 +14,14 @@ from registry import tag
 from registry.errors import RegistryError
 from service.config import ServerConfig
 from service.errors import NotFoundError, ServiceError, UnavailableError
-from service.snapshot import ModelEntry, VersionEntry
+from service.snapshot import ModelEntry, VersionEntry, VersionKey
 from service.supervisor.declared import Declared
 from service.supervisor.desired import desired, unfollowed, wanted
 from service.supervisor.fetching import Versions
 from service.supervisor.fleet import Fleet
 from service.supervisor.lanes import Lanes
 from service.supervisor.metrics import counted
-from service.supervisor.observation import Observation
+from service.supervisor.observation import ServerObservation
 from service.supervisor.registry_errors import public
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not an
 CHECK_SECONDS = 30.0  # after which the registry is asked again whether it has a version, with the same digest
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, str]  # a version: model and number
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Follower:
         lanes: Lanes,
         fleet: Fleet,
         config: ServerConfig,
-        observation: Observation,
+        observation: ServerObservation,
     ) -> None:
         self._observation = observation
         self._declared = declared
@@ -65,10 +63,10 @@ class Follower:
         self._search: Search | None = None
         self._answers: dict[str, _Answer] = {}  # of the last look, by model
         self._settled: dict[str, _Answer] = {}  # those that the workers serve accordingly
-        self._fetching: dict[Key, Future[VersionEntry]] = {}
-        self._late: set[Key] = set()  # what was being fetched already when the last look began
-        self._checked: dict[Key, float] = {}  # when the registry last knew a version that is served; monotonic seconds
-        self._problems: dict[Key, str] = {}  # why a version that is served is not what the registry says
+        self._fetching: dict[VersionKey, Future[VersionEntry]] = {}
+        self._late: set[VersionKey] = set()  # what was being fetched already when the last look began
+        self._checked: dict[VersionKey, float] = {}  # when the registry last knew a served version; monotonic seconds
+        self._problems: dict[VersionKey, str] = {}  # why a version that is served is not what the registry says
         self.confirmed: dict[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self._news = threading.Event()  # any thread sets it: something was fetched, or a look is worth while
         self._hinted = False  # any thread sets it: a look is worth while
@@ -169,7 +167,7 @@ class Follower:
         self._checked = {key: when for key, when in self._checked.items() if key[0] in self._answers}
         self._problems = {key: problem for key, problem in self._problems.items() if key[0] in self._answers}
 
-    def _compare(self, key: Key, served: VersionEntry, info: "VersionInfo | None") -> None:
+    def _compare(self, key: VersionKey, served: VersionEntry, info: "VersionInfo | None") -> None:
         """Compares a version that is served with what the registry says of it."""
         before = self._problems.pop(key, None)
         if info is None:
@@ -187,7 +185,7 @@ class Follower:
                     logger.warning("version %s of %s is damaged in the cache; it is downloaded again", number, name)
                     self._fetch((name, number), None, on_demand=version.on_demand)
 
-    def _fetch(self, key: Key, info: "VersionInfo | None", *, on_demand: bool = False) -> None:
+    def _fetch(self, key: VersionKey, info: "VersionInfo | None", *, on_demand: bool = False) -> None:
         """Has a version fetched; a model that serves already comes before those that do not."""
         serves = bool(self._declared.entry(key[0]).default_version)
         future = self._lanes.want(*key, first=serves, info=info, on_demand=on_demand)
@@ -219,7 +217,9 @@ class Follower:
         self._settled |= {name: answer for name, answer in settled.items() if name not in refused}
         return missing
 
-    def _desired(self, name: str, answer: _Answer, came: Mapping[Key, "Future[VersionEntry]"]) -> ModelEntry | None:
+    def _desired(
+        self, name: str, answer: _Answer, came: Mapping[VersionKey, "Future[VersionEntry]"]
+    ) -> ModelEntry | None:
         """What is to be served of a model; None while that depends on what is being fetched.
 
         Of a model that serves, a fetch that takes longer than until the next look is said.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.snapshot import VersionEntry
+from service.snapshot import VersionEntry, VersionKey
 from service.supervisor.trial import Trial
 
 Fetch = Callable[..., VersionEntry]  # (name, number, *, trial, …), as `Versions.fetch`
@@ -50,9 +50,9 @@ class Lanes:
         self._count = count
         self._name = name
         self._waiting = threading.Condition()  # guards the next four
-        self._jobs: dict[tuple[str, str], _Job] = {}  # waiting and running
-        self._queue: list[tuple[int, int, tuple[str, str]]] = []  # a heap; an entry may stand for a job that has begun
-        self._begun: set[tuple[str, str]] = set()
+        self._jobs: dict[VersionKey, _Job] = {}  # waiting and running
+        self._queue: list[tuple[int, int, VersionKey]] = []  # a heap; an entry may stand for a job that has begun
+        self._begun: set[VersionKey] = set()
         self._serial = 0
         self._threads: list[threading.Thread] = []
 
@@ -76,7 +76,7 @@ class Lanes:
                 self._put(key, first=True)
         return [job.future for job in jobs.values()]
 
-    def _put(self, key: tuple[str, str], *, first: bool) -> None:
+    def _put(self, key: VersionKey, *, first: bool) -> None:
         self._serial += 1
         heapq.heappush(self._queue, (0 if first else 1, self._serial, key))
         if len(self._threads) < min(self._count, len(self._jobs)):

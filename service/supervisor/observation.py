@@ -14,7 +14,7 @@ from service.config import ServerConfig
 from service.errors import InvalidArgumentError, ServiceError
 from service.observe.calls import now
 from service.observe.samples import Samples, from_json
-from service.snapshot import ModelEntry, Snapshot
+from service.snapshot import ModelEntry, Snapshot, VersionKey
 from service.supervisor.audit import AuditLog
 from service.supervisor.metrics import ServerMetrics, SupervisorCounts
 
@@ -44,7 +44,7 @@ class Workers(Protocol):
         """Gives workers, those that start later included, other callers."""
 
 
-class Observation:
+class ServerObservation:
     """Everything that is observed of one server. Any thread calls."""
 
     def __init__(self, config: ServerConfig) -> None:
@@ -54,7 +54,7 @@ class Observation:
         self._metrics = ServerMetrics(self.counts)
         self._scraping = threading.Lock()  # held while a page is made: scrapes do not add up
         self.audit = AuditLog(config.audit_log or config.cache / AUDIT_FILE)
-        self._digests: dict[tuple[str, str], str] = {}  # of versions, by model and number, as far as they were seen
+        self._digests: dict[VersionKey, str] = {}  # of versions, by model and number, as far as they were seen
         self.callers_error = ""  # why the file of callers is not what is in force
         self._stopping = threading.Event()
         self._workers: Workers | None = None

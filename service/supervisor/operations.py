@@ -13,7 +13,7 @@ from registry.errors import RegistryConflictError, RegistryError, RegistryUnavai
 from registry.references import is_number, parse
 from service.config import ServerConfig
 from service.errors import ConflictError, InvalidArgumentError, NotFoundError, UnavailableError
-from service.snapshot import ModelEntry, VersionEntry
+from service.snapshot import ModelEntry, VersionEntry, VersionKey
 from service.supervisor.declared import Declared
 from service.supervisor.desired import desired, wanted
 from service.supervisor.fetching import Versions, derived
@@ -40,7 +40,7 @@ class Operations:
         self._named = named
         self._fleet = fleet
         self._config = config
-        self._loaded: dict[tuple[str, str], float] = {}  # when versions on demand came; `declared.changing` guards it
+        self._loaded: dict[VersionKey, float] = {}  # when versions on demand came; `declared.changing` guards it
 
     def table(self) -> Mapping[str, Handler]:
         """The operations by name."""

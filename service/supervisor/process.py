@@ -16,6 +16,7 @@ from typing import Any
 from service import records
 from service.config import ServerConfig
 from service.link import Link
+from service.snapshot import VersionKey
 from service.supervisor.watchdog import LOOK_SECONDS, Watchdog
 
 ANSWER_SECONDS = 120.0  # a worker that takes longer to start, to load or to commit is taken for dead
@@ -51,7 +52,7 @@ class WorkerProcess:
         self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()  # prepared, committed; None: gone
         self.gone = threading.Event()  # set when it ended, or its end of the link did
         self.loaded = False  # whether it has all of the snapshot in memory
-        self.used: dict[tuple[str, str], float] = {}  # when versions on demand were used; monotonic seconds here
+        self.used: dict[VersionKey, float] = {}  # when versions on demand were used; monotonic seconds here
         self._watchdog = Watchdog(self.process.pid)
         self._pinged = False  # whether a ping is to be answered
         level = logging.getLevelName(logging.getLogger().level)

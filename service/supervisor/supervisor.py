@@ -27,7 +27,7 @@ from service.supervisor.fleet import Fleet
 from service.supervisor.following import Follower
 from service.supervisor.lanes import Lanes
 from service.supervisor.last_good import LastGood
-from service.supervisor.observation import Observation
+from service.supervisor.observation import ServerObservation
 from service.supervisor.operations import Operations
 from service.supervisor.port import Port
 from service.supervisor.requests import Handler
@@ -56,7 +56,7 @@ class Supervisor:
         self._cache = Cache(config.cache)
         self._last_good = LastGood(config.cache, config.references)
         operations: dict[str, Handler] = {}
-        self._observation = Observation(config)
+        self._observation = ServerObservation(config)
         self._fleet = Fleet(config, operations, lambda: self._follower.doubt(), self._fail, self._observation)
         versions = Versions(self._cache, config)
         self._declared = Declared(references, self._fleet, self._cache, self._last_good, self.address)
