@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry import artifact, tag
+from registry.entries import VersionInfo
 from registry.errors import ArtifactCorruptError, CacheError
 
 if TYPE_CHECKING:
-    from registry.store import Store, VersionInfo
+    from registry.store import Store
 
 MODEL_FILE = "model.keras"
 PROOF_FILE = artifact.PROOF_FILE
@@ -32,7 +33,7 @@ class Cache:
         model = self.path(digest) / MODEL_FILE
         return model.is_file() and artifact.digest(model) == digest
 
-    def fetch(self, store: "Store", version: "VersionInfo") -> tuple[Path, str]:
+    def fetch(self, store: "Store", version: VersionInfo) -> tuple[Path, str]:
         """The folder of a version and its digest; downloads it unless it is there and intact.
 
         Raises ArtifactCorruptError where the registry holds other bytes than were registered, ArtifactRefusedError
@@ -46,7 +47,7 @@ class Cache:
         except OSError as error:
             raise CacheError(f"cannot keep version {version.number} of {version.name} on disk: {error}") from error
 
-    def _download(self, store: "Store", version: "VersionInfo", expected: str) -> tuple[Path, str]:
+    def _download(self, store: "Store", version: VersionInfo, expected: str) -> tuple[Path, str]:
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._root, prefix=".part-") as folder:
             downloaded = store.download(version.name, version.number, Path(folder) / "download")

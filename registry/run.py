@@ -3,18 +3,16 @@
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
 from registry import mlmodel, portable
+from registry.entries import VersionInfo
 from registry.errors import RegistryDeniedError
 from registry.mlflow_errors import mlflow_errors
-
-if TYPE_CHECKING:
-    from registry.store import Store, VersionInfo
 
 BATCH = 1000  # most metrics that a tracking server takes at once
 DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
@@ -23,8 +21,8 @@ DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
 class Run:
     """A run in progress."""
 
-    def __init__(self, store: "Store", client: Any, run_id: str, experiment_id: str) -> None:
-        self._store = store
+    def __init__(self, register: Callable[..., VersionInfo], client: Any, run_id: str, experiment_id: str) -> None:
+        self._register = register
         self._client = client
         self.run_id = run_id
         self.experiment_id = experiment_id
@@ -88,7 +86,7 @@ class Run:
         inputs: Sequence[mlmodel.Spec],
         outputs: Sequence[mlmodel.Spec],
         tags: Mapping[str, str],
-    ) -> "VersionInfo":
+    ) -> VersionInfo:
         """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run.
 
         Raises ArtifactRefusedError for a file that names what Keras does not have.
@@ -98,4 +96,4 @@ class Run:
             directory = Path(folder) / "model"
             with mlflow_errors():
                 mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs)
-            return self._store.register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)
+            return self._register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)

@@ -5,10 +5,11 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from registry.entries import VersionInfo
 from registry.errors import RegistryNotFoundError
 
 if TYPE_CHECKING:
-    from registry.store import Store, VersionInfo
+    from registry.store import Store
 
 FEW = 3  # models up to which each is asked for by itself
 SPARSE = 20  # a registry with so many times more models than are asked for is not searched
@@ -45,7 +46,7 @@ class Search:
         # Also what a search did not find: a page is not taken at the same moment as the one before it.
         return {name: found[name] if name in found else self._alone(name) for name in names}
 
-    def versions(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], "VersionInfo | None"]:
+    def versions(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], VersionInfo | None]:
         """What is known of versions, by model and number; None: there is no such version. Raises RegistryError."""
         found: dict[tuple[str, str], VersionInfo] = {}
         if len(keys) > FEW:
@@ -58,7 +59,7 @@ class Search:
         except RegistryNotFoundError:
             return None
 
-    def _version(self, name: str, number: str) -> "VersionInfo | None":
+    def _version(self, name: str, number: str) -> VersionInfo | None:
         try:
             return self._store.version(name, number)
         except RegistryNotFoundError:

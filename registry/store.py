@@ -10,12 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from registry import artifact, mlmodel, portable, tag
+from registry.entries import RegisteredModel, VersionInfo
 from registry.errors import (
     ArtifactRefusedError,
     CacheError,
@@ -38,25 +38,6 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A model and where its aliases point."""
-
-    name: str
-    aliases: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class VersionInfo:
-    """A registered version."""
-
-    name: str
-    number: str
-    tags: Mapping[str, str]
-    run_id: str
-    created: float  # seconds since the epoch
 
 
 def ui_command(host: str, port: int) -> list[str]:
@@ -191,7 +172,7 @@ class Store:
             found = self._client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
             run_id = self._client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-        with self._ended(Run(self, self._client, run_id, experiment_id)) as run:
+        with self._ended(Run(self.register, self._client, run_id, experiment_id)) as run:
             yield run
 
     @contextmanager
@@ -200,7 +181,7 @@ class Store:
         with mlflow_errors(f"no run {run_id} in the registry"):
             experiment_id = self._client.get_run(run_id).info.experiment_id
             self._client.update_run(run_id, status="RUNNING")
-        with self._ended(Run(self, self._client, run_id, experiment_id)) as run:
+        with self._ended(Run(self.register, self._client, run_id, experiment_id)) as run:
             yield run
 
     @contextmanager

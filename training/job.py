@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from registry import tag
 from registry.cache import MODEL_FILE, Cache
+from registry.entries import VersionInfo
 from registry.errors import ArtifactError, RegistryConflictError, RegistryNotFoundError
 from registry.references import Reference
 from registry.run import Run
-from registry.store import Store, VersionInfo
+from registry.store import Store
 from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
+from registry.entries import VersionInfo
 from registry.errors import ArtifactError, CacheError
 from service.config import ServerConfig
 from service.errors import ServiceError, UnavailableError
@@ -20,7 +21,7 @@ from service.snapshot import VersionEntry, VersionKey
 from service.supervisor.trial import Trial
 
 if TYPE_CHECKING:
-    from registry.store import Store, VersionInfo
+    from registry.store import Store
 
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
 MOST_REMEMBERED = 256  # versions of each kind: refused, come through their trial
@@ -58,7 +59,7 @@ class Versions:
         return self.store
 
     def fetch(
-        self, name: str, number: str, *, info: "VersionInfo | None" = None, on_demand: bool = False,
+        self, name: str, number: str, *, info: VersionInfo | None = None, on_demand: bool = False,
         trial: Trials = Trial,
     ) -> VersionEntry:  # fmt: skip
         """A version in the cache, its proof replayed, its engines chosen; by a process that `trial` gives.
@@ -96,14 +97,14 @@ class Versions:
         """Whether the cache no longer holds what a version was when it was fetched."""
         return not self._cache.holds(entry.digest)
 
-    def _tried_before(self, info: "VersionInfo") -> VersionEntry | None:
+    def _tried_before(self, info: VersionInfo) -> VersionEntry | None:
         before = self._tried.get(info.tags.get(tag.DIGEST, ""))
         if before is None or not self._cache.holds(before.digest):
             return None
         entry = _entry(info, self._cache.path(before.digest), before.digest)
         return replace(entry, engines=before.engines, basis=before.basis)
 
-    def _fetch(self, info: "VersionInfo", trials: Trials) -> VersionEntry:
+    def _fetch(self, info: VersionInfo, trials: Trials) -> VersionEntry:
         with trials() as trial:  # which starts while files come
             directory, digest = self._cache.fetch(self.registry, info)
             return trial.tried(info.name, _entry(info, directory, digest), self._config)
@@ -124,7 +125,7 @@ def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
         del memory[next(iter(memory))]
 
 
-def _entry(info: "VersionInfo", directory: Path, digest: str) -> VersionEntry:
+def _entry(info: VersionInfo, directory: Path, digest: str) -> VersionEntry:
     tags = info.tags
     return VersionEntry(
         number=info.number,

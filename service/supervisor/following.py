@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry import tag
+from registry.entries import VersionInfo
 from registry.errors import RegistryError
 from service.config import ServerConfig
 from service.errors import NotFoundError, ServiceError, UnavailableError
@@ -26,7 +27,6 @@ from service.supervisor.registry_errors import public
 
 if TYPE_CHECKING:
     from registry.search import Search
-    from registry.store import VersionInfo
 
 LONGEST_PAUSE_SECONDS = 10.0  # between two looks at a registry that does not answer
 CHECK_SECONDS = 30.0  # after which the registry is asked again whether it has a version, with the same digest
@@ -167,7 +167,7 @@ class Follower:
         self._checked = {key: when for key, when in self._checked.items() if key[0] in self._answers}
         self._problems = {key: problem for key, problem in self._problems.items() if key[0] in self._answers}
 
-    def _compare(self, key: VersionKey, served: VersionEntry, info: "VersionInfo | None") -> None:
+    def _compare(self, key: VersionKey, served: VersionEntry, info: VersionInfo | None) -> None:
         """Compares a version that is served with what the registry says of it."""
         before = self._problems.pop(key, None)
         if info is None:
@@ -185,7 +185,7 @@ class Follower:
                     logger.warning("version %s of %s is damaged in the cache; it is downloaded again", number, name)
                     self._fetch((name, number), None, on_demand=version.on_demand)
 
-    def _fetch(self, key: VersionKey, info: "VersionInfo | None", *, on_demand: bool = False) -> None:
+    def _fetch(self, key: VersionKey, info: VersionInfo | None, *, on_demand: bool = False) -> None:
         """Has a version fetched; a model that serves already comes before those that do not."""
         serves = bool(self._declared.entry(key[0]).default_version)
         future = self._lanes.want(*key, first=serves, info=info, on_demand=on_demand)

@@ -14,6 +14,7 @@ import pytest
 
 from registry import artifact, tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
+from registry.entries import RegisteredModel
 from registry.errors import (
     ArtifactRefusedError,
     RegistryConflictError,
@@ -25,7 +26,7 @@ from registry.errors import (
 from registry.location import uris
 from registry.references import Reference, parse
 from registry.run import BATCH
-from registry.store import LARGEST_VERSION, RegisteredModel, Store, ui_command
+from registry.store import LARGEST_VERSION, Store, ui_command
 from service.model import keras_file, proof
 from tests.service.support import R2_INPUTS, R3_INPUTS, keep, r2, r3
 
