@@ -10,16 +10,18 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from service.edge.calls import ServedCall
+from typing import Protocol
 
 MOST_RECORDS = 10  # of one place in the code, in so many seconds
 SECONDS = 10.0
-
-
 FORMATS = ("auto", "text", "json")
+
+
+class Identified(Protocol):
+    """A call, as far as it is logged."""
+
+    def id(self) -> str:
+        """What names it in the log."""
 
 
 class CurrentCall(logging.Filter):
@@ -31,11 +33,11 @@ class CurrentCall(logging.Filter):
         super().__init__()
         self._here = threading.local()
 
-    def began(self, call: "ServedCall") -> None:
+    def began(self, call: Identified) -> None:
         """A call runs on this thread."""
         self._here.call = call
 
-    def ended(self, _call: "ServedCall") -> None:
+    def ended(self, _call: Identified) -> None:
         """It has ended."""
         self._here.call = None
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,9 @@ def sources():
                 yield pytest.param(path, name, id=name)
 
 
+FILES = [source.values for source in sources()]
+
+
 @pytest.mark.parametrize(("path", "name"), list(sources()))
 def test_imports_point_one_way(path, name):
     """Each package imports only what stands below it; Keras and MLflow are imported by one file each."""
@@ -78,6 +82,21 @@ def test_imports_point_one_way(path, name):
         "service/mlflow/plugin.py": {"mlflow"},  # which MLflow imports, not we: it is MLflow's own command line
     }
     assert heavy <= owner.get(name, set())
+
+
+def test_no_circles():
+    """No two modules need each other, not even for types or within functions."""
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path, name in FILES}
+    needs = {
+        name: {
+            module if module in modules else module.rpartition(".")[0]
+            for module in imports(path)
+            if module in modules or module.rpartition(".")[0] in modules
+        }
+        - {name}
+        for name, path in modules.items()
+    }
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError, which names them
 
 
 @pytest.mark.parametrize("module", ["service.worker", "service.cli", "unroll", "registry.references"])
@@ -125,7 +144,7 @@ def test_every_module_has_tests():
     stale = [name for name in listed if not (ROOT / name).exists()]
     stale += [f"tests/{name}" for name in files if not (ROOT / "tests" / name).is_file()]
     assert not stale, f"tests/README.md names what is not there: {sorted(stale)}"
-    for path, name in (source.values for source in sources()):
+    for path, name in FILES:
         own = ROOT / "tests" / Path(name).parent / f"test_{path.stem}.py"
         elsewhere = {name, *(parent.as_posix() for parent in Path(name).parents)} & listed
         assert path.name == "__init__.py" or own.exists() or elsewhere, (

@@ -3,18 +3,17 @@
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
+from service.config import Limits
 from service.edge import grpc_protocol as grpc
 from service.edge.calls import ServedCall
 from service.edge.frames import TABLE_BYTES
 from service.edge.http2 import Connection
+from service.edge.loop import Loop
 from service.edge.methods import Method
 from service.edge.streams import STREAM_WINDOW, Stream
 from service.edge.transport import Transport
-
-if TYPE_CHECKING:
-    from service.edge.http2_edge import Http2Edge
 
 STREAM_HELD = 262_144  # bytes of answers that a stream may be ahead of its client
 
@@ -45,6 +44,25 @@ class GrpcConnection(Connection):
         return grpc.FIRST_HEADERS, grpc.FIRST_TRAILERS
 
 
+class Edge(Protocol):
+    """The edge, as far as its calls need it."""
+
+    limits: Limits
+    loop: Loop
+
+    def whole(self, call: "UnaryCall", data: bytes | bytearray) -> None:
+        """A request with one message has arrived."""
+
+    def refuse(self, call: "UnaryCall", error: Exception) -> None:
+        """Ends a call with an error of ours."""
+
+    def left(self, call: "UnaryCall") -> None:
+        """Nobody waits for a call any more."""
+
+    def send(self, call: "StreamCall", message: bytes) -> None:
+        """A message of a stream."""
+
+
 class UnaryCall(Stream, ServedCall):
     """A call on a stream of HTTP/2, with one message each way."""
 
@@ -57,7 +75,7 @@ class UnaryCall(Stream, ServedCall):
     size = 0  # of the message with its prefix, when that is known
     stalled_since = 0.0
 
-    def __init__(self, edge: "Http2Edge", connection: GrpcConnection, sid: int, route: Route) -> None:
+    def __init__(self, edge: Edge, connection: GrpcConnection, sid: int, route: Route) -> None:
         self.connection, self.sid, self.window = connection, sid, connection.initial_window
         self.edge, self.route, self.method = edge, route, route.method
 
@@ -131,7 +149,7 @@ class StreamCall(UnaryCall):
     gone = 0  # those that were sent
     wants_room = False
 
-    def __init__(self, edge: "Http2Edge", connection: GrpcConnection, sid: int, route: Route) -> None:
+    def __init__(self, edge: Edge, connection: GrpcConnection, sid: int, route: Route) -> None:
         super().__init__(edge, connection, sid, route)
         self.messages: SimpleQueue[bytes | None] = SimpleQueue()
         self.room = threading.Event()

@@ -2,12 +2,9 @@
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from service.edge.frames import ENHANCE_YOUR_CALM, ProtocolError
-
-if TYPE_CHECKING:
-    from service.edge.http2 import Connection
 
 STREAM_WINDOW = 262_144  # bytes that a peer may send on a stream before it is granted more
 BURST, PER_SECOND = 1_000, 33  # of frames that cost and carry nothing: as nghttp2 has it for resets
@@ -34,6 +31,12 @@ class Allowance:
             self._since = now
 
 
+class Carrier(Protocol):
+    """A connection, as far as its streams need it."""
+
+    initial_window: int
+
+
 class Stream:
     """One request and its answer. What the server makes of it is in a class derived from this one."""
 
@@ -44,7 +47,7 @@ class Stream:
     unsent_bytes = 0
     trailers: bytes | None = None  # the block to send when nothing else is unsent
 
-    def __init__(self, connection: "Connection", sid: int) -> None:
+    def __init__(self, connection: Carrier, sid: int) -> None:
         self.connection, self.sid = connection, sid
         self.window = connection.initial_window  # bytes that we may still send
 
