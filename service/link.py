@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from service import errors
+from service import current, errors
 
 HELLO = -1  # stands for a generation in the frame by which a new worker says that it is there
 _HEADER = struct.Struct("<I")  # length of the JSON; the rest of the frame is the body
@@ -86,7 +86,8 @@ class Link:
             number = self._next_call
             self._calls[number] = answer
         try:
-            self.send("call", {"number": number, "operation": operation, "arguments": fields}, body)
+            asked = {"number": number, "operation": operation, "arguments": fields, "for": current.outline()}
+            self.send("call", asked, body)
             return answer.result(timeout)
         except TimeoutError:
             raise errors.UnavailableError(

@@ -10,45 +10,23 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+
+from service import current
 
 MOST_RECORDS = 10  # of one place in the code, in so many seconds
 SECONDS = 10.0
 FORMATS = ("auto", "text", "json")
 
 
-class Identified(Protocol):
-    """A call, as far as it is logged."""
-
-    def id(self) -> str:
-        """What names it in the log."""
-
-
-class CurrentCall(logging.Filter):
-    """Puts the id of the call that a thread runs into the log lines of that thread; an observer of calls."""
-
-    watches_begin = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._here = threading.local()
-
-    def began(self, call: Identified) -> None:
-        """A call runs on this thread."""
-        self._here.call = call
-
-    def ended(self, _call: Identified) -> None:
-        """It has ended."""
-        self._here.call = None
+class CallIds(logging.Filter):
+    """Puts the ids of the call that a thread runs into the log lines of that thread."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Adds `request_id`, empty outside a call."""
-        call = getattr(self._here, "call", None)
+        """Adds `request_id` and `trace_id`; they are empty outside a call, and for one that is not traced."""
+        call = current.call()
         record.request_id = call.id() if call is not None else ""
+        record.trace_id = call.trace_id if call is not None else ""
         return True
-
-
-CURRENT = CurrentCall()
 
 
 class JsonLines(logging.Formatter):
@@ -59,7 +37,7 @@ class JsonLines(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, process, message; the id of the call, the logger and the trace where there are such."""
+        """Time, level, process, message, logger; ids of the call, and the trace of an error, where there are such."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
             "time": moment.replace("+00:00", "Z"),
@@ -68,8 +46,9 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             "logger": record.name,
         }
-        if request_id := getattr(record, "request_id", ""):
-            line["request_id"] = request_id
+        for name in ("request_id", "trace_id"):
+            if found := getattr(record, name, ""):
+                line[name] = found
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -92,7 +71,7 @@ def configure(process: str, level: str = "INFO", form: str = "auto") -> None:
     handler = logging.StreamHandler(sys.stderr)
     human = sys.stderr.isatty() if form == "auto" else form == "text"
     handler.setFormatter(TextLines(process) if human else JsonLines(process))
-    handler.addFilter(CURRENT)
+    handler.addFilter(CallIds())
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from service import logs, records
+from service import current, logs, records
 from service.api.insight import InsightServicer
 from service.api.models import ModelServicer
 from service.api.prediction import PredictionServicer
@@ -61,7 +61,11 @@ class SupervisorClient:
         """Gets a version that a client named into the snapshot."""
         asked = {"model": model, "number": number}
         # Quick calls come here too, and others must get through meanwhile: their threads are not to wait.
-        result_of(self._loading.submit(self._link.call, "load", asked, timeout=LOAD_SECONDS))
+        result_of(self._loading.submit(self._load, asked, current.call()))
+
+    def _load(self, asked: dict[str, str], call: Any) -> None:
+        with current.running(call):
+            self._link.call("load", asked, timeout=LOAD_SECONDS)
 
     def override(
         self, version: LoadedVersion, alias: str, weights: bytes, *, asked: Asked, timeout: float | None
@@ -123,7 +127,7 @@ class SupervisorClient:
 class Worker:
     """One worker: a host, a server, and the link that says what to serve."""
 
-    def __init__(self, link: Link, config: ServerConfig) -> None:
+    def __init__(self, link: Link, config: ServerConfig, name: str) -> None:
         self._link = link
         self._config = config
         supervisor = SupervisorClient(link)
@@ -140,7 +144,7 @@ class Worker:
         self._health = Health()
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
         self._methods = methods
-        self._observation = WorkerObservation(config, lambda record: link.send("audit", record))
+        self._observation = WorkerObservation(config, lambda record: link.send("audit", record), name)
         self._access = Access(config, only_model=self._only_model)
         self._edge = build_edge(methods, config, self._observation.observers, self._access)
         if config.callers is not None:
@@ -172,6 +176,7 @@ class Worker:
         if isinstance(counted, dict):
             with suppress(OSError):  # the supervisor is gone
                 self._link.send("counted", counted)
+        self._observation.close()
 
     def _read(self) -> None:
         """Reads the link for as long as this process lives.
@@ -313,7 +318,7 @@ def main() -> None:
             os.sched_setaffinity(0, {fields["core"]})
         config = records.from_json(fields["config"], ServerConfig)
         logs.configure(fields["name"], fields["log_level"], config.log_format)
-        worker = Worker(link, config)
+        worker = Worker(link, config, fields["name"])
         link.send("hello", {"generation": HELLO})
         try:
             seconds = worker.run()

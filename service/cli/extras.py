@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("keras", "matplotlib", "optuna", "tensorflow"),
     "onnx": ("onnxruntime",),
     "jwt": ("jwt",),
+    "otel": ("opentelemetry",),
     "cluster": ("ray",),
 }
 

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple, Protocol
 from google.protobuf.message import Message
 
 from service.config import ServerConfig
+from service.current import here
 from service.edge.access import ANONYMOUS, Access
 from service.edge.methods import Call, Caller, Lifetime, Method, Role
 from service.edge.status import to_status
 from service.errors import CancelledError, InvalidArgumentError, TimeLimitError, UnavailableError
 from service.serving.quota import Quota
+from service.serving.threads import Moved
 
 STOPPING = "this server is stopping"
 OK = 0
@@ -68,7 +70,7 @@ class ServedCall(Call):
     request_bytes = 0
     response_bytes = 0
     request_id = ""  # made when it is first asked for
-    trace_id = ""  # of a call that is traced
+    trace_id = ""  # of a call that is traced; 32 hexadecimal digits
     request: Message | None = None  # of a call that changes what others are served, and the answer to it
     response: Message | None = None
     trailing: Sequence[tuple[str, str | bytes]] = ()  # metadata to send with the status; `-bin` keys have bytes
@@ -123,6 +125,7 @@ class Calls:
         """
         method = call.method
         assert method is not None
+        here.call = call
         try:
             if not call.began:
                 self._begin(call)
@@ -139,11 +142,16 @@ class Calls:
                 answer = method.handler(request, call).SerializeToString()
         except Exception as error:  # whatever it is, the client gets a status for it
             return self.failed(call, error)
+        except Moved:
+            here.call = None
+            raise
         call.code, call.responses, call.response_bytes = OK, 1, len(answer)
         if self._observers:
             if not call.active():  # nobody gets the answer
                 return self.failed(call, CancelledError("the caller has left"))
             self._end(call)
+        else:
+            here.call = None
         return answer
 
     def stream(self, call: ServedCall, receive: Receive) -> Generator[bytes]:
@@ -155,6 +163,7 @@ class Calls:
         """
         method = call.method
         assert method is not None
+        here.call = call
         try:
             self._begin(call)
             self._admit(call, method)
@@ -168,6 +177,8 @@ class Calls:
                     answer = response.SerializeToString()
                     call.responses += 1
                     call.response_bytes += len(answer)
+                    if call.trace is not None:
+                        call.trace.note(call.inference)
                     yield answer
         except Exception as error:
             raise Failed(self.failed(call, error)) from None
@@ -195,6 +206,7 @@ class Calls:
         call.ended = time.perf_counter_ns()
         for ended in self._ended:
             ended(call)
+        here.call = None
 
     def _admit(self, call: ServedCall, method: Method) -> None:
         """Lets a call in whose caller may make it, and still waits. Raises what it is refused with."""

@@ -6,7 +6,7 @@ As the protocol's document has it (PROTOCOL-HTTP2.md of grpc/grpc). No sockets, 
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 
@@ -30,7 +30,7 @@ class Request:
 
     path: str
     timeout: float | None  # seconds
-    metadata: tuple[tuple[str, str], ...]
+    metadata: Mapping[str, str]  # as sent; of several with one name, the first
     encoding: str = ""  # of compressed messages
     http_status: int = 200  # another: this is not gRPC
     error: InvalidArgumentError | LimitExceededError | NotSupportedError | None = None  # it is, and cannot be answered
@@ -38,7 +38,8 @@ class Request:
 
 def interpret(headers: Headers, too_large: bool) -> Request:
     """The meaning of a request's headers; a pure function, so what it gives may be kept."""
-    path, timeout, encoding, status, metadata = "", None, "", 200, []
+    path, timeout, encoding, status = "", None, "", 200
+    metadata: dict[str, str] = {}
     error: InvalidArgumentError | LimitExceededError | NotSupportedError | None = None
     content_type = b""
     for name_bytes, value_bytes in headers:
@@ -61,14 +62,14 @@ def interpret(headers: Headers, too_large: bool) -> Request:
             elif value != "identity":
                 error = NotSupportedError(f"messages compressed by {value[:20]!r} are not read")
         elif (name[0] != ":" and name not in RESERVED and not name.startswith("grpc-")) or name == "user-agent":
-            metadata.append((name, value))
+            metadata.setdefault(name, value)
     subtype = content_type[len(b"application/grpc") :]
     if not content_type.startswith(b"application/grpc") or subtype[:1] not in (b"", b"+", b";"):
         status = 415
     if too_large:
         error = LimitExceededError("the headers of this call are too large; the limit is 16384 bytes")
-        path, metadata = path[:1024], []
-    return Request(path, timeout, tuple(metadata), encoding, status, error)
+        path, metadata = path[:1024], {}
+    return Request(path, timeout, metadata, encoding, status, error)
 
 
 def seconds(text: str) -> float:

@@ -102,10 +102,8 @@ class UnaryCall(Stream, ServedCall):
 
     def metadata(self, key: str) -> str:
         """A header of the call; empty if it was not sent."""
-        for name, value in self.route.request.metadata:
-            if name == key:
-                return grpc.metadata_value(name, value)
-        return ""
+        value = self.route.request.metadata.get(key)
+        return grpc.metadata_value(key, value) if value else ""
 
     def received(self, data: bytes, ended: bool) -> None:
         """A piece of the request arrived, perhaps the last."""

@@ -58,6 +58,7 @@ class Call(Protocol):
 
     lifetime: Lifetime | None = None  # of a stream
     inference: tuple[Any, ...] | None = None  # what it, or its last message, computed: service.observe.calls.Done
+    trace: Any = None  # service.observe.traces.CallTrace, where it is traced
 
     @abstractmethod
     def caller(self) -> Caller:

@@ -1,7 +1,7 @@
 """Results of a network: of a forward pass, and of a trace."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.model.tensors import Array
 
@@ -12,6 +12,8 @@ class Shared(NamedTuple):
     sequences: int  # in the pass
     leads: bool  # whether this is the first of its requests, so that each pass has one that does
     waited_ns: int  # before the pass began
+    forward: tuple[int, int] | None = None  # when the engine began and ended; time.perf_counter_ns()
+    traces: tuple[Any, ...] = ()  # contexts of the spans of its requests that are traced
 
 
 class Result(NamedTuple):

@@ -21,6 +21,7 @@ from service.observe.samples import Samples
 
 if TYPE_CHECKING:
     from service.edge.calls import ServedCall
+    from service.model.results import Shared
 
 REQUEST_ID = "x-request-id"
 # Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
@@ -40,15 +41,16 @@ class Done(NamedTuple):
     timesteps: int
     queue_ns: int
     compute_ns: int
+    asked: int  # when it was ready to compute; time.perf_counter_ns()
+    computed: int  # when that was done
+    shared: "Shared | None"  # the forward pass, where others may have been in it
 
     @classmethod
-    def of(cls, call: "ServedCall") -> Self | None:
-        """What a call computed; None where it computed nothing."""
-        found = call.inference
-        if found is None:
-            return None
-        model, version, batch, *timesteps, queue_ns, compute_ns = found  # a network without time has no timesteps
-        return cls(model, version, batch, timesteps[0] if timesteps else 0, queue_ns, compute_ns)
+    def of(cls, inference: tuple[Any, ...]) -> Self:
+        """What a handler left there."""
+        model, version, batch, *timesteps, queue_ns, compute_ns, asked, computed, shared = inference
+        steps = timesteps[0] if timesteps else 0  # a network without time has none
+        return cls(model, version, batch, steps, queue_ns, compute_ns, asked, computed, shared)
 
 
 class Counting:
@@ -103,7 +105,8 @@ class Answering:
         if not call.metadata(REQUEST_ID):
             return
         told: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.id())]
-        if (done := Done.of(call)) is not None:
+        if call.inference is not None:
+            done = Done.of(call.inference)
             told.append(("unroll-version", f"models:/{quote(done.model)}/{done.version}"))
             queue, compute = done.queue_ns / 1e6, done.compute_ns / 1e6
             told.append(("server-timing", f"queue;dur={queue:.3f}, compute;dur={compute:.3f}"))
@@ -143,7 +146,7 @@ class AccessLog:
 
 def access_record(call: "ServedCall") -> dict[str, Any]:
     """What the access log says of a call: never what it carried, nor what the caller proved itself with."""
-    done, error = Done.of(call), call.error
+    done, error = Done.of(call.inference) if call.inference is not None else None, call.error
     return {
         "time": now(),
         "request_id": call.id(),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from service.current import call as current_call
 from service.model.engines.choice import MANY, Choice
 from service.model.results import RawResult, Result, Shared
 from service.model.tensors import Array
@@ -45,6 +46,8 @@ class _Request:
         self.shapes = shapes  # of the inputs, in their order, without the batch
         self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
         self.arrived = time.perf_counter_ns()
+        call = current_call()
+        self.trace = call.trace if call is not None else None
         self.turn = threading.Lock()  # held until it is computed, or is to compute the next batch
         self.turn.acquire()
         self.leads = False
@@ -165,13 +168,16 @@ class Batcher:
         if inputs is None:
             return False
         state = _joined([request.state for request in batch])
+        start = time.perf_counter_ns()
         done, rows = _Batch(self._engine.forward(inputs, state), self._raw.output), 0
+        forward = start, time.perf_counter_ns()
+        traces = tuple(request.trace.context for request in batch if request.trace is not None)
         for request in batch:
             request.first = rows
             rows += request.rows
         for request in batch:
             request.batch = done
-            request.shared = Shared(rows, request is batch[0], began - request.arrived)
+            request.shared = Shared(rows, request is batch[0], began - request.arrived, forward, traces)
         return True
 
     def _alone(self, request: _Request, began: int) -> None:

@@ -69,7 +69,7 @@ class InferenceStatistics:
         batch = shape[0]
         rows, leads, waited = (shared.sequences, shared.leads, shared.waited_ns) if shared else (batch, True, 0)
         infer = computed - decoded - waited
-        done = (*key, *shape[:2], waited, infer)
+        done = (*key, *shape[:2], waited, infer, decoded, computed, shared)
         with self._counting:
             count = self._counts.get(key) or self._counts.setdefault(key, Count())
             count.successes += 1

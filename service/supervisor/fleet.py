@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol
@@ -34,11 +34,15 @@ class FleetObserver(Protocol):
     def started(self, name: str) -> None:
         """A worker is started, for the first time or again."""
 
-    def swapped(self, seconds: float) -> None:
-        """All workers changed to another snapshot."""
+    def swapped(self, generation: int, times: Sequence[float]) -> None:
+        """All workers changed to another snapshot.
 
-    def refused(self) -> None:
-        """A worker refused a snapshot."""
+        `times` are when that began, when all were prepared, when the registry was changed, and when all had committed;
+        monotonic seconds.
+        """
+
+    def refused(self, generation: int, times: Sequence[float]) -> None:
+        """A worker refused a snapshot; when that began and ended."""
 
     def said(self, key: str, rows: list[Any]) -> None:
         """The last word of a worker that ends: what it counted."""
@@ -139,10 +143,11 @@ class Fleet:
             for worker in workers:
                 worker.send("prepare", body=body)
             answers = [worker.answer(snapshot.generation) for worker in workers]
+            prepared = time.monotonic()
             refusals = [answer["error"] for answer in answers if answer and answer["error"]]
             try:
                 if refusals:
-                    self._observer.refused()
+                    self._observer.refused(snapshot.generation, (begin, prepared))
                     raise error_from_dict(refusals[0])
                 if before_commit:
                     before_commit()
@@ -150,12 +155,13 @@ class Fleet:
                 for worker in workers:
                     worker.send("abort")
                 raise
+            changed = time.monotonic()
             self._snapshot = snapshot
             for worker in workers:
                 worker.send("commit", {"generation": snapshot.generation})
             for worker in workers:
                 worker.answer(snapshot.generation)
-        self._observer.swapped(time.monotonic() - begin)
+        self._observer.swapped(snapshot.generation, (begin, prepared, changed, time.monotonic()))
 
     def reload(self, config: ServerConfig) -> bool:
         """Replaces the workers by new ones with this configuration, one after the other; whether that succeeded.

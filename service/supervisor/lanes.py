@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from service import current
 from service.snapshot import VersionEntry, VersionKey
 from service.supervisor.trial import Trial
 
@@ -20,6 +21,7 @@ class _Job:
     number: str
     options: dict[str, Any]
     future: "Future[VersionEntry]" = field(default_factory=Future)
+    call: Any = field(default_factory=current.call)  # for which it was first wanted, if for any
 
 
 class _Reused:
@@ -97,7 +99,8 @@ class Lanes:
                     self._waiting.wait_for(lambda: self._queue)
                 continue
             try:
-                result = self._fetch(job.name, job.number, trial=trial.get, **job.options)
+                with current.running(job.call):
+                    result = self._fetch(job.name, job.number, trial=trial.get, **job.options)
             except BaseException as error:
                 self._done(job)
                 job.future.set_exception(error)

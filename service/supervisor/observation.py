@@ -3,17 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from service import current
 from service.callers import Callers, read
 from service.config import ServerConfig
 from service.errors import InvalidArgumentError, ServiceError
 from service.observe.calls import now
 from service.observe.samples import Samples, from_json
+from service.observe.traces import Spans, spans_of, trace_swap
 from service.snapshot import ModelEntry, Snapshot, VersionKey
 from service.supervisor.audit import AuditLog
 from service.supervisor.metrics import ServerMetrics, SupervisorCounts
@@ -59,6 +61,7 @@ class ServerObservation:
         self._stopping = threading.Event()
         self._workers: Workers | None = None
         self._port: Any = None
+        self._spans: Future[Spans | None] = Future()
 
     def start(self, workers: Workers) -> None:
         """Opens the port of metrics, and follows the file of callers. Raises OSError where the port is taken."""
@@ -76,6 +79,8 @@ class ServerObservation:
         if self._port is not None:
             self._port.close()
         self.audit.close()
+        if self._spans.done() and (spans := self._spans.result()) is not None:
+            spans.close()
 
     def samples(self) -> Samples:
         """What the page of metrics shows; asks every worker."""
@@ -111,13 +116,21 @@ class ServerObservation:
         """A worker is started, for the first time or again."""
         self.counts.started(name)
 
-    def swapped(self, seconds: float) -> None:
-        """All workers changed to another snapshot."""
-        self.counts.swapped(seconds)
+    def swapped(self, generation: int, times: Sequence[float]) -> None:
+        """All workers changed to another snapshot; see `FleetObserver`."""
+        self.counts.swapped(times[-1] - times[0])
+        self._trace_swap(generation, times, refused=False)
 
-    def refused(self) -> None:
-        """A worker refused a snapshot."""
+    def refused(self, generation: int, times: Sequence[float]) -> None:
+        """A worker refused a snapshot; see `FleetObserver`."""
         self.counts.refused()
+        self._trace_swap(generation, times, refused=True)
+
+    def _trace_swap(self, generation: int, times: Sequence[float], *, refused: bool) -> None:
+        spans = self._spans.result()
+        if spans is not None:
+            parent = getattr(current.call(), "traceparent", "")
+            trace_swap(spans, generation, times, parent, refused=refused)
 
     def said(self, worker: str, rows: list[Any]) -> None:
         """Takes the last word of a worker that ends."""
@@ -160,6 +173,7 @@ class ServerObservation:
 
     def _follow(self) -> None:
         """Reads the file of callers again when it changes, and the keys of issuers now and then."""
+        self._spans.set_result(spans_of("supervisor"))
         file = self._config.callers_file
         seen, keys_at, in_force = _stamp(file), time.monotonic(), self._config.callers or Callers()
         while not self._stopping.wait(LOOK_SECONDS):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from service import current
 from service.errors import ServiceError, UnavailableError
 from service.supervisor.process import WorkerProcess
 
@@ -35,7 +36,8 @@ class Requests:
     def _serve(self, worker: WorkerProcess, fields: dict[str, Any], body: bytes) -> None:
         """Answers what a worker asks for, now or when the answer is there."""
         try:
-            found = self._operations[fields["operation"]](fields["arguments"], body)
+            with current.running(current.from_outline(fields["for"])):
+                found = self._operations[fields["operation"]](fields["arguments"], body)
         except BaseException as error:
             found = Future()
             found.set_exception(error)
@@ -50,7 +52,8 @@ class Requests:
         except ServiceError as error:
             self._send_reply(worker, fields["number"], error)
         except Exception:
-            logger.exception("%s failed", fields["operation"])
+            with current.running(current.from_outline(fields["for"])):
+                logger.exception("%s failed", fields["operation"])
             failed = UnavailableError("the supervisor failed to do this; its log has the details")
             self._send_reply(worker, fields["number"], failed)
 

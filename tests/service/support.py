@@ -86,17 +86,17 @@ edges = [DEFAULT_EDGE]  # the one that servers of tests have; the fixture `edge`
 
 
 @contextmanager
-def serving(*models, limits=None, load=None, **config):
+def serving(*models, limits=None, load=None, observers=(), **config):
     """A host with these models behind a real gRPC server in this process: gives the host and a client.
 
-    `load` gets versions that a client names, as for `Host`.
+    `load` gets versions that a client names, as for `Host`; `observers` hear of calls.
     """
     config = ServerConfig(
         tuple(ref for m in models for ref in m.references), limits=limits or Limits(), edge=edges[-1], **config
     )
     host = Host(load=load, limits=config.limits)
     show(host, *models)
-    edge = build_edge(all_methods(host, config.limits), config)
+    edge = build_edge(all_methods(host, config.limits), config, observers)
     port = edge.bind("127.0.0.1:0", config.tls)
     edge.start()
     try:
