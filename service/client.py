@@ -275,7 +275,7 @@ class Client(Connections, InsightCalls):
             keep_alias=keep_alias,
             request_id=request_id,
         )
-        answer: pb.OverrideWeightsResponse = self._call(1, "OverrideWeights", request)
+        answer: pb.OverrideWeightsResponse = self._call(1, "OverrideWeights", request, operates=True)
         return answer
 
     def models(self) -> Iterator[pb.Model]:
@@ -318,7 +318,7 @@ class Client(Connections, InsightCalls):
             actor=actor,
             request_id=request_id,
         )
-        answer: pb.MoveAliasResponse = self._call(2, "MoveAlias", request)
+        answer: pb.MoveAliasResponse = self._call(2, "MoveAlias", request, operates=True)
         return answer
 
     def watch(self, model: str = "") -> Iterator[pb.WatchModelResponse]:

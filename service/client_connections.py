@@ -51,12 +51,14 @@ class Connections:
         client_certificate: tuple[Path, Path] | None = None,
         timeout: float | None = 30.0,
         connections: int = 1,
+        admin_address: str = "",
     ) -> None:
         """Connects when it is first used.
 
         `token` is sent as a bearer token; `root_certificates` (PEM) or `client_certificate`, which is (key, chain),
         switches to TLS, the latter alone with the authorities that gRPC has built in. A server spreads connections,
-        not calls, over its workers: a busy client opens several.
+        not calls, over its workers: a busy client opens several. `admin_address` is where overrides and alias moves go,
+        for a server that has a second address for them.
         """
         self.address = address
         options = [
@@ -70,29 +72,32 @@ class Connections:
             key, chain = [_read(p) for p in client_certificate] if client_certificate else [None, None]
             roots = _read(root_certificates) if root_certificates else None
             credentials = grpc.ssl_channel_credentials(roots, key, chain)
-        self._channels = [
-            grpc.secure_channel(address, credentials, options)
-            if credentials
-            else grpc.insecure_channel(address, options)
-            for _ in range(connections)
-        ]
-        self._turn = itertools.cycle(
-            [
-                (
-                    unroll_pb2_grpc.PredictionServiceStub(channel),
-                    unroll_pb2_grpc.WeightServiceStub(channel),
-                    unroll_pb2_grpc.ModelServiceStub(channel),
-                    unroll_pb2_grpc.InsightServiceStub(channel),
-                )
-                for channel in self._channels
-            ]
-        )
+
+        def channel(address: str) -> grpc.Channel:
+            if credentials:
+                return grpc.secure_channel(address, credentials, options)
+            return grpc.insecure_channel(address, options)
+
+        self._channels = [channel(address) for _ in range(connections)]
+        self._turn = itertools.cycle(list(map(_stubs, self._channels)))
+        self._admin = self._turn
+        if admin_address:
+            self._channels.append(channel(admin_address))
+            self._admin = itertools.cycle([_stubs(self._channels[-1])])
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._timeout = timeout
 
     @classmethod
     def connect(
-        cls, address: str, *, token: str = "", token_file: str = "", ca: str = "", cert: str = "", key: str = ""
+        cls,
+        address: str,
+        *,
+        token: str = "",
+        token_file: str = "",
+        ca: str = "",
+        cert: str = "",
+        key: str = "",
+        admin_address: str = "",
     ) -> Self:
         """A client as command-line options or UNROLL_* variables describe it: texts and names of files, or empty.
 
@@ -109,16 +114,17 @@ class Connections:
             token=token,
             root_certificates=Path(ca) if ca else None,
             client_certificate=(Path(key), Path(cert)) if cert else None,
+            admin_address=admin_address,
         )
 
     @classmethod
     def from_environment(cls, address: str) -> Self:
-        """A client as UNROLL_TOKEN, UNROLL_TOKEN_FILE, UNROLL_CA, UNROLL_CERT and UNROLL_KEY describe it."""
+        """A client as UNROLL_TOKEN, …_TOKEN_FILE, …_CA, …_CERT, …_KEY and …_ADMIN_ADDRESS describe it."""
         return cls.connect(
             address,
             **{
                 name: os.environ.get(f"UNROLL_{name.upper()}", "")
-                for name in ("token", "token_file", "ca", "cert", "key")
+                for name in ("token", "token_file", "ca", "cert", "key", "admin_address")
             },
         )
 
@@ -144,11 +150,21 @@ class Connections:
             raise from_rpc_error(error) from None
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def _call(self, service: int, method: str, request: Message) -> Any:  # each caller knows its type
+    def _call(self, service: int, method: str, request: Message, *, operates: bool = False) -> Any:
+        stubs = next(self._admin if operates else self._turn)
         try:
-            return getattr(next(self._turn)[service], method)(request, timeout=self._timeout, metadata=self._metadata)
+            return getattr(stubs[service], method)(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+
+
+def _stubs(channel: grpc.Channel) -> tuple[Any, ...]:  # generated stubs have no types
+    return (
+        unroll_pb2_grpc.PredictionServiceStub(channel),
+        unroll_pb2_grpc.WeightServiceStub(channel),
+        unroll_pb2_grpc.ModelServiceStub(channel),
+        unroll_pb2_grpc.InsightServiceStub(channel),
+    )
 
 
 def _read(file: Path) -> bytes:

@@ -93,6 +93,8 @@ class ServerConfig:
     """References to serve, in MLflow's syntax; the first reference of a model is its default."""
     address: str = "127.0.0.1:50051"
     """`HOST:PORT` (port 0 selects a free port) or `unix:PATH`."""
+    admin_address: str = ""
+    """A second address, which alone has the methods that change what is served; empty: the first one has them."""
     workers: int = 0
     """Worker processes; 0: one for each core."""
     cache: Path = Path("~/.cache/unroll")

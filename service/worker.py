@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from service import current, logs, records
 from service.api.insight import InsightServicer
@@ -21,11 +22,12 @@ from service.api.weights import Asked, WeightServicer
 from service.callers import Callers
 from service.config import ServerConfig
 from service.edge.access import Access, in_force
+from service.edge.admin import apart
 from service.edge.health import SERVICE as HEALTH
 from service.edge.health import Health
 from service.edge.methods import Method
 from service.edge.reflection import reflection_methods
-from service.edge.server import build_edge
+from service.edge.server import Edge, build_edge
 from service.errors import LimitExceededError, ServiceError, UnavailableError
 from service.link import HELLO, Link, error_to_dict
 from service.observation import WorkerObservation
@@ -124,6 +126,14 @@ class SupervisorClient:
         self._link.call("drop", {"model": model}, timeout=timeout)
 
 
+class Address(NamedTuple):
+    """One of the addresses on which a worker answers."""
+
+    address: str
+    access: Access
+    edge: Edge
+
+
 class Worker:
     """One worker: a host, a server, and the link that says what to serve."""
 
@@ -145,8 +155,10 @@ class Worker:
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
         self._methods = methods
         self._observation = WorkerObservation(config, lambda record: link.send("audit", record), name)
-        self._access = Access(config, only_model=self._only_model)
-        self._edge = build_edge(methods, config, self._observation.observers, self._access)
+        first, admin = apart(methods) if config.admin_address else (methods, [])
+        self._addresses = [self._address(first, config)]
+        if admin:
+            self._addresses.append(self._address(admin, replace(config, address=config.admin_address)))
         if config.callers is not None:
             self._put_in_force(config.callers)
         self._listening = False
@@ -154,6 +166,11 @@ class Worker:
         self._loaded = False  # whether all of a snapshot was in memory once, and the supervisor knows
         self._snapshot = self._prepared = Snapshot()  # what is served, and what was last asked for
         self._declared: SimpleQueue[tuple[str, dict[str, Any], bytes]] = SimpleQueue()  # frames for the main thread
+
+    def _address(self, methods: list[Method], config: ServerConfig) -> "Address":
+        """Answers these methods on the address of the configuration, as soon as it is bound."""
+        access = Access(config, only_model=self._only_model)
+        return Address(config.address, access, build_edge(methods, config, self._observation.observers, access))
 
     def run(self) -> float:
         """Follows the supervisor until it says drain or is gone; gives the seconds that calls in progress have."""
@@ -171,7 +188,8 @@ class Worker:
     def drain(self, seconds: float) -> None:
         """Says NOT_SERVING, lets what arrived before finish, then stops."""
         self._health.end()
-        self._edge.drain(seconds)
+        with ThreadPoolExecutor(len(self._addresses), "drain") as pool:
+            list(pool.map(lambda one: one.edge.drain(seconds), self._addresses))
         counted = self._answer("metrics")
         if isinstance(counted, dict):
             with suppress(OSError):  # the supervisor is gone
@@ -222,7 +240,8 @@ class Worker:
             return UnavailableError("a worker failed to report its statistics; its log has the details")
 
     def _put_in_force(self, callers: Callers) -> None:
-        self._access.update(in_force(self._config, callers))
+        for one in self._addresses:
+            one.access.update(in_force(self._config, callers))
         self._health.set([CALLERS], callers.valid)
 
     def _only_model(self) -> str:
@@ -270,8 +289,9 @@ class Worker:
     def _listen(self) -> None:
         """Takes connections from now on: not before there is a snapshot, or they could not be served."""
         if not self._listening:
-            self._edge.bind(self._config.address, self._config.tls)
-            self._edge.start()
+            for one in self._addresses:
+                one.edge.bind(one.address, self._config.tls)
+                one.edge.start()
             self._listening = True
 
     def _say_health(self) -> None:

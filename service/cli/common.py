@@ -22,6 +22,16 @@ Address = Annotated[
 # How to reach a server and who asks: each command that is `connected` has these.
 CONNECTION: dict[str, tuple[Any, str]] = {
     "address": (Address, DEFAULT_ADDRESS),
+    "admin_address": (
+        Annotated[
+            str,
+            typer.Option(
+                envvar="UNROLL_ADMIN_ADDRESS", help="Address for overrides and alias moves, if the server has one.",
+                metavar="HOST:PORT", rich_help_panel=SERVER,
+            ),
+        ],
+        "",
+    ),
     "token": (
         Annotated[
             str, typer.Option(envvar="UNROLL_TOKEN", help="Bearer token.", metavar="TOKEN", rich_help_panel=SERVER)

@@ -32,6 +32,15 @@ def serve(
     address: Annotated[
         str, typer.Option(envvar="UNROLL_ADDRESS", help="Address to listen on.", metavar="HOST:PORT")
     ] = DEFAULT_ADDRESS,
+    admin_address: Annotated[
+        str,
+        typer.Option(
+            envvar="UNROLL_ADMIN_ADDRESS",
+            help="Second address, which alone serves overrides, alias moves, loading and unloading.",
+            metavar="HOST:PORT",
+            rich_help_panel=SECURITY,
+        ),
+    ] = "",
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
     cache: Annotated[
         Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions and the last good snapshot.")
@@ -233,6 +242,7 @@ def serve(
         return ServerConfig(
             references=tuple(model),
             address=address,
+            admin_address=admin_address,
             workers=workers,
             cache=cache.expanduser(),
             poll_seconds=poll,

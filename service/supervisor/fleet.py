@@ -95,7 +95,7 @@ class Fleet:
         # A container with a share of the processor sees all its cores, and others like it pin to the same ones.
         pinned = cores if quota is None else []
         count = self._config.workers or max(1, min(len(cores), int(quota or len(cores))))
-        if unix_path(self._config.address):
+        if unix_path(self._config.address) or unix_path(self._config.admin_address):
             count = 1  # the path has one owner
         if not cores:
             logger.warning("this platform does not pin processes to cores; workers may disturb each other")

@@ -49,10 +49,16 @@ class Supervisor:
             reference = parse(text)
             references.setdefault(reference.name, []).append(reference)
         lock_for("", config.registry_lock)
-        if config.workers > 1 and unix_path(config.address):
+        if config.workers > 1 and (unix_path(config.address) or unix_path(config.admin_address)):
             raise InvalidArgumentError("a unix socket has one worker: several cannot share its path", field="workers")
-        self._port = Port(config.address)
-        self._config = config = replace(config, address=self._port.address)
+        self._ports = {"address": Port(config.address)}
+        try:
+            if config.admin_address:
+                self._ports["admin_address"] = Port(config.admin_address)
+        except BaseException:
+            self._ports["address"].close()
+            raise
+        self._config = config = self._listening(config)
         self._cache = Cache(config.cache)
         self._last_good = LastGood(config.cache, config.references)
         operations: dict[str, Handler] = {}
@@ -74,6 +80,10 @@ class Supervisor:
         """Where the server listens."""
         return self._config.address
 
+    def _listening(self, config: ServerConfig) -> ServerConfig:
+        """A configuration with the addresses of the ports that this server holds."""
+        return replace(config, **{name: port.address for name, port in self._ports.items()})  # type: ignore[arg-type]  # texts
+
     def run(self, configure: Callable[[], ServerConfig] | None = None) -> None:
         """Serves until SIGTERM or SIGINT; after a second one calls in progress are not waited for.
 
@@ -92,6 +102,8 @@ class Supervisor:
 
                 webhooks = listen(self._config.webhook_address, self._config.webhook_secret, self._follower.look_now)
             self._observation.start(self._fleet)
+            if self._config.admin_address:
+                logger.info("operators are served on %s alone", self._config.admin_address)
             # In a thread of its own: neither workers that do not start nor a registry that hangs may keep a signal
             # waiting.
             threading.Thread(target=self._serve, name="follow", daemon=True).start()
@@ -106,7 +118,8 @@ class Supervisor:
                 webhooks.close()
             self._fleet.stop(self._config.drain_seconds if self._failure is None else 0.0)
             self._observation.stop()
-            self._port.close()
+            for port in self._ports.values():
+                port.close()
         if self._failure is not None:
             raise self._failure
 
@@ -138,7 +151,7 @@ class Supervisor:
         self._follower.look_now()
         try:
             read = configure() if configure else self._config
-            config = replace(read, address=self._config.address)
+            config = self._listening(read)
             if config.tls:
                 config.tls.check()
         except (ServiceError, OSError) as error:
