@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from registry import mlmodel, portable
+from registry import mlmodel, portable, tag
 from registry.entries import VersionInfo
 from registry.errors import RegistryDeniedError
 from registry.mlflow_errors import mlflow_errors
@@ -96,4 +96,5 @@ class Run:
             directory = Path(folder) / "model"
             with mlflow_errors():
                 mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs)
+            tags = {**tags, tag.PROOF: "keras" if proof_file else "none"}
             return self._register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)

@@ -105,6 +105,15 @@ class Store:
                 break
         return found
 
+    def versions_of(self, name: str, *, most: int, before: str = "") -> list[VersionInfo]:
+        """The newest versions of a model, newest first, of those with a smaller number than `before` if it is given."""
+        older = f" and version_number < {int(before)}" if before else ""
+        with mlflow_errors():
+            found = self._client.search_model_versions(
+                f"name = '{name}'{older}", max_results=most, order_by=["version_number DESC"]
+            )
+        return [_info(version) for version in found]
+
     def versions_with(self, name: str, key: str, value: str) -> list[VersionInfo]:
         """The versions of a model with a tag of that value. Both must be free of quotes."""
         with mlflow_errors():

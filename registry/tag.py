@@ -1,6 +1,7 @@
 """The names of the tags that Unroll sets on registered versions."""
 
 DIGEST = "unroll.sha256"  # of the .keras file
+PROOF = "unroll.proof"  # who computed the proof: keras, unroll, or none where there is no proof
 KIND = "unroll.kind"  # trained, override, registered, repaired
 BASE_VERSION = "unroll.base_version"  # of an override or a repaired version
 CHANGED_WEIGHTS = "unroll.changed_weights"  # of an override, with commas between

@@ -34,6 +34,7 @@ class Role(Enum):
     """What a caller must be allowed to do."""
 
     ANYONE = "anyone"  # no credentials are looked at
+    CALLER = "caller"  # credentials are looked at, and nothing is asked of them
     OBSERVE = "observe"
     PREDICT = "predict"
     INSPECT = "inspect"
@@ -54,6 +55,7 @@ class Role(Enum):
 
 _TEXTS = {
     Role.ANYONE: "asking for health; every caller has it",
+    Role.CALLER: "asking who one is; every caller has it",
     Role.OBSERVE: "listing models, versions and metadata, watching them, statistics, reflection",
     Role.PREDICT: "predictions, also in streams",
     Role.INSPECT: "weights, traces, and what-ifs on one's own calls",
@@ -62,7 +64,7 @@ _TEXTS = {
     Role.LOAD: "having models served, or served no longer",
 }
 OPERATING = frozenset((Role.OVERRIDE, Role.PROMOTE, Role.LOAD))
-GRANTED = tuple(role for role in Role if role is not Role.ANYONE)  # what an entry may have
+GRANTED = tuple(role for role in Role if role not in (Role.ANYONE, Role.CALLER))  # what an entry may have
 READING = frozenset((Role.OBSERVE, Role.PREDICT, Role.INSPECT))
 ALL = frozenset(GRANTED)
 

@@ -28,6 +28,7 @@ from service.pb import unroll_pb2 as pb
 
 __all__ = [
     "Client",
+    "Examples",
     "LayerTrace",
     "Patch",
     "Prediction",
@@ -76,6 +77,22 @@ class Trace:
     what_if: bool
     patched: bool = False
     sums: Sequence[pb.WrittenSum] = ()
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences of a version's proof, and what training recorded of its inputs."""
+
+    model: str
+    version: str
+    inputs: Mapping[str, Array]  # [sequences, timesteps, features] each; empty: the version has no proof
+    sequences: int  # that the proof has
+    columns: Sequence[pb.Column]  # in the order of the features; empty where training recorded none
+    target: pb.Column | None
+    classes: Sequence[str]
+    window: int  # timesteps; 0: not recorded
+    horizon: int
+    step: float  # seconds between timesteps; 0: not recorded
 
 
 class Client(Connections, InsightCalls):
@@ -183,10 +200,13 @@ class Client(Connections, InsightCalls):
         what_if: Sequence[WeightChange] = (),
         patches: Sequence[Patch] = (),
         sums: Sequence[tuple[str, int, int, int]] = (),
+        names: Sequence[str] = (),
+        timesteps: tuple[int, int] = (0, 0),
     ) -> Trace:
         """What happens inside a network for a batch: each layer's output, states and gates at every timestep.
 
-        `sums`: pre-activations to write out term by term, each (layer, sequence, timestep, column).
+        `sums`: pre-activations to write out term by term, each (layer, sequence, timestep, column). `names`: tensors to
+        show, such as `hidden_state`; none: all. `timesteps`: (start, stop) to show; (0, 0): all.
         """
         request = pb.TraceRequest(
             model=model,
@@ -198,6 +218,8 @@ class Client(Connections, InsightCalls):
             what_if=map(change, what_if),
             patches=map(patch, patches),
             encoding=pb.TENSOR_ENCODING_RAW,
+            tensors=names,
+            timesteps=pb.IndexRange(start=timesteps[0], stop=timesteps[1]),
         )
         answer: pb.TraceResponse = self._call(0, "Trace", request)
         return Trace(
@@ -292,6 +314,40 @@ class Client(Connections, InsightCalls):
         """One model."""
         answer: pb.GetModelResponse = self._call(2, "GetModel", pb.GetModelRequest(model=model))
         return answer.model
+
+    def versions(self, model: str = "") -> Iterator[pb.RegisteredVersion]:
+        """The versions of a served model that the registry has, newest first; asked for page by page."""
+        request = pb.ListVersionsRequest(model=model)
+        while True:
+            page = self._call(2, "ListVersions", request)
+            yield from page.versions
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def examples(self, *, model: str = "", version: str = "", sequences: int = 0) -> Examples:
+        """Sequences that the proof of a version was made of, at most so many if given, and what its inputs mean."""
+        request = pb.GetExamplesRequest(
+            model=model, version=version, sequences=sequences, encoding=pb.TENSOR_ENCODING_RAW
+        )
+        answer: pb.GetExamplesResponse = self._call(2, "GetExamples", request)
+        return Examples(
+            answer.model,
+            answer.version,
+            arrays(answer.inputs),
+            answer.sequences,
+            tuple(answer.columns),
+            answer.target if answer.HasField("target") else None,
+            tuple(answer.classes),
+            answer.window,
+            answer.horizon,
+            answer.step,
+        )
+
+    def server(self) -> pb.GetServerResponse:
+        """The server's limits and features, and who the caller is to it: name and roles."""
+        answer: pb.GetServerResponse = self._call(2, "GetServer", pb.GetServerRequest())
+        return answer
 
     def move_alias(
         self,

@@ -20,7 +20,7 @@ SAFE = {
     "unroll.v1.PredictionService": ["Predict", "Trace"],
     "unroll.v1.InsightService": ["Gradients", "Attribute", "Remember", "FindFixedPoints"],
     "unroll.v1.WeightService": ["GetWeights", "CompareWeights"],
-    "unroll.v1.ModelService": ["ListModels", "GetModel"],
+    "unroll.v1.ModelService": ["ListModels", "GetModel", "ListVersions", "GetExamples", "GetServer"],
 }
 RETRY_POLICY = {
     "maxAttempts": 5,

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class SupervisorClient:
-    """The supervisor, as its workers see it: calls over the link. Overrides, Aliases and Models of the servicers."""
+    """The supervisor, as its workers see it: calls over the link. Overrides, Supervisor and Models of the servicers."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -111,6 +111,12 @@ class SupervisorClient:
             "request_id": request_id,
         }
         self._link.call("move_alias", fields, timeout=timeout)
+
+    def versions(self, model: str, *, before: str, size: int, timeout: float) -> tuple[list[dict[str, Any]], bool]:
+        """A page of the versions that the registry has of a model, and whether there are more."""
+        asked = {"model": model, "before": before, "size": size}
+        result, _ = self._link.call("versions", asked, timeout=timeout)
+        return result["versions"], result["more"]
 
     def statistics(self) -> list[list[list[Any]]]:
         """What each worker counted."""

@@ -1,7 +1,7 @@
 """The public API for Python programs: the client and its types. Needs gRPC, protobuf and NumPy."""
 
 from service import errors
-from service.client import Client, LayerTrace, Patch, Prediction, StreamPrediction, Trace, WeightChange
+from service.client import Client, Examples, LayerTrace, Patch, Prediction, StreamPrediction, Trace, WeightChange
 from service.insight_client import Attribution, Gradients, LayerMemory, Memory, Target
 from service.version import version
 
@@ -9,6 +9,7 @@ __version__ = version()
 __all__ = [
     "Attribution",
     "Client",
+    "Examples",
     "Gradients",
     "LayerMemory",
     "LayerTrace",

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from service.api.codec import encode_specs
+from service.api.encoding import ORIGINS, PROOFS, timestamp
+from service.api.examples import examples
+from service.api.registered import Listing, RegisteredVersions
+from service.api.server import describe
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import ConflictError, InvalidArgumentError
 from service.pb import unroll_pb2 as pb
@@ -16,17 +18,11 @@ from service.snapshot import VersionEntry
 
 PAGE_SIZE = 100
 WATCH_SECONDS = 1.0  # how often a quiet watcher looks whether its client is still there
-ORIGINS = {
-    "trained": pb.VERSION_ORIGIN_TRAINED,
-    "override": pb.VERSION_ORIGIN_OVERRIDE,
-    "registered": pb.VERSION_ORIGIN_REGISTERED,
-}
-PROOFS = {"": pb.PROOF_NONE, "keras": pb.PROOF_KERAS, "unroll": pb.PROOF_DERIVED}
 CHANGES = {"trained": pb.MODEL_CHANGE_TRAINED, "override": pb.MODEL_CHANGE_OVERRIDDEN}
 
 
-class Aliases(Protocol):
-    """What moves aliases: the supervisor, at the other end of the link."""
+class Supervisor(Listing, Protocol):
+    """What lists versions and moves aliases: the supervisor, at the other end of the link."""
 
     def move_alias(
         self,
@@ -44,11 +40,12 @@ class Aliases(Protocol):
 
 
 class ModelServicer:
-    """Answers from the snapshot of a host; moves go to the supervisor."""
+    """Answers from the snapshot of a host; what concerns the registry goes to the supervisor."""
 
-    def __init__(self, host: Host, aliases: Aliases) -> None:
+    def __init__(self, host: Host, supervisor: Supervisor) -> None:
         self._host = host
-        self._aliases = aliases
+        self._supervisor = supervisor
+        self._registered = RegisteredVersions(supervisor)
 
     def methods(self) -> list[Method]:
         """The table of this service."""
@@ -57,6 +54,9 @@ class ModelServicer:
             {
                 "ListModels": Row(self.list_models, Bound.SERVED, Role.OBSERVE),
                 "GetModel": Row(self.get_model, Bound.SERVED, Role.OBSERVE),
+                "ListVersions": Row(self.list_versions, Bound.SEARCH, Role.OBSERVE, Pool.WAITING),
+                "GetExamples": Row(self.get_examples, Bound.PROOF, Role.INSPECT),
+                "GetServer": Row(self.get_server, Bound.SERVED, Role.CALLER),
                 "MoveAlias": Row(self.move_alias, Bound.REGISTRY, Role.PROMOTE, Pool.WAITING),
                 "WatchModel": Row(self.watch_model, Bound.STREAM, Role.OBSERVE, Pool.STREAM),
             },
@@ -80,6 +80,20 @@ class ModelServicer:
         """GetModel: one model with all that is known of it."""
         return pb.GetModelResponse(model=self._encode(self._host.whole(request.model, call)))
 
+    def list_versions(self, request: pb.ListVersionsRequest, call: Call) -> pb.ListVersionsResponse:
+        """ListVersions: a page of what the registry has of a served model."""
+        return self._registered.page(self._host.snapshot().model(request.model), request, call)
+
+    def get_examples(self, request: pb.GetExamplesRequest, call: Call) -> pb.GetExamplesResponse:
+        """GetExamples: inputs of the proof, and what training recorded of the inputs."""
+        version = self._host.resolve(request.model, request.version, call)
+        with self._host.admission.slots:
+            return examples(version, request, self._host.limits)
+
+    def get_server(self, _request: pb.GetServerRequest, call: Call) -> pb.GetServerResponse:
+        """GetServer: the server, and the caller as it knows it."""
+        return describe(call.caller(), self._host.limits)
+
     def move_alias(self, request: pb.MoveAliasRequest, call: Call) -> pb.MoveAliasResponse:
         """MoveAlias: in the registry first, then here, then the answer."""
         checked_version(request.version, "version")
@@ -89,7 +103,7 @@ class ModelServicer:
         alias = request.alias.removeprefix("@") or model.default_alias
         if not alias:
             raise InvalidArgumentError(f"alias: {model.name} has no default alias, name one", field="alias")
-        self._aliases.move_alias(
+        self._supervisor.move_alias(
             model.name,
             alias,
             request.version,
@@ -181,7 +195,7 @@ def encode_model(model: LoadedModel, confirmed: float) -> pb.Model:
         aliases=dict(entry.aliases),
         versions=[_version(v) for _, v in sorted(model.versions.items(), key=lambda item: -int(item[0]))],
         stale_reason=entry.stale_reason,
-        confirmed_time=_timestamp(max(confirmed, entry.confirmed)),
+        confirmed_time=timestamp(max(confirmed, entry.confirmed)),
     )
 
 
@@ -197,7 +211,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         changed_weights=entry.changed_weights,
         actor=entry.actor,
         reason=entry.reason,
-        created_time=_timestamp(entry.created),
+        created_time=timestamp(entry.created),
         inputs=encode_specs(network.inputs),
         outputs=encode_specs(network.outputs),
         states=encode_specs(network.states),
@@ -224,11 +238,3 @@ def _change(before: LoadedModel, now: LoadedModel) -> "pb.ModelChange":
     if old and int(new) < int(old):
         return pb.MODEL_CHANGE_MOVED_BACK
     return CHANGES.get(now.versions[new].entry.origin, pb.MODEL_CHANGE_TRAINED)
-
-
-def _timestamp(seconds: float) -> Timestamp | None:
-    if not seconds:
-        return None
-    stamp = Timestamp()
-    stamp.FromMilliseconds(round(seconds * 1000))
-    return stamp

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from service.api.codec import add_all, decode_changes, decode_inputs, decode_patches, encoding_of
+from service.api.selection import checked_range, cut, named
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError, NotReadyError
@@ -207,6 +208,8 @@ class PredictionServicer:
                 f"sums: {len(request.sums)} are requested, the limit is {MOST_SUMS}",
                 field="sums", limit=MOST_SUMS, actual=len(request.sums),
             )  # fmt: skip
+        timesteps = (*next(iter(inputs.values())).shape, 1)[1]
+        shown = checked_range(request.timesteps.start, request.timesteps.stop, timesteps)
         copies = 1 + bool(request.sums)
         decoded = time.perf_counter_ns()
         with self._host.admission.take(network, inputs, call, traced=True, slot=True, copies=copies):
@@ -218,10 +221,10 @@ class PredictionServicer:
             model=version.model, version=version.entry.number, what_if=bool(request.what_if), patched=bool(patches),
             sums=map(_sum, sums),
         )  # fmt: skip
-        for layer in trace.layers:
+        for layer, tensors in zip(trace.layers, named(trace.layers, request.tensors), strict=True):
             call.check()
-            shown = response.layers.add(layer=layer.layer, class_name=layer.class_name)
-            add_all(shown.tensors, layer.tensors, encoding)
+            added = response.layers.add(layer=layer.layer, class_name=layer.class_name)
+            add_all(added.tensors, cut(tensors, shown, timesteps), encoding)
         add_all(response.outputs, trace.outputs, encoding)
         times = begin, decoded, computed, time.perf_counter_ns()
         call.inference = self._statistics.answered(version.key, next(iter(inputs.values())).shape, times, None)

@@ -79,6 +79,11 @@ def parse_change(text: str) -> WeightChange:
     return WeightChange(match["weight"].strip(), parse_array(match["value"]), OPERATIONS[match["operation"]], ranges)
 
 
+def parse_range(text: str) -> tuple[int, int]:
+    """A range: `START:STOP`, one index, or `:` for all, which is (0, 0). Raises InvalidArgumentError."""
+    return _range(text.strip(), text)
+
+
 def _range(text: str, whole: str) -> tuple[int, int]:
     if text == ":":
         return (0, 0)

@@ -1,5 +1,6 @@
 """`unroll models`: the models that a server serves, and their aliases."""
 
+from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,16 +8,22 @@ import typer
 from service.cli.common import (
     Json,
     Model,
+    Version,
     connected,
     console,
+    number,
     print_json,
     table,
 )
+from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from service.client import Client
+    from service.pb import unroll_pb2 as pb
 
-app = typer.Typer(no_args_is_help=True, help="Show the models that a server serves, and move aliases.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show the models that a server serves and their versions, and move aliases."
+)
 
 
 @app.command("list")
@@ -39,8 +46,7 @@ def list_models(json: Json = False, *, client: "Client") -> None:
                 model.name,
                 version.version + (" (default)" if version.version == model.default_version else ""),
                 " ".join(aliases),
-                _word(pb.VersionOrigin.Name(version.origin), "VERSION_ORIGIN_")
-                + (f" of {version.base_version}" if version.base_version else ""),
+                _origin(version),
                 ": ".join(filter(None, (version.actor, version.reason))),
                 _word(pb.Proof.Name(version.proof), "PROOF_"),
             )
@@ -84,6 +90,61 @@ def show(
             console.print(f"  {note}")
 
 
+@app.command()
+@connected
+def versions(
+    model: Model = "",
+    most: Annotated[int, typer.Option(min=1, help="Number of versions to show, the newest first.")] = 20,
+    json: Json = False,
+    *,
+    client: "Client",
+) -> None:
+    """List the versions that the registry has of a model: who made each and why, and how well it did."""
+    from itertools import islice
+
+    from google.protobuf.json_format import MessageToDict
+
+    from service.pb import unroll_pb2 as pb
+
+    found = list(islice(client.versions(model), most))
+    if json:
+        print_json([MessageToDict(version, preserving_proto_field_name=True) for version in found])
+        return
+    shown = table("version", "aliases", "made by", "when", "who: why", "proof", "error")
+    for version in found:
+        gate, created = version.gate, version.created_time
+        figures = f"{gate.metric} {number(gate.error)}" if gate.HasField("error") else ""
+        if figures and gate.HasField("baseline_error"):
+            figures += f" ({gate.baseline}: {number(gate.baseline_error)})"
+        shown.add_row(
+            version.version + (" (loaded)" if version.loaded else ""),
+            " ".join(f"@{alias}" for alias in version.aliases),
+            _origin(version),
+            f"{created.ToDatetime():%Y-%m-%d %H:%M}" if created.seconds else "",
+            ": ".join(filter(None, (version.actor, version.refusal or version.reason))),
+            _word(pb.Proof.Name(version.proof), "PROOF_").replace("unspecified", ""),
+            figures,
+        )
+    console.print(shown)
+
+
+@app.command()
+@connected
+def examples(
+    model: Model = "",
+    version: Version = "",
+    sequences: Annotated[int, typer.Option(min=0, help="Largest number of sequences; 0: all that there are.")] = 0,
+    *,
+    client: "Client",
+) -> None:
+    """Print sequences that a version was proven with, as JSON that `unroll predict` and `unroll trace` take."""
+    found = client.examples(model=model, version=version, sequences=sequences)
+    if not found.inputs:
+        raise InvalidArgumentError(f"version {found.version} of {found.model} has no proof, and so no examples")
+    inputs = {name: array.tolist() for name, array in found.inputs.items()}
+    typer.echo(dumps(next(iter(inputs.values())) if len(inputs) == 1 else inputs))
+
+
 @app.command("move-alias")
 @connected
 def move_alias(
@@ -117,6 +178,14 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for its user
         return ""
+
+
+def _origin(version: "pb.ModelVersion | pb.RegisteredVersion") -> str:
+    """How a version came about, in a few words."""
+    from service.pb import unroll_pb2 as pb
+
+    made = _word(pb.VersionOrigin.Name(version.origin), "VERSION_ORIGIN_")
+    return f"{made} of {version.base_version}" if version.base_version else made
 
 
 def _word(name: str, prefix: str) -> str:

@@ -34,6 +34,11 @@ AT_ONCE = 64  # sequences in a message of a summary
 def trace(
     inputs: Inputs,
     layer: Annotated[list[str] | None, typer.Option(help="Layer to show; can be repeated; default: all.")] = None,
+    tensor: Annotated[
+        list[str] | None,
+        typer.Option(help="Tensor to show, such as hidden_state; can be repeated; default: all.", metavar="NAME"),
+    ] = None,
+    timesteps: Annotated[str, typer.Option(help="Timesteps to show; default: all.", metavar="START:STOP")] = "",
     sequence: Annotated[int, typer.Option(min=0, help="Sequence of the batch to show, from 0.")] = 0,
     what_if: WhatIf = None,
     plot: Annotated[str, typer.Option(help="Write a plot of the states (PNG, PDF or SVG).", metavar="FILE")] = "",
@@ -47,20 +52,23 @@ def trace(
     client: "Client",
 ) -> None:
     """Show every layer's output, hidden states and gates at every timestep, for one sequence of a batch."""
-    from service.cli.literals import parse_change, parse_inputs
+    from service.cli.literals import parse_change, parse_inputs, parse_range
     from service.cli.plots import heat_map, save_trace
 
     arrays = parse_inputs(inputs)
     if summary:
-        if layer or what_if or plot:
-            raise InvalidArgumentError("--summary takes neither --layer nor --what-if nor --plot")
+        if layer or tensor or timesteps or what_if or plot:
+            raise InvalidArgumentError("--summary takes none of --layer, --tensor, --timesteps, --what-if and --plot")
         _print_summary(client.summarize(_batches(arrays), model=model, version=version), json=json)
         return
     batch = len(next(iter(arrays.values()), ())) if isinstance(arrays, dict) else len(arrays)
     if sequence >= batch:
         raise InvalidArgumentError(f"sequence: the batch has {batch}, counted from 0; got {sequence}")
     changes = [parse_change(text) for text in what_if or ()]
-    found = client.trace(arrays, model=model, version=version, layers=layer or (), what_if=changes)
+    found = client.trace(
+        arrays, model=model, version=version, layers=layer or (), what_if=changes, names=tensor or (),
+        timesteps=parse_range(timesteps or ":"),
+    )  # fmt: skip
     if plot:
         save_trace(plot, found, sequence)
     if json:
@@ -70,9 +78,9 @@ def trace(
     for name, shown in found.layers.items():
         title = f"{name} ({shown.class_name}) of {found.model} version {found.version}, sequence {sequence}"
         tensors = table("tensor", "shape", "values", "", title=title)
-        for tensor, values in shown.tensors.items():
+        for name_of_tensor, values in shown.tensors.items():
             one = values[sequence]
-            tensors.add_row(tensor, str(one.shape), array_text(one), heat_map(one))
+            tensors.add_row(name_of_tensor, str(one.shape), array_text(one), heat_map(one))
         console.print(tensors)
     if plot:
         console.print(f"plot: {plot}", highlight=False)

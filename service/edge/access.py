@@ -105,7 +105,7 @@ class Access:
 
         The latter only on a server where nobody may do anything without showing something.
         """
-        if needed is Role.ANYONE or needed in caller.roles:
+        if needed in (Role.ANYONE, Role.CALLER) or needed in caller.roles:
             return
         if not caller.how and not caller.roles:
             raise UnauthenticatedError("this server needs a token: `authorization: Bearer …`")

@@ -12,6 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from service.callers import GRANTED
 from service.callers import Caller as Caller
 from service.callers import Role as Role
 from service.edge.texts import LONGEST, check_texts
@@ -34,6 +35,8 @@ class Bound(Enum):
     COMPUTED = "Limits.computed: the elements that it computes, and those that changes of weights touch"
     WEIGHTS = "Limits.computed: the elements of the weights that it reads; statistics are computed once for a version"
     REGISTRY = "operators only: what it asks of the registry, and Limits.changes"
+    SEARCH = "one page of one search in the registry; few of them at a time, in all and of one caller"
+    PROOF = "the largest proof that is read, and Limits.elements; few computations of its kind at a time"
     STREAM = "each message as a call of its own; Limits.streams, in all and of one caller, and stream_seconds"
 
 
@@ -186,5 +189,6 @@ def roles_document(methods: Iterable[Method]) -> str:
     rows = ["| RPC | role |", "|---|---|"]
     for method in sorted(methods, key=lambda method: method.path):
         service, name = method.path[1:].split("/")
-        rows.append(f"| `{service}` `{name}` | {'everybody' if method.role is Role.ANYONE else method.role.value} |")
+        needed = method.role.value if method.role in GRANTED else "everybody"
+        rows.append(f"| `{service}` `{name}` | {needed} |")
     return "\n".join(rows) + "\n"

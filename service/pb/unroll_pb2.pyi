@@ -245,7 +245,7 @@ class PredictStreamResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., timesteps: _Optional[int] = ..., version_changed: bool = ..., patched: bool = ...) -> None: ...
 
 class TraceRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "layers", "what_if", "encoding", "patches", "sums")
+    __slots__ = ("model", "version", "inputs", "initial_state", "layers", "what_if", "encoding", "patches", "sums", "tensors", "timesteps")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +255,8 @@ class TraceRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     PATCHES_FIELD_NUMBER: _ClassVar[int]
     SUMS_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -264,7 +266,9 @@ class TraceRequest(_message.Message):
     encoding: TensorEncoding
     patches: _containers.RepeatedCompositeFieldContainer[Patch]
     sums: _containers.RepeatedCompositeFieldContainer[SumRequest]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[str]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., sums: _Optional[_Iterable[_Union[SumRequest, _Mapping]]] = ...) -> None: ...
+    tensors: _containers.RepeatedScalarFieldContainer[str]
+    timesteps: IndexRange
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., layers: _Optional[_Iterable[str]] = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., sums: _Optional[_Iterable[_Union[SumRequest, _Mapping]]] = ..., tensors: _Optional[_Iterable[str]] = ..., timesteps: _Optional[_Union[IndexRange, _Mapping]] = ...) -> None: ...
 
 class SumRequest(_message.Message):
     __slots__ = ("layer", "sequence", "timestep", "column")
@@ -807,6 +811,177 @@ class GetModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ("model", "page_size", "page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    page_size: int
+    page_token: str
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("model", "versions", "next_page_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    versions: _containers.RepeatedCompositeFieldContainer[RegisteredVersion]
+    next_page_token: str
+    def __init__(self, model: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[RegisteredVersion, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RegisteredVersion(_message.Message):
+    __slots__ = ("version", "aliases", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "proof", "digest", "gate", "loaded", "refusal", "moves")
+    class MovesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATED_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    GATE_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    origin: VersionOrigin
+    base_version: str
+    changed_weights: _containers.RepeatedScalarFieldContainer[str]
+    actor: str
+    reason: str
+    created_time: _timestamp_pb2.Timestamp
+    proof: Proof
+    digest: str
+    gate: GateFigures
+    loaded: bool
+    refusal: str
+    moves: _containers.ScalarMap[str, str]
+    def __init__(self, version: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., proof: _Optional[_Union[Proof, str]] = ..., digest: _Optional[str] = ..., gate: _Optional[_Union[GateFigures, _Mapping]] = ..., loaded: bool = ..., refusal: _Optional[str] = ..., moves: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class GateFigures(_message.Message):
+    __slots__ = ("metric", "error", "baseline", "baseline_error", "champion_version", "champion_error", "decision", "decision_reason")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHAMPION_ERROR_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    DECISION_REASON_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    error: float
+    baseline: str
+    baseline_error: float
+    champion_version: str
+    champion_error: float
+    decision: str
+    decision_reason: str
+    def __init__(self, metric: _Optional[str] = ..., error: _Optional[float] = ..., baseline: _Optional[str] = ..., baseline_error: _Optional[float] = ..., champion_version: _Optional[str] = ..., champion_error: _Optional[float] = ..., decision: _Optional[str] = ..., decision_reason: _Optional[str] = ...) -> None: ...
+
+class GetExamplesRequest(_message.Message):
+    __slots__ = ("model", "version", "sequences", "encoding")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    sequences: int
+    encoding: TensorEncoding
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sequences: _Optional[int] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ...) -> None: ...
+
+class GetExamplesResponse(_message.Message):
+    __slots__ = ("model", "version", "inputs", "sequences", "columns", "target", "classes", "window", "horizon", "step")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    sequences: int
+    columns: _containers.RepeatedCompositeFieldContainer[Column]
+    target: Column
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    window: int
+    horizon: int
+    step: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., sequences: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., target: _Optional[_Union[Column, _Mapping]] = ..., classes: _Optional[_Iterable[str]] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., step: _Optional[float] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("name", "unit", "min", "max")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    unit: str
+    min: float
+    max: float
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
+
+class GetServerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetServerResponse(_message.Message):
+    __slots__ = ("version", "caller", "known_by", "roles", "models", "limits", "features")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_BY_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    caller: str
+    known_by: str
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    limits: ServerLimits
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., caller: _Optional[str] = ..., known_by: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ServerLimits(_message.Message):
+    __slots__ = ("message_bytes", "batch", "timesteps", "elements", "computed", "changes", "streams", "stream_idle_seconds", "stream_seconds")
+    MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_IDLE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    message_bytes: int
+    batch: int
+    timesteps: int
+    elements: int
+    computed: int
+    changes: int
+    streams: int
+    stream_idle_seconds: float
+    stream_seconds: float
+    def __init__(self, message_bytes: _Optional[int] = ..., batch: _Optional[int] = ..., timesteps: _Optional[int] = ..., elements: _Optional[int] = ..., computed: _Optional[int] = ..., changes: _Optional[int] = ..., streams: _Optional[int] = ..., stream_idle_seconds: _Optional[float] = ..., stream_seconds: _Optional[float] = ...) -> None: ...
 
 class MoveAliasRequest(_message.Message):
     __slots__ = ("model", "alias", "version", "expected_version", "reason", "actor", "request_id")

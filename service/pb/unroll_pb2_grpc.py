@@ -88,7 +88,7 @@ class PredictionServiceServicer(object):
         """Runs a batch of sequences and returns the output of each layer and, for recurrent layers, the hidden state, gates
         and pre-activation at every timestep.
 
-        INVALID_ARGUMENT  as Predict
+        INVALID_ARGUMENT  as Predict; no layer has such a tensor; the range of timesteps does not fit the inputs
         NOT_FOUND         as Predict; no such layer
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -686,7 +686,7 @@ class WeightService(object):
 
 
 class ModelServiceStub(object):
-    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
+    """What is served. Reading needs the role `observe`, unless an RPC says otherwise; moving an alias needs `promote`.
     """
 
     def __init__(self, channel):
@@ -705,6 +705,21 @@ class ModelServiceStub(object):
                 request_serializer=service_dot_pb_dot_unroll__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_unroll__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/unroll.v1.ModelService/ListVersions',
+                request_serializer=service_dot_pb_dot_unroll__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetExamples = channel.unary_unary(
+                '/unroll.v1.ModelService/GetExamples',
+                request_serializer=service_dot_pb_dot_unroll__pb2.GetExamplesRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.GetExamplesResponse.FromString,
+                _registered_method=True)
+        self.GetServer = channel.unary_unary(
+                '/unroll.v1.ModelService/GetServer',
+                request_serializer=service_dot_pb_dot_unroll__pb2.GetServerRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.GetServerResponse.FromString,
+                _registered_method=True)
         self.MoveAlias = channel.unary_unary(
                 '/unroll.v1.ModelService/MoveAlias',
                 request_serializer=service_dot_pb_dot_unroll__pb2.MoveAliasRequest.SerializeToString,
@@ -718,7 +733,7 @@ class ModelServiceStub(object):
 
 
 class ModelServiceServicer(object):
-    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
+    """What is served. Reading needs the role `observe`, unless an RPC says otherwise; moving an alias needs `promote`.
     """
 
     def ListModels(self, request, context):
@@ -734,6 +749,39 @@ class ModelServiceServicer(object):
         """Returns one model: the versions that are served, their aliases and origin, and whether the registry agrees.
 
         NOT_FOUND  no such model
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """Lists the versions of a served model that the registry has, newest first, whether or not they are in memory. Each
+        call is one search in the registry, for at most 100 versions; a server makes only a few of them at a time.
+
+        INVALID_ARGUMENT     the page size is negative, or the page token is not from this RPC
+        NOT_FOUND            no such model
+        FAILED_PRECONDITION  the registry denies access to the server
+        RESOURCE_EXHAUSTED   too many of these calls are waiting for the registry
+        UNAVAILABLE          the registry does not answer
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExamples(self, request, context):
+        """Returns sequences that a version's proof was made of, and what training recorded about its inputs: the names, units
+        and ranges of the columns, and the window. Needs the role `inspect`, because the sequences may be real data.
+
+        INVALID_ARGUMENT    the number of sequences is negative
+        NOT_FOUND           no such model, version or alias
+        RESOURCE_EXHAUSTED  one sequence is larger than the server's limit on a tensor
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServer(self, request, context):
+        """Describes the server, and the caller as the server knows it. Open to everybody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -762,6 +810,7 @@ class ModelServiceServicer(object):
         NOT_FOUND           no such model
         DEADLINE_EXCEEDED   the stream reached its lifetime
         RESOURCE_EXHAUSTED  the server allows no more open streams
+        UNAVAILABLE         the server is stopping: watch again, at another server or once it is back
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -779,6 +828,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=service_dot_pb_dot_unroll__pb2.GetModelRequest.FromString,
                     response_serializer=service_dot_pb_dot_unroll__pb2.GetModelResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.ListVersionsRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'GetExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExamples,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.GetExamplesRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.GetExamplesResponse.SerializeToString,
+            ),
+            'GetServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServer,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.GetServerRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.GetServerResponse.SerializeToString,
             ),
             'MoveAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.MoveAlias,
@@ -799,7 +863,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """What is served. Reading needs the role `observe`; moving an alias needs `promote`.
+    """What is served. Reading needs the role `observe`, unless an RPC says otherwise; moving an alias needs `promote`.
     """
 
     @staticmethod
@@ -846,6 +910,87 @@ class ModelService(object):
             '/unroll.v1.ModelService/GetModel',
             service_dot_pb_dot_unroll__pb2.GetModelRequest.SerializeToString,
             service_dot_pb_dot_unroll__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.ModelService/ListVersions',
+            service_dot_pb_dot_unroll__pb2.ListVersionsRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.ModelService/GetExamples',
+            service_dot_pb_dot_unroll__pb2.GetExamplesRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.GetExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unroll.v1.ModelService/GetServer',
+            service_dot_pb_dot_unroll__pb2.GetServerRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.GetServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

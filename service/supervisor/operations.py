@@ -19,6 +19,7 @@ from service.supervisor.desired import desired, wanted
 from service.supervisor.fetching import Versions, derived
 from service.supervisor.fleet import Fleet
 from service.supervisor.lanes import Lanes
+from service.supervisor.listing import Listing
 from service.supervisor.registry_errors import registry_errors, translated
 from service.supervisor.requests import Answer, Handler
 
@@ -40,6 +41,7 @@ class Operations:
         self._named = named
         self._fleet = fleet
         self._config = config
+        self._listing = Listing(declared, versions)
         self._loaded: dict[VersionKey, float] = {}  # when versions on demand came; `declared.changing` guards it
 
     def table(self) -> Mapping[str, Handler]:
@@ -51,6 +53,7 @@ class Operations:
             "move_alias": self._move_alias,
             "override": self._override,
             "made": self._made,
+            "versions": self._listing.page,
             "statistics": self._statistics,
         }
 
@@ -202,7 +205,10 @@ class Operations:
                     tag.CHANGED_WEIGHTS: ",".join(changed),
                     tag.ACTOR: arguments["actor"],
                     tag.REASON: arguments["reason"],
+                    tag.PROOF: "unroll" if proof else "none",
                 }
+                if version.data:  # the same columns go in
+                    tags[tag.DATA] = version.data
                 if arguments["request_id"]:
                     tags |= {tag.REQUEST: arguments["request_id"], tag.REQUEST_DIGEST: arguments["request_digest"]}
                 info = self._versions.registry.derive(name, base, model, proof, tags)

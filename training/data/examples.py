@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.errors import InvalidArgumentError
@@ -76,9 +76,16 @@ def load(source: Source, progress: files.Progress, found: Callable[[str], None])
                 field="window",
             )
     _check_varied(path, layout, parts.train)
+    layout = replace(layout, ranges=_ranges(parts.train))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Examples(path.stem, layout, parts, path, digest, tuple(findings))
+
+
+def _ranges(train: Windows) -> tuple[tuple[float, float], ...]:
+    """The smallest and the largest value of each feature, in the shortest digits that single precision needs."""
+    columns = train.values[train.rows()].T
+    return tuple((float(str(column.min())), float(str(column.max()))) for column in columns)
 
 
 def _check_varied(path: Path, layout: Layout, train: Windows) -> None:

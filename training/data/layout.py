@@ -21,6 +21,8 @@ class Layout:
     """What training did about uneven times: error, split or keep; empty: the version does not say."""
     step: float = 0.0
     """The usual distance of two times, in seconds where they are dates; 0: there are no times."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Smallest and largest value of each feature in the part to train on; none: the version does not say."""
 
     def dumps(self) -> str:
         """As JSON."""
@@ -31,4 +33,7 @@ class Layout:
         """From JSON; what later versions added is left out."""
         known = {field.name for field in fields(Layout)}
         found = {name: value for name, value in json.loads(text).items() if name in known}
-        return Layout(**{**found, "features": tuple(found["features"]), "classes": tuple(found["classes"])})
+        for name in ("features", "classes"):
+            found[name] = tuple(found[name])
+        found["ranges"] = tuple(map(tuple, found.get("ranges", ())))
+        return Layout(**found)

@@ -2,8 +2,12 @@
 
 import pytest
 
-from service.errors import InvalidArgumentError, NotFoundError
+from service.callers import Callers, Entry, token_hash
+from service.client import Client
+from service.config import DEFAULT_LIMITS
+from service.errors import InvalidArgumentError, NotFoundError, UnauthenticatedError
 from service.pb import unroll_pb2 as pb
+from tests.service.support import entry, serving
 
 pytestmark = pytest.mark.usefixtures("edge")
 
@@ -43,3 +47,21 @@ def test_what_is_not_there(client):
         client.model("none")
     with pytest.raises(InvalidArgumentError, match="linear, reference"):
         client.model()
+
+
+def test_who_asks(client, versions):
+    """A server says what it allows, what it can do, and whom it takes the caller for."""
+    found = client.server()
+    assert (found.caller, found.known_by, "override" in found.roles) == ("local", "local", True)
+    assert (found.limits.batch, found.limits.computed) == (DEFAULT_LIMITS.batch, DEFAULT_LIMITS.computed)
+    assert "trace_selection" in found.features
+    token = Entry("ann", ("predict",), token_sha256=token_hash("secret"), models=("m*",), streams=3)
+    with serving(entry("m", "a", v1=versions["r3-1"]), callers=Callers((token,), listed=True)) as (_, nobody):
+        found = nobody.server()
+        assert (found.caller, found.known_by, list(found.roles)) == ("", "", [])
+        with Client(nobody.address, token="secret") as ann:
+            found = ann.server()
+            assert (found.caller, found.known_by, list(found.roles)) == ("ann", "token", ["predict"])
+            assert (list(found.models), found.limits.streams) == (["m*"], 3)
+        with Client(nobody.address, token="guess") as stranger, pytest.raises(UnauthenticatedError):
+            stranger.server()

@@ -1,4 +1,10 @@
-"""`unroll models`: what is served; moves need a registry (supervisor/test_supervisor.py, the README)."""
+"""`unroll models`: what is served; versions and moves need a registry (supervisor/test_listing.py, the README)."""
+
+import json
+
+import numpy as np
+
+from tests.service.support import R3_INPUTS
 
 
 def test_list(unroll):
@@ -22,3 +28,13 @@ def test_show(unroll):
     status, text = run("models", "show", "--model", "none")
     assert status != 0
     assert "no model 'none'" in text
+
+
+def test_examples(unroll):
+    """The examples of a version are JSON that the other commands take."""
+    run, client = unroll
+    status, printed = run("models", "examples", "--sequences", "2")
+    assert status == 0
+    np.testing.assert_array_equal(json.loads(printed), R3_INPUTS[:2])
+    predicted = run("predict", printed.strip(), "--json")
+    np.testing.assert_allclose(predicted["outputs"]["output"], client.predict(R3_INPUTS[:2]).output, rtol=1e-6)

@@ -18,6 +18,18 @@ def test_a_trace(unroll):
     assert "output (Dense) of reference version 1, sequence 1" in text
 
 
+def test_a_part_of_a_trace(unroll):
+    """The command shows the tensors and the timesteps that are asked for."""
+    run, _ = unroll
+    shown = run("trace", X, "--json", "--tensor", "hidden_state", "--timesteps", "1:3")["layers"]
+    assert {name: list(tensors) for name, tensors in shown.items()} == {"simpleRNN": ["hidden_state"], "output": []}
+    assert np.shape(shown["simpleRNN"]["hidden_state"]) == (2, 2, 4)
+    for wrong in ("3:1", "x", "0:9"):
+        status, text = run("trace", X, "--timesteps", wrong)
+        assert status == 1
+        assert "START:STOP" in text or "timesteps: expected" in text
+
+
 def test_a_sequence_that_is_not_there(unroll):
     """A sequence beyond the batch is refused before anything is asked of the server."""
     run, _ = unroll

@@ -13,6 +13,10 @@ def test_the_layout_says_what_was_done(tmp_path):
     path = write(tmp_path / "d.csv", t=days, y=numbers(100))
     layout = load(Source(path, target="y", time="t", window=4, missing="ffill", gaps="split"))[0].layout
     assert (layout.missing, layout.gaps, layout.step) == ("ffill", "split", 86400)
+    seen = numbers(100)[:72]  # the part to train on, and what its last windows reach to
+    (between,) = layout.ranges
+    assert min(seen) <= between[0] + 1e-6
+    assert between[1] <= max(seen) + 1e-6
     assert Layout.loads(layout.dumps()) == layout
     older = '{"features":["y"],"target":"y","window":4,"horizon":1,"classes":[],"time":"t","group":"","later":1}'
     assert Layout.loads(older) == Layout(("y",), "y", 4, 1, (), "t")
