@@ -66,6 +66,9 @@ class Connections:
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
+            # A server that was away is found this soon, however long it was; gRPC's own pauses grow to two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2000),
         ]
         credentials = None
         if root_certificates is not None or client_certificate is not None:

@@ -194,6 +194,7 @@ class Worker:
     def drain(self, seconds: float) -> None:
         """Says NOT_SERVING, lets what arrived before finish, then stops."""
         self._health.end()
+        self._host.end()
         with ThreadPoolExecutor(len(self._addresses), "drain") as pool:
             list(pool.map(lambda one: one.edge.drain(seconds), self._addresses))
         counted = self._answer("metrics")

@@ -48,6 +48,7 @@ class Host:
         # A stream whose weights are changed keeps those weights as long as it is open.
         self.changed_weights = Quota(limits.computed, limits.computed // 2, "elements of weights changed for streams")
         self._changed = threading.Condition()  # notified of each snapshot; guards its replacement, and the next two
+        self._ending = False  # whether the server stops; guarded by the condition too
         self._loading: set[VersionKey] = set()  # adopted versions that some thread loads now
         self._failed: dict[VersionKey, tuple[float, ServiceError]] = {}  # when to try again, and what was wrong
         self.confirmed: Mapping[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
@@ -176,10 +177,21 @@ class Host:
             self._fill(*due, again=RETRY_SECONDS)
 
     def wait_beyond(self, generation: int, seconds: float) -> LoadedSnapshot:
-        """The snapshot, as soon as it is newer than `generation`, or after so many seconds whatever it is."""
+        """The snapshot, as soon as it is newer than `generation`, or after so many seconds whatever it is.
+
+        Raises UnavailableError once the server stops: who waits for changes would otherwise keep it from ending.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._snapshot.generation > generation, seconds)
+            self._changed.wait_for(lambda: self._ending or self._snapshot.generation > generation, seconds)
+            if self._ending:
+                raise UnavailableError("this server is stopping")
             return self._snapshot
+
+    def end(self) -> None:
+        """Ends those who wait for changes: there will be none."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
 
     def _load(self, model: str, entry: VersionEntry) -> LoadedVersion:
         return load_version(
