@@ -18,7 +18,6 @@ RULES = {
         "service.client",
         "service.config",
         "service.errors",
-        "service.messages",
         "service.pb",
         "service.version",
         "service.web",
@@ -26,7 +25,7 @@ RULES = {
     "registry": {"registry"},
     "training": {"training", "registry", "service.model", "service.errors", "service.version"},
     "service": {"service", "registry"},
-    "unroll": {"service.client", "service.errors", "service.insight_client", "service.version"},
+    "unroll": {"service.client", "service.errors", "service.version"},
 }
 ROOTS = {"service/supervisor", "service/cli"}
 # Within the service: protocols know serving and not each other, and serving knows no protocol and no transport.

@@ -1,8 +1,21 @@
 """The public API for Python programs: the client and its types. Needs gRPC, protobuf and NumPy."""
 
 from service import errors
-from service.client import Client, Examples, LayerTrace, Patch, Prediction, StreamPrediction, Trace, WeightChange
-from service.insight_client import Attribution, Gradients, LayerMemory, Memory, Target
+from service.client import (
+    Attribution,
+    Client,
+    Examples,
+    Gradients,
+    LayerMemory,
+    LayerTrace,
+    Memory,
+    Patch,
+    Prediction,
+    StreamPrediction,
+    Target,
+    Trace,
+    WeightChange,
+)
 from service.version import version
 
 __version__ = version()

@@ -39,7 +39,7 @@ def explain(
     """Show how much each part of a sequence contributes to one number of the prediction."""
     from service.cli.insight_plots import save_attribution
     from service.cli.literals import parse_change, parse_inputs
-    from service.insight_client import Target
+    from service.client.insight import Target
 
     arrays = parse_inputs(inputs)
     sequences = _sequences(arrays)

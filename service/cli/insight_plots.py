@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.cli.plots import draw_heat, figure
-from service.insight_client import Attribution, Memory
+from service.client.insight import Attribution, Memory
 
 SMALLEST = 1e-6  # of what is left of a change, below which a picture does not go
 OVER_TIME = ("gradient_input", "integrated_gradients", "occlude_timesteps")

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from service.client import to_array, to_tensor
-from service.client_connections import SERVICE_CONFIG
+from service.client.connections import SERVICE_CONFIG
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
 from tests.service.support import eventually

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from service import cli
-from service.client_connections import SAFE
+from service.client.connections import SAFE
 from service.oip.messages import SERVICE
 from service.pb import unroll_pb2
 from tests.deploy.support import COMPOSE_FILE, DOCKERFILE, ENVOY_FILE, ROOT, compose, defaults, envoy, routes

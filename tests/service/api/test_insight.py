@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from service.client import Patch, WeightChange
+from service.client.insight import Target
 from service.config import Limits
 from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError
-from service.insight_client import Target
 from service.model import keras_file
 from service.model.gradients import Tape
 from service.pb import unroll_pb2 as pb

@@ -1,4 +1,4 @@
-"""The Python client: typed, with NumPy arrays in and out. It retries only calls that are safe to repeat."""
+"""The calls of the client: predictions, traces, weights and models, with NumPy arrays in and out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from service.client_connections import Connections
-from service.edge.status import from_rpc_error
-from service.insight_client import InsightCalls
-from service.messages import (
+from service.client.connections import Connections
+from service.client.insight import InsightCalls
+from service.client.messages import (
     Array,
     Arrays,
     Inputs,
@@ -22,22 +21,9 @@ from service.messages import (
     patch,
     tensors,
     to_array,
-    to_tensor,
 )
+from service.edge.status import from_rpc_error
 from service.pb import unroll_pb2 as pb
-
-__all__ = [
-    "Client",
-    "Examples",
-    "LayerTrace",
-    "Patch",
-    "Prediction",
-    "StreamPrediction",
-    "Trace",
-    "WeightChange",
-    "to_array",
-    "to_tensor",
-]
 
 
 @dataclass(frozen=True)

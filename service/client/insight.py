@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from service.errors import InvalidArgumentError
-from service.messages import (
+from service.client.messages import (
     Array,
     Arrays,
     Inputs,
@@ -25,6 +24,7 @@ from service.messages import (
     to_array,
     to_tensor,
 )
+from service.errors import InvalidArgumentError
 from service.pb import unroll_pb2 as pb
 
 COMPLETE = 0.01  # a residual above which an attribution does not account for what it explains

@@ -1,4 +1,4 @@
-"""service.messages: arrays and changes of a client as messages."""
+"""service.client.messages: arrays and changes of a client as messages."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from service.client.messages import Patch, WeightChange, arrays, change, patch, tensors, to_array, to_tensor
 from service.errors import InvalidArgumentError
-from service.messages import Patch, WeightChange, arrays, change, patch, tensors, to_array, to_tensor
 from service.pb import unroll_pb2 as pb
 
 
