@@ -1,13 +1,9 @@
 """The calls of the client: predictions, traces, weights and models, with NumPy arrays in and out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-import grpc
-from google.protobuf.message import Message
-
-from service.client.connections import Connections
 from service.client.insight import InsightCalls
 from service.client.messages import (
     Array,
@@ -22,7 +18,6 @@ from service.client.messages import (
     tensors,
     to_array,
 )
-from service.edge.status import from_rpc_error
 from service.pb import unroll_pb2 as pb
 
 
@@ -81,7 +76,7 @@ class Examples:
     step: float  # seconds between timesteps; 0: not recorded
 
 
-class Client(Connections, InsightCalls):
+class Client(InsightCalls):
     """Talks to one server. Use it in a `with` statement, from any number of threads.
 
     Every method raises the errors of service.errors.
@@ -145,20 +140,14 @@ class Client(Connections, InsightCalls):
             follow=follow,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
-        failures: list[Exception] = []
 
         def requests() -> Iterator[pb.PredictStreamRequest]:
             yield pb.PredictStreamRequest(options=options)
-            try:
-                for chunk in chunks:
-                    yield pb.PredictStreamRequest(inputs=tensors(chunk))
-            except Exception as error:  # grpcio would say no more than that there was one
-                failures.append(error)
-                raise
+            for chunk in chunks:
+                yield pb.PredictStreamRequest(inputs=tensors(chunk))
 
-        call = next(self._turn)[0].PredictStream(requests(), metadata=self._metadata)
-        try:
-            for answer in call:
+        with closing(self._answers(0, "PredictStream", requests())) as answers:
+            for answer in answers:
                 if answer.outputs:  # the first answer only names the version
                     yield StreamPrediction(
                         answer.model,
@@ -170,10 +159,6 @@ class Client(Connections, InsightCalls):
                         answer.timesteps,
                         answer.version_changed,
                     )
-        except grpc.RpcError as error:
-            raise failures[0] if failures else from_rpc_error(error) from None
-        finally:
-            call.cancel()
 
     def trace(
         self,
@@ -365,22 +350,4 @@ class Client(Connections, InsightCalls):
 
     def watch(self, model: str = "") -> Iterator[pb.WatchModelResponse]:
         """The model as it is, then at each change, until the loop is left."""
-        call = next(self._turn)[2].WatchModel(pb.WatchModelRequest(model=model), metadata=self._metadata)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
-        finally:
-            call.cancel()
-
-    def _insight(self, method: str, request: Message) -> Any:
-        return self._call(3, method, request)
-
-    def _summaries(self, requests: Iterator[pb.SummarizeRequest]) -> Iterator[pb.SummarizeResponse]:
-        call = next(self._turn)[3].Summarize(requests, metadata=self._metadata)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
-        finally:
-            call.cancel()
+        yield from self._answers(2, "WatchModel", pb.WatchModelRequest(model=model))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -159,6 +160,26 @@ class Connections:
             return getattr(stubs[service], method)(request, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
+
+    def _answers(self, service: int, method: str, requests: Message | Iterable[Message]) -> Generator[Any, None, None]:
+        """The answers of a stream, until the loop is left; raises what `requests` raises, too."""
+        failures: list[Exception] = []
+
+        def watched(requests: Iterable[Message]) -> Iterator[Message]:
+            try:
+                yield from requests
+            except Exception as error:  # grpcio would say no more than that there was one
+                failures.append(error)
+                raise
+
+        sent = requests if isinstance(requests, Message) else watched(requests)
+        call = getattr(next(self._turn)[service], method)(sent, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise failures[0] if failures else from_rpc_error(error) from None
+        finally:
+            call.cancel()
 
 
 def _stubs(channel: grpc.Channel) -> tuple[Any, ...]:  # generated stubs have no types

@@ -1,15 +1,14 @@
 """Client methods for InsightService: gradients, attribution, memory, dynamics, summaries; NumPy in and out."""
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 
+from service.client.connections import Connections
 from service.client.messages import (
     Array,
     Arrays,
@@ -102,16 +101,8 @@ class Memory:
     what_if: bool
 
 
-class InsightCalls:
+class InsightCalls(Connections):
     """The calls of InsightService; a Client has them."""
-
-    @abstractmethod
-    def _insight(self, method: str, request: Message) -> Any:  # each caller knows its type
-        """Makes a call."""
-
-    @abstractmethod
-    def _summaries(self, requests: Iterator[pb.SummarizeRequest]) -> Iterator[pb.SummarizeResponse]:
-        """Opens the stream of Summarize."""
 
     def gradients(
         self,
@@ -135,7 +126,7 @@ class InsightCalls:
             by=[_value(pb.GradientBy, "GRADIENT_BY", one, "by") for one in by],
             encoding=pb.TENSOR_ENCODING_RAW,
         )
-        answer: pb.GradientsResponse = self._insight("Gradients", request)
+        answer: pb.GradientsResponse = self._call(3, "Gradients", request)
         return Gradients(
             answer.model,
             answer.version,
@@ -180,7 +171,7 @@ class InsightCalls:
             points=points,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
-        answer: pb.AttributeResponse = self._insight("Attribute", request)
+        answer: pb.AttributeResponse = self._call(3, "Attribute", request)
         found = Attribution(
             answer.model,
             answer.version,
@@ -211,7 +202,7 @@ class InsightCalls:
     ) -> Memory:
         """How far back each recurrent layer remembers, over one sequence."""
         request = pb.RememberRequest(subject=_subject(inputs, model, version, initial_state, what_if), layers=layers)
-        answer: pb.RememberResponse = self._insight("Remember", request)
+        answer: pb.RememberResponse = self._call(3, "Remember", request)
         found = {}
         for layer in answer.layers:
             half, tenth, hundredth = layer.horizons
@@ -245,7 +236,7 @@ class InsightCalls:
             starts=starts,
             timesteps=timesteps,
         )
-        answer: pb.FindFixedPointsResponse = self._insight("FindFixedPoints", request)
+        answer: pb.FindFixedPointsResponse = self._call(3, "FindFixedPoints", request)
         return answer
 
     def summarize(self, batches: Iterable[Inputs], *, model: str = "", version: str = "") -> pb.SummarizeResponse:
@@ -256,8 +247,8 @@ class InsightCalls:
             for batch in batches:
                 yield pb.SummarizeRequest(inputs=tensors(batch))
 
-        *_, last = self._summaries(requests())
-        return last
+        *_, last = self._answers(3, "Summarize", requests())
+        return last  # type: ignore[no-any-return]
 
 
 def _subject(

@@ -226,6 +226,17 @@ def test_fixed_points_are_fixed(client, network):
     assert [step.timestep for step in found.along] == [0, 2]
 
 
+def test_batches_that_fail(client):
+    """Where reading the batches fails, the caller sees that error, not that of a stream that was cut."""
+
+    def batches():
+        yield np.zeros((1, 3, 2), np.float32)
+        raise OSError("the file is gone")
+
+    with pytest.raises(OSError, match="the file is gone"):
+        client.summarize(batches(), model="reference")
+
+
 def test_summary_over_batches_is_that_of_all_at_once(client, network):
     """Means, deviations, ranges and histograms of three batches are NumPy's over all states together."""
     rng = np.random.default_rng(0)
