@@ -33,6 +33,7 @@ from service.link import HELLO, Link, error_to_dict
 from service.observation import WorkerObservation
 from service.observe.samples import to_json
 from service.oip.inference import inference_methods
+from service.oip.messages import POOL
 from service.oip.repository import held_versions
 from service.serving.host import Host
 from service.serving.loaded import LoadedVersion
@@ -158,7 +159,7 @@ class Worker:
         ]
         self._services = sorted({method.path.split("/")[1] for method in methods})
         self._health = Health()
-        methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name])]
+        methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name], POOL)]
         self._methods = methods
         self._observation = WorkerObservation(config, lambda record: link.send("audit", record), name)
         first, admin = apart(methods) if config.admin_address else (methods, [])

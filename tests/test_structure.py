@@ -32,6 +32,7 @@ ROOTS = {"service/supervisor", "service/cli"}
 APART = {
     "service/api": {"service.oip"},
     "service/oip": {"service.api"},
+    "service/edge": {"service.api", "service.oip"},
     "service/serving": {"service.api", "service.oip", "service.edge", "service.pb"},
     "service/tensors.py": {"service.api", "service.oip", "service.edge", "service.serving", "service.pb"},
 }

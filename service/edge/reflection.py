@@ -7,15 +7,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from service.edge.methods import Bound, Call, Method, Pool, Role
-from service.oip.messages import POOL
 
 # Newer tools ask for v1 first; it differs from v1alpha in the name of the package alone.
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
-def reflection_methods(services: Sequence[str]) -> list[Method]:
-    """The methods that describe `services` and themselves."""
-    servicer = reflection.ReflectionServicer([*services, *SERVICES], _Pools())
+def reflection_methods(services: Sequence[str], *pools: descriptor_pool.DescriptorPool) -> list[Method]:
+    """The methods that describe `services` and themselves; `pools` hold messages that the default one has not."""
+    servicer = reflection.ReflectionServicer([*services, *SERVICES], _Pools(pools))
 
     def info(requests: Iterator[Any], _call: Call) -> Iterator[Any]:
         return servicer.ServerReflectionInfo(requests, None)  # type: ignore[no-any-return]  # untyped package
@@ -50,8 +49,8 @@ def _v1() -> descriptor_pool.DescriptorPool:
 class _Pools:
     """The pools that hold our messages, as one: each `Find…` of a pool, asked of one after the other."""
 
-    def __init__(self) -> None:
-        self._pools = (descriptor_pool.Default(), POOL, _v1())
+    def __init__(self, pools: Sequence[descriptor_pool.DescriptorPool]) -> None:
+        self._pools = (descriptor_pool.Default(), *pools, _v1())
 
     def __getattr__(self, find: str) -> Callable[..., Any]:
         def found(*arguments: Any) -> Any:

@@ -28,6 +28,7 @@ from service.edge.reflection import reflection_methods
 from service.edge.server import build_edge
 from service.model import keras_file, proof
 from service.oip.inference import inference_methods
+from service.oip.messages import POOL
 from service.serving.host import Host
 from service.serving.loaded import MODEL_FILE, PROOF_FILE
 from service.snapshot import ModelEntry, Snapshot
@@ -118,7 +119,7 @@ def all_methods(host, limits):
         *inference_methods(host, limits),
         *health.methods(),
     ]
-    return methods + reflection_methods(sorted({method.path.split("/")[1] for method in methods}))
+    return methods + reflection_methods(sorted({method.path.split("/")[1] for method in methods}), POOL)
 
 
 def show(host, *models):
