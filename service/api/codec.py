@@ -89,18 +89,20 @@ def decode_inputs(
     return arrays, states
 
 
+def check_count(count: int, what: str, most: int, field: str) -> None:
+    """Raises LimitExceededError where a call asks for more of something than one may."""
+    if count > most:
+        raise LimitExceededError(
+            f"{field}: {count} {what} in one call, the limit is {most}", field=field, limit=most, actual=count
+        )
+
+
 def decode_changes(changes: Sequence[pb.WeightChange], network: Network, field: str, limits: Limits) -> list[Change]:
     """Weight changes as arrays of the type of the weight each names.
 
     Raises InvalidArgumentError for an unknown weight or operation, and as `decode`; LimitExceededError for too many.
     """
-    if len(changes) > limits.changes:
-        raise LimitExceededError(
-            f"{field}: {len(changes)} changes in one call, the limit is {limits.changes}",
-            field=field,
-            limit=limits.changes,
-            actual=len(changes),
-        )
+    check_count(len(changes), "changes", limits.changes, field)
     decoded = []
     for i, change in enumerate(changes):
         path = f"{field}[{i}]"
@@ -132,13 +134,7 @@ def decode_patches(patches: Sequence[pb.Patch], field: str, limits: Limits) -> l
     Raises InvalidArgumentError for an unknown operation and a missing value, and as `decode`; LimitExceededError for
     too many.
     """
-    if len(patches) > limits.changes:
-        raise LimitExceededError(
-            f"{field}: {len(patches)} patches in one call, the limit is {limits.changes}",
-            field=field,
-            limit=limits.changes,
-            actual=len(patches),
-        )
+    check_count(len(patches), "patches", limits.changes, field)
     decoded = []
     for i, patch in enumerate(patches):
         path = f"{field}[{i}]"

@@ -11,6 +11,7 @@ import numpy as np
 
 from service.api.codec import (
     add_all,
+    check_count,
     decode,
     decode_changes,
     decode_inputs,
@@ -150,10 +151,7 @@ class InsightServicer:
     def find_fixed_points(self, request: pb.FindFixedPointsRequest, call: Call) -> pb.FindFixedPointsResponse:
         """FindFixedPoints: Newton's method from states visited."""
         starts = _count(request.starts, dynamics.STARTS, MOST_STARTS, "starts")
-        if len(request.timesteps) > MOST_TIMESTEPS:
-            raise InvalidArgumentError(
-                f"timesteps: {len(request.timesteps)} are requested, the limit is {MOST_TIMESTEPS}", field="timesteps"
-            )
+        check_count(len(request.timesteps), "timesteps", MOST_TIMESTEPS, "timesteps")
         subject = self._unpatched(request.subject, call)
         held = None
         if request.HasField("held_input"):

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from service.api.codec import add_all, decode_changes, decode_inputs, decode_patches, encoding_of
+from service.api.codec import add_all, check_count, decode_changes, decode_inputs, decode_patches, encoding_of
 from service.api.selection import checked_range, cut, named
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
-from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError, NotReadyError
+from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 from service.model.changes import apply, touched
 from service.model.insight.sums import Sum, written_out
 from service.model.layers.patch import Patch
@@ -203,11 +203,7 @@ class PredictionServicer:
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
-        if len(request.sums) > MOST_SUMS:
-            raise LimitExceededError(
-                f"sums: {len(request.sums)} are requested, the limit is {MOST_SUMS}",
-                field="sums", limit=MOST_SUMS, actual=len(request.sums),
-            )  # fmt: skip
+        check_count(len(request.sums), "sums", MOST_SUMS, "sums")
         timesteps = (*next(iter(inputs.values())).shape, 1)[1]
         shown = checked_range(request.timesteps.start, request.timesteps.stop, timesteps)
         copies = 1 + bool(request.sums)
