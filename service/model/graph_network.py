@@ -27,6 +27,7 @@ class _Step:
     node: Node
     layer: Layer
     weights: Any  # as the layer's `prepare` made them
+    named: Mapping[str, Array]  # by the name in the layer
     casts: tuple[tuple[int, DType], ...]  # which inputs are cast to which type
     no_masks: tuple[None, ...]  # of the inputs, where none can have one
     states: tuple[str, ...]  # full names
@@ -223,7 +224,7 @@ class GraphNetwork(Network):
                     if calls is not None:
                         calls.append(
                             LayerCall(
-                                node, step.layer, self.layer_weights(node.layer), arguments, seen,
+                                node, step.layer, step.named, arguments, seen,
                                 [values[place] for place in node.outputs], record, start, hook,
                             )
                         )  # fmt: skip
@@ -268,6 +269,7 @@ class GraphNetwork(Network):
             node,
             layer,
             weights,
+            self.layer_weights(node.layer),
             tuple((i, dtype) for i, kind in enumerate(types) if kind.kind in kinds and kind != dtype),
             (None,) * len(node.inputs),
             () if node.initial else tuple(f"{node.name}/{state.name}" for state in node.states),

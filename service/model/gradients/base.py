@@ -30,6 +30,7 @@ class Seen:
     start: States | None = None  # of a recurrent layer; None: zeros
     resumed: bool = True  # whether these come from an earlier call, not from the graph
     hook: Hook | None = None
+    by_weights: bool = True  # whether gradients by weights are wanted; a layer may give them where they are not
 
     @property
     def x(self) -> Array:

@@ -13,7 +13,9 @@ def _dense(layer: Dense, seen: Seen, above: Sequence[Array | None]) -> Back:
     pre = seen.record["pre_activation"]
     delta = through(layer.options["activation"], first(above, seen.y), pre, seen.y)
     kernel = seen.weights["kernel"]
-    weights = {"kernel": rows(seen.x).T @ rows(delta)}
-    if "bias" in seen.weights:
-        weights["bias"] = rows(delta).sum(axis=0)
+    weights = {}
+    if seen.by_weights:
+        weights["kernel"] = rows(seen.x).T @ rows(delta)
+        if "bias" in seen.weights:
+            weights["bias"] = rows(delta).sum(axis=0)
     return Back([delta @ kernel.T], weights, inside={"pre_activation": delta})

@@ -12,6 +12,8 @@ from service.model.tensors import Array
 @backward.register
 def _embedding(_layer: Embedding, seen: Seen, above: Sequence[Array | None]) -> Back:
     """Each row of the table gets the sum over its places."""
+    if not seen.by_weights:
+        return Back([None])
     gradient = first(above, seen.y)
     table = np.zeros_like(seen.weights["embeddings"])
     np.add.at(table, seen.x.astype(np.int64).ravel(), rows(gradient))

@@ -35,45 +35,49 @@ def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> 
     cell = way_back(layer.cell, seen.weights, _columns(x), tensors, start, seen.hook)
 
     place = layer.cell.output_state()
-    gradients = [
-        np.zeros((n, batch), x.dtype) if g is None else g.T
-        for n, g in zip(widths, [*above[1:], *[None] * (len(widths) - len(above) + 1)], strict=True)
-    ]
+    # By the states after each timestep; in front of them by those that the sequence starts from.
+    states = [np.empty((timesteps + 1, n, batch), x.dtype) for n in widths]
+    for memory, given in zip(states, [*above[1:], *[None] * (len(widths) - len(above) + 1)], strict=True):
+        memory[-1] = 0 if given is None else given.T
     output = first(above, seen.y)
     by_output = _columns(output) if layer.return_sequences else None  # (timesteps, units, batch)
     # By the output shown at a masked timestep, which is that of an earlier one: carried back to where that was made.
     carried = np.zeros((widths[place], batch), x.dtype) if layer.return_sequences else output.T
-    states = [np.empty((timesteps, n, batch), x.dtype) for n in widths]
     for t in range(timesteps - 1, -1, -1):
-        shown = carried if by_output is None else carried + by_output[t]
+        gradients = [memory[t + 1] for memory in states]
+        before = [memory[t] for memory in states]
         live = None if mask is None else mask[:, t]
-        if live is None:
-            gradients[place] = gradients[place] + shown
-            carried = np.zeros_like(carried)
-        else:
-            gradients[place] = gradients[place] + np.where(live, shown, 0)
+        shown = carried if by_output is None else by_output[t] if mask is None else carried + by_output[t]
+        if live is not None:
             carried = np.zeros_like(carried) if layer.zero_masked else np.where(live, 0, shown)
-        for memory, gradient in zip(states, gradients, strict=True):
-            memory[t] = gradient
-        kept = [np.zeros_like(g) for g in gradients] if seen.hook is not None and seen.hook.keeps else None
+            shown = np.where(live, shown, 0)
+            gradients[place] += shown
+        elif by_output is not None or t == timesteps - 1:
+            gradients[place] += shown
+        kept = None
         if seen.hook is not None:
+            kept = [np.zeros_like(g) for g in gradients] if seen.hook.keeps else None
             seen.hook.at(t)
             gradients = [
                 seen.hook.back(name, g, None if kept is None else kept[i])
                 for i, (name, g) in enumerate(zip(names, gradients, strict=True))
             ]
-        before = cell.step(t, gradients, live)
+        cell.step(t, gradients, live, before)
         if live is not None:  # a masked timestep hands the states on
-            before = [np.where(live, b, g) for b, g in zip(before, gradients, strict=True)]
-        gradients = before if kept is None else [b + k for b, k in zip(before, kept, strict=True)]
+            for b, g in zip(before, gradients, strict=True):
+                np.copyto(b, g, where=~live)
+        if kept is not None:
+            for b, k in zip(before, kept, strict=True):
+                b += k
+    start_gradients = [memory[0] for memory in states]
     if mask is not None and seen.resumed and seen.start is not None:
-        gradients[place] = gradients[place] + carried  # the output before the first timestep was the first state
+        start_gradients[place] += carried  # the output before the first timestep was the first state
     by_x = cell.inputs().transpose(2, 0, 1)
-    inside = dict(zip(names, states, strict=True)) | cell.inside()
+    inside = {name: memory[1:] for name, memory in zip(names, states, strict=True)} | cell.inside()
     return Back(
         [by_x[:, ::-1] if layer.backwards else by_x],
-        cell.by_weights(),
-        [g.T for g in gradients],
+        cell.by_weights() if seen.by_weights else {},
+        [g.T for g in start_gradients],
         {name: array.transpose(2, 0, 1) for name, array in inside.items()},
     )
 

@@ -67,7 +67,7 @@ class Tape:
         def add(place: int, gradient: Array | None) -> None:
             if gradient is not None:
                 known = above[place]
-                gradient = gradient.astype(np.result_type(graph.values[place].dtype, np.float32), copy=False)
+                gradient = gradient.astype(KINDS.get(graph.values[place].dtype, gradient.dtype), copy=False)
                 above[place] = gradient if known is None else known + gradient
 
         for name, place in graph.outputs:
@@ -91,7 +91,7 @@ class Tape:
                 own = {} if gradients[0] is None else {"output": gradients[0]}
                 if call.hook is not None and gradients[0] is not None:
                     gradients[0] = call.hook.output_back(gradients[0])
-                back = backward(layer, seen_by(call), gradients)
+                back = backward(layer, seen_by(call, by_weights=weights), gradients)
                 for place, gradient in zip(node.inputs, back.inputs, strict=True):
                     add(place, gradient)
                 if node.initial:
@@ -115,13 +115,17 @@ class Tape:
         return Gradients(by_inputs, embedded, by_start, by_weights, inside)
 
 
+# The type of a gradient, by that of what it is by.
+KINDS = {np.dtype(np.float16): np.dtype(np.float32)} | {np.dtype(k): np.dtype(k) for k in (np.float32, np.float64)}
+
+
 def wide(array: Array) -> Array:
     """An array in at least single precision: half precision is enough for a network, not for its gradients."""
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def seen_by(call: LayerCall) -> Seen:
-    """A call as the gradient of its layer wants it."""
+def seen_by(call: LayerCall, *, by_weights: bool = True) -> Seen:
+    """A call as the gradient of its layer wants it; `by_weights`: whether gradients by weights are wanted."""
     kind = np.result_type(call.layer.policy.compute, np.float32)
     return Seen(
         {name: w.astype(kind, copy=False) for name, w in call.weights.items()},
@@ -132,4 +136,5 @@ def seen_by(call: LayerCall) -> Seen:
         None if call.start is None else tuple(wide(state) for state in call.start),
         not call.node.initial,
         call.hook,
+        by_weights,
     )

@@ -8,6 +8,7 @@ al., arXiv:1901.08644.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from service.model.results import Result
 from service.model.tensors import Array
 
 TOGETHER = 32  # sequences that are computed at a time: more at once take longer, for want of cache
+FEW_ELEMENTS = 262_144  # of all that is recorded, up to which there may be more of them
 POINTS = 32  # of Gauss and Legendre's rule on the way from the baseline to the input
 
 
@@ -68,9 +70,10 @@ class Question:
         state = {name: np.repeat(array, copies, 0) for name, array in self.initial_state.items()}
         return seed(self._result(inputs, state, patches).outputs, many(self.target, copies))[1]
 
-    def settled(self) -> "Question":
-        """The same, with a direction for each sequence, unless it asks about a loss."""
-        outputs = self._result(self.inputs, self.initial_state, self.patches).outputs
+    def settled(self, outputs: Mapping[str, Array] | None = None) -> "Question":
+        """The same, with a direction for each sequence, unless it asks about a loss; `outputs` where they are known."""
+        if outputs is None:
+            outputs = self._result(self.inputs, self.initial_state, self.patches).outputs
         name, _, direction = seed(outputs, self.target)
         return self if self.target.loss else replace(self, target=Target(name, direction=direction))
 
@@ -107,9 +110,9 @@ def attribute(
     Raises InvalidArgumentError for a baseline that does not fit; NotSupportedError where a layer has no gradient.
     """
     baselines = _baselines(question, baseline or {})
-    question = question.settled()
     if method in {Method.GRADIENT_INPUT, Method.INTEGRATED_GRADIENTS}:
         return _by_gradient(question, method, baselines, points)
+    question = question.settled()
     value = question.values(question.inputs)
     if method is Method.ABLATE_UNITS:
         scores = {name: value[:, None] - _ablation(question, name, units) for name, units in ablated(question.network)}
@@ -176,9 +179,9 @@ def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Arr
         places, shares = np.ones(1), np.ones(1)
         baselines = {name: np.zeros_like(base) for name, base in baselines.items()}
     else:
-        nodes, shares = np.polynomial.legendre.leggauss(points)
-        places, shares = (nodes + 1) / 2, shares / 2
+        places, shares = _gauss_legendre(points)
     first = Tape(network, question.inputs, question.initial_state, question.patches)
+    question = question.settled(first.outputs)
     sources = {place for _, place in network.graph.inputs}
     embedded = {
         call.node.name: call.outputs[0]
@@ -188,7 +191,9 @@ def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Arr
     parts = {name: x for name, x in question.inputs.items() if x.dtype.kind == "f"} | embedded
     ends = {name: baselines.get(name, np.zeros((), x.dtype)) for name, x in parts.items()}
     scores = {name: np.zeros(x.shape) for name, x in parts.items()}
-    at_once = max(1, TOGETHER // len(next(iter(question.inputs.values()))))
+    batch = len(next(iter(question.inputs.values())))
+    one = network.cost(tuple(question.inputs[spec.name].shape[1:] for spec in network.inputs), traced=True)
+    at_once = max(1, max(TOGETHER, FEW_ELEMENTS // max(1, one)) // max(1, batch))
     for i in range(0, len(places), at_once):
         given = None if plain else {name: between(x, ends[name], places[i : i + at_once]) for name, x in parts.items()}
         for name, slopes in _slopes(question, parts, given, len(places[i : i + at_once])).items():
@@ -205,6 +210,13 @@ def _by_gradient(question: Question, method: Method, baselines: Mapping[str, Arr
     with np.errstate(all="ignore"):
         residual = np.where(total == change, 0.0, np.abs(total - change) / np.abs(change))
     return Attribution(value, scores, base, residual)
+
+
+@lru_cache(16)
+def _gauss_legendre(points: int) -> tuple[Array, Array]:
+    """Places between 0 and 1 and their shares. To compute them takes longer than a small network."""
+    nodes, shares = np.polynomial.legendre.leggauss(points)
+    return (nodes + 1) / 2, shares / 2
 
 
 def between(x: Array, base: Array, places: Array) -> Array:

@@ -7,8 +7,9 @@ in the same memory. BLAS adds up in that order, and the state is mostly smaller 
 rounding error of long sums is twice as large.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -223,9 +224,8 @@ class GRUCell(Cell):
                     now[3 * units : 5 * units] = zr
                     now[5 * units :] = c
 
-                pre, gates = np.split(memory, 2, 1)
-                named = zip(self.GATE_NAMES, np.split(gates, 3, 1), strict=True)
-                return Keeping(note, {"pre_activation": pre, **dict(named)})
+                pre, *gates = rows_of(memory, [3 * units, units, units, units])
+                return Keeping(note, {"pre_activation": pre, **dict(zip(self.GATE_NAMES, gates, strict=True))})
 
             return Work(step, (h,), 6 * units, keep)
 
@@ -292,8 +292,7 @@ class LSTMCell(Cell):
                     now[3 * units : 4 * units] = sums_ifo[2 * units :]
                     now[4 * units :] = opened
 
-                pre, opened_then = np.split(memory, 2, 1)
-                of_i, of_f, of_o, of_c = np.split(opened_then, 4, 1)
+                pre, of_i, of_f, of_o, of_c = rows_of(memory, [4 * units, units, units, units, units])
                 return Keeping(
                     note,
                     {
@@ -364,8 +363,8 @@ class StackedCells(Cell):
                     given = work.states[0]
 
             def keep(memory: Array) -> Keeping:
-                ends = np.cumsum([work.rows for work in works])
-                keeping = [work.keep(part) for work, part in zip(works, np.split(memory, ends[:-1], 1), strict=True)]
+                shares = rows_of(memory, [work.rows for work in works])
+                keeping = [work.keep(share) for work, share in zip(works, shares, strict=True)]
 
                 def note(t: int) -> None:
                     for one in keeping:
@@ -391,6 +390,12 @@ CELLS: dict[str, type[Cell]] = {cell.CLASS: cell for cell in (SimpleRNNCell, GRU
 def _named(touch: Touch | None, prefix: str) -> Touch | None:
     """`touch` for the gates of one of several cells."""
     return None if touch is None else lambda gates: touch({f"{prefix}{name}": gate for name, gate in gates.items()})
+
+
+def rows_of(memory: Array, sizes: Sequence[int]) -> list[Array]:
+    """Views of memory (timesteps, rows, batch), so many rows each, one after the other."""
+    ends = list(accumulate(sizes))
+    return [memory[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def and_one(rows: int, batch: int, dtype: DType) -> Array:

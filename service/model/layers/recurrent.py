@@ -15,6 +15,7 @@ from service.model.layers.cells import (
     StackedCells,
     Start,
     States,
+    rows_of,
 )
 from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
 from service.model.layers.options import ANY, Option, choice, flag, parse, shown
@@ -71,9 +72,9 @@ def scan(
     history: list[Array] = []
     if record is not None:
         # In one piece, which the allocator keeps for the next trace; fresh pages cost more than what is written there.
-        ends = np.cumsum([work.rows, *map(len, current)])
-        memory = np.empty((timesteps, ends[-1], batch), output.dtype)
-        gates, *history = np.split(memory, ends[:-1], 1)
+        sizes = [work.rows, *map(len, current)]
+        memory = np.empty((timesteps, sum(sizes), batch), output.dtype)
+        gates, *history = rows_of(memory, sizes)
         note, kept = work.keep(gates)
         kept = kept | dict(zip(names, history, strict=True))
         record.update({name: array.transpose(2, 0, 1) for name, array in kept.items()})  # (batch, time, units)
