@@ -1,4 +1,4 @@
-"""service.client_connections: how soon a client finds a server that comes back."""
+"""service.client.connections: how soon a client finds a server that comes back."""
 
 import socket
 import threading
