@@ -4,6 +4,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,11 +12,11 @@ from service.errors import CancelledError, LimitExceededError, ServiceError, Tim
 from service.model.results import Shared
 from service.observe.samples import Samples, Value
 from service.observe.table import METRICS
-from service.snapshot import VersionKey
 
 BATCH_SIZES = 256  # batch sizes counted separately for a version; others count in the totals only
 REASONS = ("REJECTED", "CANCELED", "OTHER", "BACKEND")
 BATCH_BUCKETS = METRICS["unroll_batch_size"].buckets
+VersionKey = tuple[str, str]  # model, version number
 
 
 @dataclass
@@ -48,19 +49,27 @@ class Count:
             self.reasons[reason] = self.reasons.get(reason, 0) + number
 
 
+# Places in a cell.
+REQUESTS, SEQUENCES, PASSES, QUEUE, INPUT, INFER, OUTPUT, LAST = range(8)
+OTHERS = 0  # the cell of those that are not counted under a batch size
+Cells = dict[VersionKey, dict[int, list[int]]]  # by version and batch size
+
+
 class InferenceStatistics:
-    """The counts of one process."""
+    """The counts of one process. Each thread counts answers in cells of its own, so nothing is locked for them."""
 
     def __init__(self) -> None:
-        self._counts: dict[VersionKey, Count] = {}
-        self._counting = threading.Lock()  # guards the counts: several threads answer
+        self._here = threading.local()  # .cells of the thread
+        self._threads: list[Cells] = []  # the cells of all threads, those that ended included
+        self._failures: dict[VersionKey, Count] = {}
+        self._failing = threading.Lock()  # guards the failures
 
     def answered(
         self, key: VersionKey, shape: Sequence[int], times: tuple[int, int, int, int], shared: Shared | None = None
     ) -> tuple[Any, ...]:
         """Counts an answer to inputs of such a shape; gives what a call keeps of it, see `service.observe.calls.Done`.
 
-        `times` are those of its begin, of the end of decoding, of computing, and of encoding.
+        `times` are those of its begin, of the end of decoding, of computing, and of encoding, by `perf_counter_ns`.
 
         `shared` is what is known of the forward pass where others may have been in it. A pass is counted by the
         request that leads it, under the sequences in it.
@@ -69,53 +78,71 @@ class InferenceStatistics:
         batch = shape[0]
         rows, leads, waited = (shared.sequences, shared.leads, shared.waited_ns) if shared else (batch, True, 0)
         infer = computed - decoded - waited
-        done = (*key, *shape[:2], waited, infer, decoded, computed, shared)
-        with self._counting:
-            count = self._counts.get(key) or self._counts.setdefault(key, Count())
-            count.successes += 1
-            count.sequences += batch
-            count.queue_ns += waited
-            count.input_ns += decoded - begin
-            count.infer_ns += infer
-            count.output_ns += end - computed
-            count.last_ms = time.time_ns() // 1_000_000
-            if not leads:
-                return done
-            count.passes += 1
-            numbers = count.batches.get(rows)
-            if numbers is None and len(count.batches) < BATCH_SIZES:
-                numbers = count.batches[rows] = [0] * 4
-            if numbers is not None:
-                numbers[0] += 1
-                numbers[1] += decoded - begin
-                numbers[2] += infer
-                numbers[3] += end - computed
-        return done
+        try:
+            cell = self._here.cells[key][rows if leads else OTHERS]
+        except (AttributeError, KeyError):
+            cell = self._cell(key, rows if leads else OTHERS)
+        cell[REQUESTS] += 1
+        cell[SEQUENCES] += batch
+        cell[PASSES] += leads
+        cell[QUEUE] += waited
+        cell[INPUT] += decoded - begin
+        cell[INFER] += infer
+        cell[OUTPUT] += end - computed
+        cell[LAST] = end
+        return (*key, *shape[:2], waited, infer, decoded, computed, shared)
 
     def failed(self, key: VersionKey, nanoseconds: int, error: Exception) -> None:
         """Counts a request that was not answered."""
         reason = reason_of(error)
-        with self._counting:
-            count = self._counts.setdefault(key, Count())
+        with self._failing:
+            count = self._failures.setdefault(key, Count())
             count.failures += 1
             count.failure_ns += nanoseconds
             count.reasons[reason] = count.reasons.get(reason, 0) + 1
 
     def samples(self, held: Collection[VersionKey]) -> Samples:
         """The counts of the versions held, as metrics."""
-        with self._counting:
-            return {
-                (name, (*key, *labels)): value
-                for key in held
-                for name, labels, value in _metrics(self._counts.get(key) or Count())
-            }
+        return {(name, (*key, *labels)): value for key in held for name, labels, value in _metrics(self._count(key))}
 
     def to_json(self, held: Collection[VersionKey]) -> list[list[Any]]:
         """The counts of the versions held, for `total`; those of others are forgotten."""
-        with self._counting:
-            for key in self._counts.keys() - held:
-                del self._counts[key]
-            return [[*key, asdict(count)] for key, count in self._counts.items()]
+        counted: set[VersionKey] = set()
+        places: list[dict[VersionKey, Any]] = [self._failures, *self._threads]
+        for place in places:
+            for key in list(place):
+                if key in held:
+                    counted.add(key)
+                else:
+                    place.pop(key, None)
+        return [[*key, asdict(self._count(key))] for key in sorted(counted)]
+
+    def _cell(self, key: VersionKey, size: int) -> list[int]:
+        """The cell of this thread for a batch size, or that of all others where so many have one."""
+        cells: Cells | None = getattr(self._here, "cells", None)
+        if cells is None:
+            cells = self._here.cells = {}
+            self._threads.append(cells)
+        sizes = cells.setdefault(key, {})
+        return sizes.setdefault(size if size in sizes or len(sizes) < BATCH_SIZES else OTHERS, [0] * (LAST + 1))
+
+    def _count(self, key: VersionKey) -> Count:
+        """What all threads did with a version."""
+        with self._failing:
+            total = deepcopy(self._failures.get(key) or Count())
+        for cells in list(self._threads):
+            for size, cell in list(cells.get(key, {}).items()):
+                requests, sequences, passes, queue, given, infer, output, last = cell
+                sized = size != OTHERS and (size in total.batches or len(total.batches) < BATCH_SIZES)
+                batches = {size: [passes, given, infer, output]} if sized else {}
+                ago = time.perf_counter_ns() - last
+                total.add(
+                    Count(
+                        requests, 0, passes, 0, queue, given, infer, output, sequences,
+                        (time.time_ns() - ago) // 1_000_000, batches,
+                    )
+                )  # fmt: skip
+        return total
 
 
 def total(processes: Iterable[list[list[Any]]]) -> dict[VersionKey, Count]:
