@@ -129,17 +129,15 @@ class Calls:
         try:
             if not call.began:
                 self._begin(call)
-            call.requests, call.request_bytes = 1, len(data)
-            request = method.parse(data)
-            self._admit(call, method)
-            if call.who.models:
-                self.access.check_model(call.who, request)
-            if method.operates:
-                call.request = request
-                call.response = method.handler(request, call)
-                answer: bytes = call.response.SerializeToString()
-            else:
-                answer = method.handler(request, call).SerializeToString()
+                call.requests, call.request_bytes = 1, len(data)
+                self._admit(call, method)
+            else:  # it has moved, and may have waited for a thread
+                call.check()
+            answer = None
+            if method.known is not None and not call.who.models:
+                answer = method.known(data, call)
+            if answer is None:
+                answer = self._handled(call, method, method.parse(data))
         except Exception as error:  # whatever it is, the client gets a status for it
             return self.failed(call, error)
         except Moved:
@@ -152,6 +150,18 @@ class Calls:
             self._end(call)
         else:
             here.call = None
+        return answer
+
+    def _handled(self, call: ServedCall, method: Method, request: Message) -> bytes:
+        """What the handler answers."""
+        if call.who.models:
+            self.access.check_model(call.who, request)
+        if method.operates:
+            call.request = request
+        response = method.handler(request, call)
+        if method.operates:
+            call.response = response
+        answer: bytes = response.SerializeToString()
         return answer
 
     def stream(self, call: ServedCall, receive: Receive) -> Generator[bytes]:

@@ -108,6 +108,9 @@ class Call(Protocol):
             raise self.lifetime.error()
 
 
+Known = Callable[[bytes, Call], bytes | None]  # from request to answer, as on the wire; None: it has to be read
+
+
 def denied(caller: Caller, needed: Role) -> PermissionDeniedError:
     """The error of a caller that lacks a role."""
     if not caller.how:
@@ -132,6 +135,7 @@ class Method:
     bound: Bound
     role: Role
     pool: Pool = Pool.QUICK
+    known: Known | None = None  # answers requests that need not be read
 
     @cached_property
     def operates(self) -> bool:
@@ -161,6 +165,7 @@ class Row:
     bound: Bound
     role: Role
     pool: Pool = Pool.QUICK
+    known: Known | None = None
 
 
 def methods_of(service: ServiceDescriptor, rows: Mapping[str, Row]) -> list[Method]:
@@ -179,6 +184,7 @@ def methods_of(service: ServiceDescriptor, rows: Mapping[str, Row]) -> list[Meth
             bound=rows[method.name].bound,
             role=rows[method.name].role,
             pool=rows[method.name].pool,
+            known=rows[method.name].known,
         )
         for method in service.methods
     ]

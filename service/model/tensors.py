@@ -28,9 +28,10 @@ class RawSequence:
 
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         self.name, self.output = inputs[0].name, outputs[0].name
-        alone = len(inputs) == len(outputs) == 1 and {inputs[0].dtype, outputs[0].dtype} == {np.dtype("<f4")}
+        self.plain = len(inputs) == len(outputs) == 1 and {inputs[0].dtype, outputs[0].dtype} == {np.dtype("<f4")}
+        """Whether one tensor of float32 goes in, and one comes out."""
         self._wanted = inputs[0].shape
-        self.possible = alone and len(self._wanted) == 3 and self._wanted[2] is not None
+        self.possible = self.plain and len(self._wanted) == 3 and self._wanted[2] is not None
         """Whether it takes and gives such bytes at all."""
 
     def fits(self, raw: bytes, shape: tuple[int, ...]) -> bool:

@@ -1,50 +1,43 @@
-"""The fast path: for a call that holds one small sequence as bytes and asks for nothing more."""
+"""The fast path of a loaded version: numbers as they arrive go in, and come out as they are sent."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 
 from service.config import Limits
-from service.errors import InvalidArgumentError
 from service.model.network import Network
 from service.model.results import RawResult
 from service.model.tensors import RawSequence
 from service.serving.placement import Computes
 
+Forward = Callable[[bytes], RawResult | None]
+
 
 class FastPath:
-    """The fast path of a loaded version. A protocol says whether a request is plain; all that is measured is here.
+    """Computes without checks, for inputs whose shape the network has taken before.
 
-    input, output: names of the tensors that go in and come out, both float32.
+    output: the name of the tensor that comes out.
     """
 
     def __init__(self, network: Network, computes: Computes, limits: Limits) -> None:
-        self.input, self.output = network.inputs[0].name, network.outputs[0].name
-        self._most_bytes = most_bytes(network, limits)
-        self._forward = computes.forward_raw
+        self._network, self._computes, self._quick = network, computes, limits.quick
+        self._raw = RawSequence(network.inputs, network.outputs)
+        self.output = network.outputs[0].name
 
-    def forward(self, raw: bytes, shape: Sequence[int]) -> RawResult | None:
-        """The output for one sequence of shape (1, timesteps, features), little-endian float32, from states of zero.
+    def prepare(self, shape: tuple[int, ...]) -> Forward | None:
+        """What gives the output for an input of this shape, both little-endian float32, from states of zero.
 
-        None where the sequence is too long to be certain of all bounds, is none that the network takes, or holds a
-        number that is not finite. The slow path then answers, or says what is wrong.
+        It gives None where a number is not finite. There is no such thing for networks with other inputs and outputs
+        than one of float32, nor for inputs that admission has to count.
         """
-        if len(raw) > self._most_bytes or len(shape) != 3:
+        if not self._raw.plain or shape[0] * self._network.cost((shape[1:],)) > self._quick:
             return None
-        return self._forward(raw, tuple(shape))
+        one = shape[0] == 1 and self._raw.possible
+        return partial(self._computes.forward_raw if one else self._forward, shape=shape)
 
-
-def most_bytes(network: Network, limits: Limits) -> int:
-    """Bytes up to which one float32 sequence is within all bounds and quick to compute.
-
-    0 where the network does not take one float32 sequence and give one float32 tensor.
-    """
-    if not RawSequence(network.inputs, network.outputs).possible:
-        return 0
-    _, timesteps, features = network.inputs[0].shape
-    assert features is not None
-    most = min(limits.timesteps, limits.elements) // features
-    for count in [timesteps] if timesteps else [most >> halved for halved in range(most.bit_length())]:
-        with suppress(InvalidArgumentError):  # a layer wants more timesteps, or fewer
-            if network.cost(((count, features),)) <= limits.quick:
-                return 4 * min(most, count) * features
-    return 0
+    def _forward(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+        numbers = self._raw.numbers(raw, shape[1:])
+        if numbers is None:
+            return None
+        result = self._computes.forward({self._raw.name: numbers})
+        output = result.outputs[self.output]
+        return RawResult(output.shape, output.tobytes(), result.shared)

@@ -1,7 +1,8 @@
 """Versions with their networks in memory: read from their folders, proven, and ready to compute."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.config import DEFAULT_LIMITS, Limits
@@ -22,6 +23,7 @@ from service.model.statistics import WeightStatistics
 from service.model.tensors import Array
 from service.serving.batching import Batcher
 from service.serving.fast_path import FastPath
+from service.serving.forms import Forms
 from service.serving.placement import Computes, Placed, short_input_bytes
 from service.serving.slots import Slots
 from service.snapshot import ModelEntry, VersionEntry, VersionKey
@@ -80,6 +82,8 @@ class LoadedSnapshot:
 
     generation: int
     models: Mapping[str, LoadedModel]
+    forms: defaultdict[str, Forms] = field(default_factory=lambda: defaultdict(Forms), init=False, compare=False)
+    """Of requests that it has answered, by protocol."""
 
     def model(self, name: str) -> LoadedModel:
         """The model of that name; the only one, if the name is empty. Raises NotFoundError, InvalidArgumentError."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.config import Limits
-from service.serving.fast_path import FastPath, most_bytes
+from service.serving.fast_path import FastPath
 from service.serving.host import Host
 from tests.service.support import entry, show
 
@@ -17,44 +17,30 @@ def version(versions):
     return host.resolve("reference", "")
 
 
-def test_answers_as_the_slow_path(version):
-    """What the fast path answers has the bits of the slow one."""
-    x = np.random.default_rng(0).normal(size=(1, 3, 2)).astype("<f4")
-    path = version.fast_path
-    found = path.forward(x.tobytes(), x.shape)
-    assert (path.input, path.output) == ("x", "output")
-    assert found.shape == (1, 1)
-    assert found.raw == version.forward({"x": x}).outputs["output"].tobytes()
+@pytest.mark.parametrize("batch", [1, 2, 256])
+def test_answers_as_the_slow_path(version, batch):
+    """Bytes that go in give the bits of the slow path, for one sequence and for many."""
+    x = np.random.default_rng(0).normal(size=(batch, 3, 2)).astype("<f4")
+    found = version.fast_path.prepare(x.shape)(x.tobytes())
+    assert found.shape == (batch, 1)
+    assert found.raw == version.forward({"x": x}).outputs[version.fast_path.output].tobytes()
 
 
-@pytest.mark.parametrize(
-    ("x", "shape"),
-    [
-        (np.ones((2, 3, 2)), (2, 3, 2)),
-        (np.ones((1, 3, 2)), (3, 2)),
-        (np.ones((1, 3, 2)), (1, 3, 2, 1)),
-        (np.ones((1, 3, 2)), (1, 2, 3)),
-        (np.ones((1, 3, 2)), (1, 4, 2)),
-        (np.full((1, 3, 2), np.nan), (1, 3, 2)),
-        (np.ones(0), ()),
-        (np.ones(0), (1, 0, 2)),
-    ],
-)
-def test_left_to_the_slow_path(version, x, shape):
-    """Batches, other shapes, and numbers that are not finite are not for the fast path."""
-    assert version.fast_path.forward(x.astype("<f4").tobytes(), shape) is None
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(version, batch, number):
+    """They are left to the slow path, which says which one it is."""
+    x = np.full((batch, 3, 2), number, "<f4")
+    assert version.fast_path.prepare(x.shape)(x.tobytes()) is None
 
 
-def test_only_what_is_certain_to_be_within_the_bounds(versions):
-    """A sequence is for the fast path only where it is quick: longer ones are counted by admission."""
+def test_only_what_admission_need_not_count(versions):
+    """There is a fast path only for inputs that are quick to compute."""
     host, limits = Host(), Limits(computed=256 * 50)
     show(host, entry("linear", "champion", v1=versions["r2"]))
     version = host.resolve("linear", "")
-    path, network = FastPath(version.network, version.computes, limits), version.network
-    most = most_bytes(network, limits) // 8  # of a network that gives sequences
-    assert 0 < most < 50
-    assert network.cost(((most, 2),)) <= limits.quick < network.cost(((2 * most + 1, 2),))
-    fits, longer = (np.ones((1, count, 2), "<f4") for count in (most, most + 1))
-    assert path.forward(fits.tobytes(), fits.shape) is not None
-    assert path.forward(longer.tobytes(), longer.shape) is None
-    assert most_bytes(network, Limits(computed=255)) == 0
+    path = FastPath(version.network, version.computes, limits)
+    most = limits.quick // version.network.cost(((1, 2),))
+    assert path.prepare((1, most, 2)) is not None
+    assert path.prepare((2, most, 2)) is None
+    assert path.prepare((1, most + 1, 2)) is None

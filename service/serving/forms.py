@@ -1,0 +1,43 @@
+"""Forms of requests: what messages mean that differ in their numbers only, found by the bytes around the numbers."""
+
+from typing import NamedTuple
+
+from service.serving.fast_path import Forward
+
+MOST_FORMS = 256  # of one protocol, after which all are forgotten
+MOST_PLACES = 4  # of numbers, in messages of the same length
+
+
+class Form(NamedTuple):
+    """What messages mean that have the same bytes around their numbers."""
+
+    begin: int  # of the numbers
+    key: tuple[str, str]  # model and number of the version
+    shape: tuple[int, ...]  # of the input
+    forward: Forward
+    answer: bytes  # up to its numbers
+
+
+class Forms:
+    """The forms of one protocol that a snapshot has answered."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, tuple[tuple[int, int], ...]] = {}  # where numbers are, by the length of the message
+        self._forms: dict[bytes, Form] = {}  # by the bytes around the numbers
+
+    def find(self, data: bytes) -> tuple[Form, bytes] | None:
+        """The form of a message, and its numbers; None where it is not known."""
+        for begin, end in self._places.get(len(data), ()):
+            form = self._forms.get(data[:begin] + data[end:])
+            if form is not None and form.begin == begin:
+                return form, data[begin:end]
+        return None
+
+    def add(self, around: bytes, size: int, form: Form) -> None:
+        """Keeps a form for messages with so many bytes of numbers between the others."""
+        if len(self._forms) >= MOST_FORMS:
+            self._places, self._forms = {}, {}
+        length, place = len(around) + size, (form.begin, form.begin + size)
+        others = tuple(other for other in self._places.get(length, ()) if other != place)
+        self._forms[around] = form
+        self._places[length] = (place, *others[: MOST_PLACES - 1])
