@@ -96,6 +96,11 @@ class UnaryCall(Stream, ServedCall):
         """Seconds until the caller's deadline; None: it set none."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
+    def check(self) -> None:
+        """As of any call. Most have no deadline, and are asked while they are begun."""
+        if self.over or self.deadline is not None or self.lifetime is not None:
+            super().check()
+
     def active(self) -> bool:
         """Whether anybody still waits for the answer."""
         return not self.over

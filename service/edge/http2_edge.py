@@ -134,7 +134,8 @@ class Http2Edge:
                 ),
             )
         else:
-            if isinstance(call, StreamCall):
+            if route.streams:
+                assert isinstance(call, StreamCall)
                 call.running = True
                 assert route.method is not None
                 self._pools[Pool.STREAM].submit(self._run_stream, call)

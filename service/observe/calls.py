@@ -65,12 +65,12 @@ class Counting:
 
     def began(self, call: "ServedCall") -> None:
         """A call begins."""
-        self.counts.began(call.path if call.method is not None else "")
+        self.counts.began(call.method.path if call.method is not None else "")
 
     def ended(self, call: "ServedCall") -> None:
         """A call has its status."""
         seconds = (call.ended - call.began) * 1e-9
-        path = call.path if call.method is not None else ""
+        path = call.method.path if call.method is not None else ""
         self.counts.ended(path, call.code or 0, seconds, call.requests, call.responses)
         if call.error is not None:
             self._failed(call.error)
