@@ -8,6 +8,8 @@ from benchmarks.common import ROOT, console, environment, python
 
 BENCHMARKS = {
     "serving": "benchmarks.serving",
+    "observing": "benchmarks.observing",
+    "overload": "benchmarks.overload",
     "batching": "benchmarks.batching",
     "training": "benchmarks.training",
     "engines": "benchmarks.engines",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,25 +44,25 @@ def has_h2load() -> bool:
     return shutil.which("h2load") is not None
 
 
-def load(url: str, request: Path, answer_bytes: int, shape: Shape, core: int) -> Done:
+def load(url: str, request: Path, answer_bytes: int, shape: Shape, core: int, *, headers: Sequence[str] = ()) -> Done:
     """Loads a method, ADDRESS/SERVICE/METHOD, from one core. `request` holds a message with its prefix.
 
-    Every answer must have so many bytes.
+    Every answer must have so many bytes. `headers`, each NAME: VALUE, are sent with every request, by h2load alone.
 
     Raises RuntimeError if any request failed: an error of gRPC has status 200 in HTTP, but carries no message.
     """
-    run = _h2load if has_h2load() else _python
-    done, received = run(url, request, shape, core)
+    done, received = _h2load(url, request, shape, core, headers) if has_h2load() else _python(url, request, shape, core)
     if received != done.requests * (PREFIX + answer_bytes):
         raise RuntimeError(f"{done.requests} answers of {answer_bytes} bytes were expected, and {received} bytes came")
     return done
 
 
-def _h2load(url: str, request: Path, shape: Shape, core: int) -> tuple[Done, int]:
+def _h2load(url: str, request: Path, shape: Shape, core: int, headers: Sequence[str]) -> tuple[Done, int]:
     command = [
         "h2load", f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
         f"--duration={shape.seconds}", f"--data={request}",
-        "--header=content-type: application/grpc", "--header=te: trailers", f"http://{url}",
+        "--header=content-type: application/grpc", "--header=te: trailers",
+        *(f"--header={header}" for header in headers), f"http://{url}",
     ]  # fmt: skip
     ended = subprocess.run(on([core], command), capture_output=True, text=True, check=False)
     said = ended.stdout + ended.stderr

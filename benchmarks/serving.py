@@ -190,7 +190,7 @@ def _load(place: Place, servers: Mapping[str, Served], empty: Served, notes: lis
             for ours in (True, False) if number % 2 else (False, True):
                 server, method, message = aims[ours]
                 request = request_file(place, f"{index}-{ours}", message)
-                size = _answer_bytes(server.address, method, message) if ours else ANSWER.ByteSize()
+                size = answer_bytes(server.address, method, message) if ours else ANSWER.ByteSize()
                 shape = Shape(case.connections * workers, case.streams, LOAD_SECONDS)
                 begin = server.cpu_seconds()
                 done = load(server.address + method, request, size, shape, place.load_core)
@@ -229,7 +229,7 @@ def _load(place: Place, servers: Mapping[str, Served], empty: Served, notes: lis
     return figures
 
 
-def _answer_bytes(address: str, method: str, message: Message) -> int:
+def answer_bytes(address: str, method: str, message: Message) -> int:
     """How large the answer to a request is."""
     with grpc.insecure_channel(address) as channel:
         answer: bytes = channel.unary_unary(method)(message.SerializeToString(), timeout=10)
@@ -292,10 +292,23 @@ def _caller(channel: grpc.Channel) -> "grpc.UnaryUnaryMultiCallable[pb.PredictRe
 
 @contextmanager
 def unroll_server(
-    place: Place, address: str, cores: Sequence[int], model: str = "reference", edge: str = "http2"
+    place: Place,
+    address: str,
+    cores: Sequence[int],
+    model: str = "reference",
+    edge: str = "http2",
+    *,
+    cache: str = "",
+    options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
-    """Our server, one worker on each core, when all of them serve and the registry agrees."""
-    with _process(_serve_command(address, cores, model, edge), place) as process:
+    """Our server, one worker on each core, when all of them serve and the registry agrees.
+
+    cache: a name for its folder; servers that run at the same time need one each. options: further ones of the command.
+    env: added to the environment.
+    """
+    command = [*_serve_command(address, cores, model, edge, cache), *options]
+    with _process(command, place, env) as process:
         supervisor = psutil.Process(process.pid)
         _eventually(lambda: len(_listening(supervisor.children())) == len(cores))
         with Client(address) as client:
@@ -332,17 +345,21 @@ def _bare(place: Place) -> Iterator[Sequence[int]]:
         yield pids
 
 
-def _serve_command(address: str, cores: Sequence[int], model: str = "reference", edge: str = "http2") -> list[str]:
-    arguments = ["serve", f"--model=models:/{model}@champion", f"--address={address}", f"--cache=cache-{edge}"]
+def _serve_command(
+    address: str, cores: Sequence[int], model: str = "reference", edge: str = "http2", cache: str = ""
+) -> list[str]:
+    arguments = ["serve", f"--model=models:/{model}@champion", f"--address={address}", f"--cache=cache-{cache or edge}"]
     arguments += [f"--edge={edge}", "--metrics=off"]
     return python("-m", "service.cli", *arguments, cores=cores)
 
 
 @contextmanager
-def _process(command: Sequence[str], place: Place) -> Iterator["subprocess.Popen[bytes]"]:
+def _process(
+    command: Sequence[str], place: Place, env: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A program that runs while a block does, and is ended as an operator would."""
     with (place.folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, env=place.env, cwd=place.folder, stderr=log)
+        process = subprocess.Popen(command, env={**place.env, **(env or {})}, cwd=place.folder, stderr=log)
         try:
             yield process
         finally:

@@ -31,6 +31,9 @@ class Limits:
     """Largest number of open streams in one worker."""
     streams_of_one: int = 128
     """Largest number of open streams of one caller in one worker. A caller is a client certificate, else an address."""
+    overload_seconds: float = 0.5
+    """Seconds for which many calls must have waited without a break before a worker refuses others; 0: none is refused
+    for that. See `service.serving.line`."""
     stream_idle_seconds: float = 300.0
     """Seconds without a message after which a stream ends."""
     stream_seconds: float = 86_400.0

@@ -129,6 +129,14 @@ def serve(
         float,
         typer.Option(min=0.1, help="Seconds without a message after which a stream ends.", rich_help_panel=LIMITS),
     ] = DEFAULT_LIMITS.stream_idle_seconds,
+    overload_after: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds for which many calls must have waited before others are refused; 0: they always wait.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = DEFAULT_LIMITS.overload_seconds,
     edge: Annotated[
         str,
         typer.Option(
@@ -257,7 +265,11 @@ def serve(
             if tls_certificate and tls_key
             else None,
             limits=Limits(
-                message_bytes=max_message, computed=max_computed, streams=max_streams, stream_idle_seconds=stream_idle
+                message_bytes=max_message,
+                computed=max_computed,
+                streams=max_streams,
+                stream_idle_seconds=stream_idle,
+                overload_seconds=overload_after,
             ),
             edge=edge,
             connection_age_seconds=max_connection_age,

@@ -12,7 +12,7 @@ class Shared(NamedTuple):
     sequences: int  # in the pass
     leads: bool  # whether this is the first of its requests, so that each pass has one that does
     waited_ns: int  # before the pass began
-    forward: tuple[int, int] | None = None  # when the engine began and ended; time.perf_counter_ns()
+    forward: tuple[int, int] | None = None  # of a batch: when the engine began and ended; time.perf_counter_ns()
     traces: tuple[Any, ...] = ()  # contexts of the spans of its requests that are traced
 
 

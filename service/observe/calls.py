@@ -27,7 +27,7 @@ REQUEST_ID = "x-request-id"
 # Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
 FAULTS = frozenset((2, 4, 13, 14, 15))
 
-BOUNDS = ("computed", "calls_per_second")
+BOUNDS = ("computed", "calls_per_second", "queue")
 
 logger = logging.getLogger(__name__)
 

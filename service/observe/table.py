@@ -115,7 +115,8 @@ _ROWS = (
     ),
     Metric(
         "unroll_refused_total", Kind.COUNTER, ("limit",),
-        "Calls that a bound refused: computed, open_streams, calls_per_second; time (the server's own limits); other.",
+        "Calls that a bound refused: computed, open_streams, calls_per_second; queue (an overload); time (the server's "
+        "own limits); other.",
     ),
     Metric(
         "unroll_auth_total", Kind.COUNTER, ("result", "role"),

@@ -269,8 +269,8 @@ class Traces:
         if begin > asked:
             self._child(trace, "queue", asked + epoch, begin + epoch)
         forward = begin, computed
-        if shared is not None:
-            forward = shared.forward or forward
+        if shared is not None and shared.forward is not None:
+            forward = shared.forward
             others = [self._link(other) for other in shared.traces if other is not trace.context]
             sizes = {"unroll.batch.sequences": shared.sequences}
             self._child(trace, "batch", begin + epoch, computed + epoch, sizes, others)

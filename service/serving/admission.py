@@ -1,7 +1,6 @@
 """Admission: bounds what a worker computes at once. Other calls wait, and callers take turns."""
 
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
@@ -10,6 +9,7 @@ from service.config import Limits
 from service.errors import LimitExceededError
 from service.model.network import Network
 from service.model.tensors import Array
+from service.serving.line import Line, Waiter
 from service.serving.slots import Slots
 from service.serving.threads import leave
 
@@ -26,22 +26,28 @@ class Asking(Protocol):
         """Raises a ServiceError where nobody waits for the answer any more."""
 
 
+class _Large(Waiter):
+    """A call that waits for room."""
+
+    def __init__(self, elements: int, call: Asking | None) -> None:
+        super().__init__(call)
+        self.elements = elements
+
+
 class Admission:
     """Holds the calls of a worker together within the bound that each of them has; quick ones need not ask."""
 
     def __init__(self, limits: Limits) -> None:
         self._most, self._quick = limits.computed, limits.quick
-        self.slots = Slots(COMPUTING)
+        self.slots = Slots(COMPUTING, limits.overload_seconds)
         self._lock = threading.Lock()  # guards the next two
         self._taken = 0
-        self._waiting: OrderedDict[str, deque[tuple[int, threading.Lock]]] = (
-            OrderedDict()
-        )  # by caller, whose turn it is first
+        self._line: Line[_Large] = Line(self._lock, limits.overload_seconds)
 
     @property
     def waiting(self) -> int:
         """How many calls wait for room."""
-        return len(self._waiting)
+        return len(self._line)
 
     @contextmanager
     def take(
@@ -98,8 +104,9 @@ class Admission:
                 limit=self._most,
                 actual=elements,
             )
+        self._line.check(Waiter(call))
         leave()
-        waited = self._enter(elements, call.identity() if call else "")
+        waited = self._enter(elements, call)
         try:
             if call and waited:
                 call.check()
@@ -107,32 +114,29 @@ class Admission:
         finally:
             self._leave(elements)
 
-    def _enter(self, elements: int, identity: str) -> bool:
+    def _enter(self, elements: int, call: Asking | None) -> bool:
         """Takes its part; whether it had to wait for it."""
+        key = threading.get_ident()
         with self._lock:
-            if not self._waiting and self._taken + elements <= self._most:
+            if not len(self._line) and self._taken + elements <= self._most:
                 self._taken += elements
+                self._line.begin(key)
                 return False
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.setdefault(identity, deque()).append((elements, turn))
-        turn.acquire()  # the call that leaves has taken the part for it
+            waiter = _Large(elements, call)
+            self._line.join(waiter)
+        self._line.wait(waiter)  # the call that leaves has taken the part for it
+        with self._lock:
+            self._line.begin(key)
         return True
 
     def _leave(self, elements: int) -> None:
-        fit = []
         with self._lock:
+            self._line.end(threading.get_ident())
             self._taken -= elements
-            while self._waiting:
-                identity, calls = next(iter(self._waiting.items()))
-                more, turn = calls[0]
-                if self._taken + more > self._most:
+            while len(self._line):
+                waiter = self._line.first()
+                if self._taken + waiter.elements > self._most:
                     break
-                self._taken += more
-                fit.append(turn)
-                calls.popleft()
-                self._waiting.move_to_end(identity)
-                if not calls:
-                    del self._waiting[identity]
-        for turn in fit:
-            turn.release()
+                self._taken += waiter.elements
+                self._line.take(waiter)
+                waiter.turn.release()

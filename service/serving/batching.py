@@ -13,9 +13,11 @@ from service.current import call as current_call
 from service.model.engines.choice import MANY, Choice
 from service.model.results import RawResult, Result, Shared
 from service.model.tensors import Array
+from service.serving.line import Line, Waiter
 from service.serving.slots import Slots
 from service.serving.threads import leave
 
+DEPTH = 2  # batches that may wait in an overload
 NO_STATE: Mapping[str, Array] = {}
 
 
@@ -35,22 +37,23 @@ class _Batch:
         return (1, *self._output.shape[1:]), self._raw[row * size : (row + 1) * size]
 
 
-class _Request:
+class _Request(Waiter):
     """One caller's part of a batch: arrays, or one sequence as it came."""
 
+    kind: tuple[object, ...]  # what has to agree in a batch
+
     def __init__(self, shapes: tuple[tuple[int, ...], ...], rows: int) -> None:
+        super().__init__()
         self.inputs: Mapping[str, Array] = {}
         self.state = NO_STATE
         self.raw: bytes | None = None
         self.rows = rows
         self.shapes = shapes  # of the inputs, in their order, without the batch
-        self.kind: tuple[object, ...] = shapes  # what has to agree in a batch
+        self.kind = shapes
         self.arrived = time.perf_counter_ns()
         call = current_call()
         self.trace = call.trace if call is not None else None
-        self.turn = threading.Lock()  # held until it is computed, or is to compute the next batch
-        self.turn.acquire()
-        self.leads = False
+        self.leads = False  # whether its turn is to compute the next batch; else it is computed when its turn comes
         self.first = 0  # of its rows in the batch
         self.batch: _Batch | None = None  # None after the wait: nothing was computed, its numbers are not finite
         self.shared: Shared | None = None
@@ -68,19 +71,22 @@ class Batcher:
     for all of them.
     """
 
-    def __init__(self, engine: Choice, most: int, slots: Slots) -> None:
-        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call. A batch takes a slot."""
+    def __init__(self, engine: Choice, most: int, slots: Slots, overload_seconds: float = 0.0) -> None:
+        """`most`: elements that a batch may compute, as `Limits.computed` has it for a call. A batch takes a slot.
+
+        `overload_seconds` as in `service.serving.line`.
+        """
         self._engine = engine
         self._slots = slots
         self._most = most
         self._raw = engine.raw
         self._lock = threading.Lock()  # guards the next two
         self._computing = False  # whether somebody computes, or is about to
-        self._waiting: list[_Request] = []
+        self._line: Line[_Request] = Line(self._lock, overload_seconds, depth=DEPTH, together=MANY)
 
     def waiting(self) -> int:
         """How many requests wait for a batch to begin."""
-        return len(self._waiting)
+        return len(self._line)
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Choice.forward`, alone or with others."""
@@ -110,42 +116,44 @@ class Batcher:
 
     def _wait(self, request: _Request) -> None:
         """Returns when the batch that a request is in was computed. Raises what computing it raised."""
+        self._line.check(request)
         leave()
         with self._lock:
-            self._waiting.append(request)
+            self._line.join(request)
             request.leads, self._computing = not self._computing, True
         if not request.leads:
-            request.turn.acquire()
+            self._line.wait(request)
         if request.leads:
             try:
                 with self._slots:
-                    self._compute(self._gather())
+                    self._compute(self._gather(request))
             finally:
-                self._hand_on()
+                self._hand_on(request)
         if request.error is not None:
             raise request.error
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, leader: _Request) -> None:
         """Has the first of those who wait compute next."""
         with self._lock:
-            self._computing = bool(self._waiting)
+            self._line.leave(leader)  # where it was refused a slot
+            self._computing = len(self._line) > 0
             if self._computing:
-                self._waiting[0].leads = True
-                self._waiting[0].turn.release()
+                first = self._line.first()
+                first.leads = True
+                first.turn.release()
 
-    def _gather(self) -> list[_Request]:
-        """The first who waits, and all that go with it, in their order."""
+    def _gather(self, first: _Request) -> list[_Request]:
+        """The one that leads, and all that go with it, in the order of their turns."""
         with self._lock:
-            first, rows, others = self._waiting[0], 0, []
             most = min(MANY, self._most // (self._engine.network.cost(first.shapes) or 1))
-            batch: list[_Request] = []
-            for request in self._waiting:
-                if request.kind == first.kind and (rows + request.rows <= most or not rows):
+            batch, rows = [first], first.rows
+            for request in self._line.in_turn():
+                if request is not first and request.kind == first.kind and rows + request.rows <= most:
                     rows += request.rows
                     batch.append(request)
-                else:
-                    others.append(request)
-            self._waiting = others
+            for request in batch:
+                self._line.take(request)
+            self._line.begin(first)
         return batch
 
     def _compute(self, batch: Sequence[_Request]) -> None:
@@ -158,6 +166,8 @@ class Batcher:
             for request in batch:  # one of them is at fault, and the others are not
                 self._alone(request, began)
         finally:
+            with self._lock:
+                self._line.end(batch[0])
             for request in batch:
                 if not request.leads:
                     request.turn.release()

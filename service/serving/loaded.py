@@ -131,7 +131,7 @@ def load_version(
         slots = slots or Slots(1)
         computes: Computes
         if engine.batches:
-            computes = Batcher(engine, limits.computed, slots)
+            computes = Batcher(engine, limits.computed, slots, limits.overload_seconds)
         else:
             computes = Placed(engine, short_input_bytes(engine, proof), slots)
         return LoadedVersion(

@@ -8,7 +8,7 @@ from typing import Protocol
 from service.errors import ServiceError
 from service.model.engines.choice import TENSORFLOW, Choice, sample
 from service.model.proof import Proof
-from service.model.results import RawResult, Result
+from service.model.results import RawResult, Result, Shared
 from service.model.tensors import Array
 from service.serving.slots import Slots
 
@@ -65,12 +65,14 @@ class Placed:
         """As the engine's."""
         if sum(array.nbytes for array in inputs.values()) <= self._short:
             return self._engine.forward(inputs, initial_state)
-        with self._slots:
-            return self._engine.forward(inputs, initial_state)
+        with self._slots as waited:
+            result = self._engine.forward(inputs, initial_state)
+        return result._replace(shared=Shared(len(next(iter(inputs.values()))), True, waited)) if waited else result
 
     def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
         """As the engine's."""
         if len(raw) <= self._short:
             return self._engine.forward_raw(raw, shape)
-        with self._slots:
-            return self._engine.forward_raw(raw, shape)
+        with self._slots as waited:
+            result = self._engine.forward_raw(raw, shape)
+        return result._replace(shared=Shared(1, True, waited)) if result is not None and waited else result

@@ -5,15 +5,16 @@ another call begins in its place; where a call was begun on a thread that must n
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 Found = TypeVar("Found")
-Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any], float]
 
-_here = threading.local()  # .place: the Place that runs this thread
+_here = threading.local()  # .place: the Place that runs this thread; .asked: when its task came; time.monotonic()
 
 
 class Moved(BaseException):
@@ -40,6 +41,11 @@ def leave() -> None:
     place: Place | None = getattr(_here, "place", None)
     if place is not None:
         place.leave()
+
+
+def asked_at() -> float:
+    """When the task of this thread came to its pool, or now, if it runs none; seconds of time.monotonic()."""
+    return getattr(_here, "asked", 0.0) or time.monotonic()
 
 
 def result_of(future: "Future[Found]") -> Found:
@@ -69,7 +75,7 @@ class Threads(Executor):
         if self._ended:
             raise RuntimeError("cannot run tasks after shutdown")
         future: Future[Any] = Future()
-        self._tasks.put((future, fn, args, kwargs))
+        self._tasks.put((future, fn, args, kwargs, time.monotonic()))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -129,12 +135,13 @@ class _Thread(threading.Thread):
                 tasks.put(None)  # for the others
                 pool._give_turn()
                 return
-            future, fn, args, kwargs = task
+            future, fn, args, kwargs, _here.asked = task
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fn(*args, **kwargs))
                 except BaseException as error:
                     future.set_exception(error)
+            _here.asked = 0.0
             del task, future, fn, args, kwargs  # an idle thread keeps nothing alive
             if not self._has_turn:
                 pool._lose_turn()

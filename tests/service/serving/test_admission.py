@@ -62,9 +62,9 @@ def test_in_order(five):
     with ThreadPoolExecutor(2) as pool:
         with admission.take(five, batch(five, 5)):
             large = pool.submit(call, 10)
-            eventually(lambda: len(admission._waiting.get("", ())) == 1)
+            eventually(lambda: admission.waiting == 1)
             small = pool.submit(call, 1)  # which would fit
-            eventually(lambda: len(admission._waiting.get("", ())) == 2)
+            eventually(lambda: admission.waiting == 2)
             assert entered == []
         wait([large, small], 20)
     assert entered == [10, 1]
@@ -95,7 +95,7 @@ def test_callers_take_turns(five):
     with ThreadPoolExecutor(6) as pool, admission.take(five, batch(five, 10)):
         for waiting, (name, number) in enumerate([*(("a", n) for n in range(4)), ("b", 0), ("b", 1)]):
             pool.submit(call, name, number)
-            eventually(lambda count=waiting + 1: sum(map(len, admission._waiting.values())) == count)
+            eventually(lambda count=waiting + 1: admission.waiting == count)
     assert entered == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("a", 3)]
 
 
@@ -110,7 +110,7 @@ def test_who_left_while_waiting(five):
     with ThreadPoolExecutor(1) as pool:
         with admission.take(five, batch(five, 10)):
             waiting = pool.submit(call)
-            eventually(lambda: admission._waiting)
+            eventually(lambda: admission.waiting)
         with pytest.raises(CancelledError):
             waiting.result(20)
     with admission.take(five, batch(five, 10)):
@@ -142,7 +142,7 @@ def test_a_call_that_waits_holds_no_thread(versions):
                 pool.submit(client.trace, np.ones((10, 3, 2), np.float32)),
                 pool.submit(lambda: next(client.stream([many]))),
             ]
-            eventually(lambda: sum(map(len, list(host.admission._waiting.values()))) == 3)
+            eventually(lambda: host.admission.waiting == 3)
             assert client.predict(one).output.shape == (1, 1)
             assert not any(future.done() for future in waiting)
         predicted, traced, streamed = (future.result(20) for future in waiting)

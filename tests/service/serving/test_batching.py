@@ -52,7 +52,7 @@ def held(net, engine, most=DEFAULT_LIMITS.computed):
 
 def arrived(batcher, count):
     """Waits until so many wait for their batch."""
-    while len(batcher._waiting) < count:
+    while batcher.waiting() < count:
         threading.Event().wait(0.001)
 
 
@@ -103,7 +103,7 @@ def test_only_what_agrees_goes_together(heavy):
         futures = [pool.submit(batcher.forward, {"input": calls[0][0]})]
         one.began.acquire()
         for x, given in calls[1:]:
-            waiting = len(batcher._waiting)
+            waiting = batcher.waiting()
             futures.append(pool.submit(batcher.forward, {"input": x}, given))
             arrived(batcher, waiting + 1)
         one.let.set()

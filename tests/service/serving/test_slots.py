@@ -31,7 +31,7 @@ def test_slots_are_given_in_order(one):
     assert began.acquire(timeout=10)
     for i in range(1, 10):
         futures.append(one.submit(compute, i))
-        while len(slots._waiting) < i:
+        while len(slots._line) < i:
             threading.Event().wait(0.001)
     assert one.submit(lambda: "answered").result(10) == "answered"
     assert order == [0]
