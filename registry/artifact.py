@@ -17,6 +17,7 @@ from registry.errors import ArtifactCorruptError, ArtifactRefusedError
 MLMODEL = "MLmodel"
 KERAS_FILE = "data/model.keras"  # in both of MLflow's Keras layouts
 PROOF_FILE = "proof.npz"
+INTERVALS_FILE = "intervals.json"  # prediction intervals, of a version that was trained to forecast
 DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version next to what it downloads
 FLAVORS = ("keras", "tensorflow")
 PICKLES = (".pickle", ".pkl", ".cloudpickle", ".joblib", ".pt", ".pth")
@@ -108,9 +109,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def derive(base: Path, into: Path, model: Path, proof: Path | None) -> Path:
-    """A version folder like `base` (signature, example, requirements), with another network and proof; gives `into`."""
-    shutil.copytree(base, into, ignore=shutil.ignore_patterns(DOWNLOADED))
+def derive(base: Path, into: Path, model: Path, proof: Path | None, *, same_weights: bool = False) -> Path:
+    """A version folder like `base` (signature, example, requirements), with another network and proof; gives `into`.
+
+    Prediction intervals hold for the weights that they were measured with: others have none.
+    """
+    left_out = [DOWNLOADED] if same_weights else [DOWNLOADED, INTERVALS_FILE]
+    shutil.copytree(base, into, ignore=shutil.ignore_patterns(*left_out))
     shutil.copyfile(model, into / KERAS_FILE)
     (into / PROOF_FILE).unlink(missing_ok=True)
     if proof is not None:

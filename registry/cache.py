@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.keras"
 PROOF_FILE = artifact.PROOF_FILE
+INTERVALS_FILE = artifact.INTERVALS_FILE
 KEPT = 64  # versions kept that nobody needs now
 
 
 class Cache:
-    """A folder of versions, each a folder with `model.keras` and, where there is one, `proof.npz`."""
+    """A folder of versions, each a folder with `model.keras` and, where they exist, `proof.npz`, `intervals.json`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root / "versions"
@@ -51,7 +52,7 @@ class Cache:
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._root, prefix=".part-") as folder:
             downloaded = store.download(version.name, version.number, Path(folder) / "download")
-            model, proof = artifact.keras_file(downloaded), downloaded / artifact.PROOF_FILE
+            model = artifact.keras_file(downloaded)
             actual = artifact.digest(model)
             if expected and actual != expected:
                 raise ArtifactCorruptError(
@@ -61,8 +62,9 @@ class Cache:
             entry = Path(folder) / "entry"
             entry.mkdir()
             model.rename(entry / MODEL_FILE)
-            if proof.is_file():
-                proof.rename(entry / PROOF_FILE)
+            for name in (PROOF_FILE, INTERVALS_FILE):
+                if (downloaded / name).is_file():
+                    (downloaded / name).rename(entry / name)
             try:
                 entry.rename(self.path(actual))
             except OSError:  # it is there: of a version without a digest, just put by another server, or damaged

@@ -38,8 +38,12 @@ def build(
     example: Mapping[str, npt.NDArray[Any]],
     inputs: Sequence[Spec],
     outputs: Sequence[Spec],
+    intervals_file: Path | None = None,
 ) -> None:
-    """Writes a version folder: what MLflow's Keras flavor writes, and the proof; needs neither Keras nor TensorFlow."""
+    """Writes a version folder: what MLflow's Keras flavor writes, the proof, and prediction intervals if there are any.
+
+    Needs neither Keras nor TensorFlow.
+    """
     from mlflow import __version__  # of mlflow-skinny, where only that is installed
     from mlflow.models import Model, ModelSignature
     from mlflow.models.utils import _save_example
@@ -50,6 +54,8 @@ def build(
     (data / "keras_module.txt").write_text("keras")
     if proof_file is not None:
         shutil.copyfile(proof_file, directory / artifact.PROOF_FILE)
+    if intervals_file is not None:
+        shutil.copyfile(intervals_file, directory / artifact.INTERVALS_FILE)
     keras_version = artifact.keras_version(keras_file)
     signature = ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
     model = Model(signature=signature)

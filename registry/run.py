@@ -86,6 +86,7 @@ class Run:
         inputs: Sequence[mlmodel.Spec],
         outputs: Sequence[mlmodel.Spec],
         tags: Mapping[str, str],
+        intervals_file: Path | None = None,
     ) -> VersionInfo:
         """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run.
 
@@ -95,6 +96,6 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
             directory = Path(folder) / "model"
             with mlflow_errors():
-                mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs)
+                mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs, intervals_file)
             tags = {**tags, tag.PROOF: "keras" if proof_file else "none"}
             return self._register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)

@@ -244,9 +244,19 @@ class Store:
                 raise
         return _info(version)
 
-    def derive(self, name: str, base: str, model: Path, proof: Path | None, tags: Mapping[str, str]) -> VersionInfo:
+    def derive(
+        self,
+        name: str,
+        base: str,
+        model: Path,
+        proof: Path | None,
+        tags: Mapping[str, str],
+        *,
+        same_weights: bool = False,
+    ) -> VersionInfo:
         """Registers a version like `base`, with another network and proof, in the experiment of the base.
 
+        Prediction intervals of the base are kept only with the `same_weights`.
         What the network was compiled with is left out where that names what Keras does not have. Raises
         ArtifactRefusedError where anything else does.
         """
@@ -255,7 +265,7 @@ class Store:
             stripped = Path(folder) / "stripped.keras"
             model = stripped if portable.strip(model, stripped) else model
             portable.check(model)
-            made = artifact.derive(downloaded, Path(folder) / "made", model, proof)
+            made = artifact.derive(downloaded, Path(folder) / "made", model, proof, same_weights=same_weights)
             return self.register(name, made, tags, experiment_id=self._experiment_of(name, base))
 
     def move_alias(self, name: str, alias: str, number: str, *, expected: str) -> None:

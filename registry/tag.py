@@ -15,6 +15,7 @@ METRIC = "unroll.metric"  # by which that was decided
 ERROR = "unroll.error"  # its own on held-out data
 BASELINE = "unroll.baseline"  # the best of the baselines
 BASELINE_ERROR = "unroll.baseline_error"  # its own on the same data
+COVERAGE = "unroll.coverage"  # unroll.coverage.LEVEL: share of held-out values within the intervals of that level
 CHAMPION_ERROR = "unroll.champion_error"  # that of the version it was compared with, on the same data
 CHAMPION_VERSION = "unroll.champion_version"
 MOVED = "unroll.moved"  # unroll.moved.ALIAS: who moved that alias here, from where, and why

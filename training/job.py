@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import tag
-from registry.cache import MODEL_FILE, Cache
+from registry.cache import INTERVALS_FILE, MODEL_FILE, Cache
 from registry.entries import VersionInfo
 from registry.errors import ArtifactError, RegistryConflictError, RegistryNotFoundError
 from registry.references import Reference
@@ -22,6 +22,7 @@ from registry.store import Store
 from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs
+from service.model.intervals import calibrate
 from service.model.network import Network
 from training import config, recording
 from training.checkpoints import Checkpoints, Progress
@@ -184,7 +185,12 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
     checkpoints = Checkpoints(mlrun.run_id, examples.digest)
     with temporary_folder() as folder, interruptible() as check:
         fitted = _fit(ready, checkpoints, listener, folder, mlrun)
-        measured = measure(fitted.served, examples, ready.job.source) if examples.held_out else None
+        measured = None
+        if examples.held_out:
+            measured = measure(fitted.served, examples, ready.job.source, fitted.intervals)
+        intervals_file = folder / INTERVALS_FILE if fitted.intervals else None
+        if fitted.intervals and intervals_file:
+            fitted.intervals.save(intervals_file)
         current = _current(store, registration.name, registration.alias)
         champion = _compare(store, current, fitted.served, examples, folder) if current and measured else None
         decision = decide(measured, champion, registration)
@@ -199,6 +205,7 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             inputs=fitted.served.inputs,
             outputs=fitted.served.outputs,
             tags={tag.KIND: "trained", **_data_tags(examples), **_decision_tags(decision, measured, champion)},
+            intervals_file=intervals_file,
         )
         try:
             alias, decision = _move(ready, current, decision, version)
@@ -241,11 +248,15 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
     parity = proofs.replay(served, proof)
 
+    intervals = None
+    if examples.held_out and not examples.classes:
+        validation = examples.parts.validation
+        intervals = calibrate(predict(served, validation), validation.expected())
     drawn = (examples.parts.test if examples.held_out else examples.parts.train).some(slice(DRAWN))
     targets = drawn.expected() if examples.held_out else ready.targets
     fitted = Fitted(
         folder / "model.keras", folder / "proof.npz", served, progress, before, after, shown, predict(served, drawn),
-        targets, parity,
+        targets, parity, intervals,
     )  # fmt: skip
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
     recording.fit(mlrun, folder / "pictures", fitted, over_time)
@@ -294,6 +305,7 @@ def _decision_tags(decision: Decision, measured: Measured | None, champion: Cham
         tags |= {tag.METRIC: measured.metric, tag.ERROR: f"{measured.network[measured.metric]:.9g}"}
         best = min(measured.baselines, key=lambda name: measured.baselines[name][measured.metric])
         tags |= {tag.BASELINE: best, tag.BASELINE_ERROR: f"{measured.baselines[best][measured.metric]:.9g}"}
+        tags |= {f"{tag.COVERAGE}.{level:g}": f"{share:.4f}" for level, share in measured.coverage.items()}
     if champion is not None:
         tags[tag.CHAMPION_VERSION] = champion.version
         if champion.error is not None:

@@ -123,7 +123,8 @@ def repair(reference: str, *, alias: str = "", engine: str = "") -> Repaired:
             tag.BASE_VERSION: base.number,
             tag.REASON: _left_out(left_out)[0],
         }
-        made = store.derive(base.name, base.number, stripped, proof if proof.exists() else None, tags)
+        kept = proof if proof.exists() else None
+        made = store.derive(base.name, base.number, stripped, kept, tags, same_weights=True)
     if alias:
         store.set_alias(base.name, alias, made.number)
     return Repaired(base.name, base.number, made.number, left_out)

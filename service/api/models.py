@@ -206,6 +206,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         digest=entry.digest,
         proof=PROOFS[version.proof_made_by],
         proof_error=version.proof_error,
+        interval_levels=version.intervals.half_widths if version.intervals else (),
         origin=ORIGINS.get(entry.origin, pb.VERSION_ORIGIN_OTHER),
         base_version=entry.base_version,
         changed_weights=entry.changed_weights,

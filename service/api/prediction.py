@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from service.api.codec import add_all, check_count, decode_changes, decode_inputs, decode_patches, encoding_of
+from service.api.codec import add_all, check_count, decode_changes, decode_inputs, decode_patches, encode, encoding_of
 from service.api.selection import checked_range, cut, named
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
@@ -59,7 +59,7 @@ class PredictionServicer:
             raise
         if not (
             request.initial_state or request.what_if or request.patches or request.return_state
-            or len(request.inputs) > 1 or len(response.outputs) > 1
+            or len(request.inputs) > 1 or len(response.outputs) > 1 or request.levels
         ):  # fmt: skip
             self._known.learn(snapshot, version, request, response, shape)
         return response
@@ -72,6 +72,10 @@ class PredictionServicer:
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
+        intervals = None
+        if request.levels:
+            changed = bool(state or patches or request.what_if)
+            intervals = version.intervals_for(request.levels, inputs, changed=changed)
         decoded = time.perf_counter_ns()
         result = self._forward(version, network, inputs, state, call, patches)
         computed = time.perf_counter_ns()
@@ -81,6 +85,11 @@ class PredictionServicer:
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
             add_all(response.final_state, result.final_state, encoding)
+        if intervals is not None:
+            ((name, predicted),) = result.outputs.items()
+            for level in request.levels:
+                lower, upper = (encode(end, name, encoding) for end in intervals.around(predicted, level))
+                response.intervals.add(level=level, lower=lower, upper=upper)
         shape = next(iter(inputs.values())).shape
         times = begin, decoded, computed, time.perf_counter_ns()
         call.inference = self._statistics.answered(version.key, shape, times, result.shared)

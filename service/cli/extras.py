@@ -9,7 +9,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "page": ("starlette", "uvicorn"),
     "serve": ("grpc_reflection", "h5py", "hpack", "mlflow", "msgspec", "prometheus_client", "requests", "yaml"),
     "local": ("alembic", "flask", "sqlalchemy"),
-    "tables": ("pyarrow",),
+    "tables": ("pandas", "pyarrow"),
     "train": ("keras", "matplotlib", "optuna", "tensorflow"),
     "onnx": ("onnxruntime",),
     "jwt": ("jwt",),

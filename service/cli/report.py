@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+COVERAGE_SHOWN = (80.0, 95.0)  # levels of prediction intervals, in percent
+
 if TYPE_CHECKING:
     from training.evaluation.errors import Measured
     from training.evaluation.gate import Champion
@@ -19,6 +21,8 @@ def report(outcome: "Outcome", console: Console) -> None:
         console.print(_errors(outcome.measured, outcome.champion))
     else:
         _reference(outcome, console)
+    if outcome.measured and outcome.measured.coverage:
+        console.print(_coverage(outcome.measured.coverage), highlight=False)
     if outcome.measured and (baseline := outcome.measured.better_baseline):
         console.print(_advice(outcome, baseline), highlight=False, markup=False)
     name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
@@ -40,6 +44,12 @@ def _advice(outcome: "Outcome", baseline: str) -> str:
         ways.insert(0, "--residual, which learns changes from the last value and suits series that drift")
     text = f"this network is worse than the baseline {baseline!r}; what may help: {'; '.join(ways)}"
     return text if outcome.decision.promoted else f"{text}. --promote always moves the alias regardless"
+
+
+def _coverage(coverage: dict[float, float]) -> str:
+    """How many of the held-out values lie within the prediction intervals."""
+    shown = [f"{share:.0%} at {level:g} %" for level, share in coverage.items() if level in COVERAGE_SHOWN]
+    return f"held-out values within the prediction intervals: {', '.join(shown)}"
 
 
 def _errors(measured: "Measured", champion: "Champion | None") -> Table:

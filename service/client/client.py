@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.client.insight import InsightCalls
 from service.client.messages import (
@@ -31,6 +31,8 @@ class Prediction:
     final_state: Mapping[str, Array]  # empty unless asked for
     what_if: bool
     patched: bool
+    intervals: Mapping[float, tuple[Array, Array]] = field(default_factory=dict, kw_only=True)
+    """Lower and upper ends by level in percent, in the shape of the output; empty unless asked for."""
 
     @property
     def output(self) -> Array:
@@ -92,8 +94,12 @@ class Client(InsightCalls):
         return_state: bool = False,
         what_if: Sequence[WeightChange] = (),
         patches: Sequence[Patch] = (),
+        levels: Sequence[float] = (),
     ) -> Prediction:
-        """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name."""
+        """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name.
+
+        levels: in percent, such as 80 and 95, at which the prediction gets intervals.
+        """
         request = pb.PredictRequest(
             model=model,
             version=version,
@@ -102,6 +108,7 @@ class Client(InsightCalls):
             return_state=return_state,
             what_if=map(change, what_if),
             patches=map(patch, patches),
+            levels=levels,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
         answer = self._call(0, "Predict", request)
@@ -112,6 +119,9 @@ class Client(InsightCalls):
             arrays(answer.final_state),
             answer.what_if,
             answer.patched,
+            intervals={
+                interval.level: (to_array(interval.lower), to_array(interval.upper)) for interval in answer.intervals
+            },
         )
 
     def stream(

@@ -10,6 +10,7 @@ from service.edge.status import to_status
 from service.errors import InvalidArgumentError
 from service.model.results import Result
 from service.oip import tensors
+from service.oip.intervals import add_intervals, requested_levels
 from service.oip.messages import SERVICE, pb
 from service.oip.repository import LocalModels, Models, RepositoryServicer
 from service.oip.sequences import Sequence, Sequences
@@ -137,12 +138,16 @@ class InferenceServicer:
                     field="inputs", expected=sequence.batch, actual=batch,
                 )  # fmt: skip
             state = {**sequence.state, **state}
+        levels = requested_levels(request)
+        intervals = version.intervals_for(levels, inputs, changed=bool(state or sequence)) if levels else None
         decoded = time.perf_counter_ns()
         with self._host.admission.take(network, inputs, call):
             result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
         tensors.encode(response, wanted, result)
+        if intervals:
+            add_intervals(response, result, intervals, levels)
         times = begin, decoded, computed, time.perf_counter_ns()
         call.inference = self._statistics.answered(version.key, shape, times, result.shared)
         return response, result, shape

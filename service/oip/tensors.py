@@ -151,10 +151,14 @@ def chosen(request: pb.ModelInferRequest, network: Network) -> list[tuple[str, s
 def encode(response: pb.ModelInferResponse, wanted: Iterable[tuple[str, str, bool]], result: Result) -> None:
     """Adds what is wanted of a result, always raw: the standard clients read nothing else."""
     for name, inside, is_state in wanted:
-        array = (result.final_state if is_state else result.outputs)[inside]
-        dtype = array.dtype if LITTLE else array.dtype.newbyteorder("<")
-        response.outputs.add(name=name, datatype=DATATYPES[dtype], shape=array.shape)
-        response.raw_output_contents.append(array.astype(dtype, copy=False).tobytes())
+        add_output(response, name, (result.final_state if is_state else result.outputs)[inside])
+
+
+def add_output(response: pb.ModelInferResponse, name: str, array: Array) -> None:
+    """Adds an array as an output."""
+    dtype = array.dtype if LITTLE else array.dtype.newbyteorder("<")
+    response.outputs.add(name=name, datatype=DATATYPES[dtype], shape=array.shape)
+    response.raw_output_contents.append(array.astype(dtype, copy=False).tobytes())
 
 
 def refuse_shared_memory(parameters: Mapping[str, Any], field: str) -> None:

@@ -161,7 +161,7 @@ WEIGHT_OPERATION_ADD: WeightOperation
 WEIGHT_OPERATION_SCALE: WeightOperation
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches")
+    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches", "levels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,7 @@ class PredictRequest(_message.Message):
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     PATCHES_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -178,23 +179,36 @@ class PredictRequest(_message.Message):
     what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
     encoding: TensorEncoding
     patches: _containers.RepeatedCompositeFieldContainer[Patch]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ...) -> None: ...
+    levels: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., levels: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched")
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched", "intervals")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     FINAL_STATE_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     PATCHED_FIELD_NUMBER: _ClassVar[int]
+    INTERVALS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     final_state: _containers.RepeatedCompositeFieldContainer[Tensor]
     what_if: bool
     patched: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
+    intervals: _containers.RepeatedCompositeFieldContainer[Interval]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ..., intervals: _Optional[_Iterable[_Union[Interval, _Mapping]]] = ...) -> None: ...
+
+class Interval(_message.Message):
+    __slots__ = ("level", "lower", "upper")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    LOWER_FIELD_NUMBER: _ClassVar[int]
+    UPPER_FIELD_NUMBER: _ClassVar[int]
+    level: float
+    lower: Tensor
+    upper: Tensor
+    def __init__(self, level: _Optional[float] = ..., lower: _Optional[_Union[Tensor, _Mapping]] = ..., upper: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class PredictStreamRequest(_message.Message):
     __slots__ = ("options", "inputs")
@@ -1061,7 +1075,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "engine", "streamable", "notes")
+    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "engine", "streamable", "notes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
@@ -1077,6 +1091,7 @@ class ModelVersion(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_LEVELS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     STREAMABLE_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
@@ -1095,10 +1110,11 @@ class ModelVersion(_message.Message):
     states: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     layers: _containers.RepeatedCompositeFieldContainer[Layer]
     parameter_count: int
+    interval_levels: _containers.RepeatedScalarFieldContainer[float]
     engine: str
     streamable: bool
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "class_name", "output_shape", "parameter_count")

@@ -1,7 +1,7 @@
 """Versions with their networks in memory: read from their folders, proven, and ready to compute."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from service.errors import (
     ServiceError,
     UnavailableError,
 )
+from service.model import intervals as prediction_intervals
 from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
+from service.model.intervals import Intervals
 from service.model.network import Network
 from service.model.results import Result
 from service.model.statistics import WeightStatistics
@@ -30,6 +32,7 @@ from service.snapshot import ModelEntry, VersionEntry, VersionKey
 
 PROOF_FILE = "proof.npz"
 MODEL_FILE = "model.keras"
+MOST_LEVELS = 16  # prediction intervals in a request
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class LoadedVersion:
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     computes: Computes  # by that engine: in batches where that gains, and in a slot where it takes long
     fast_path: FastPath
+    intervals: Intervals | None = None  # around its predictions, of a version that was trained to forecast
 
     @property
     def key(self) -> VersionKey:
@@ -54,6 +58,39 @@ class LoadedVersion:
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """Outputs and final states for inputs that `Network.check` accepted. Raises as `Network.forward`."""
         return self.computes.forward(inputs, initial_state)
+
+    def intervals_for(self, levels: Sequence[float], inputs: Mapping[str, Array], *, changed: bool) -> Intervals:
+        """The intervals of a request, which hold for the network and the sequences that they were measured with.
+
+        changed: whether weights, values or initial states are changed for this request.
+
+        Raises NotReadyError where the version has none, InvalidArgumentError for a level that it does not have, or a
+        request that they do not hold for.
+        """
+        if self.intervals is None:
+            raise NotReadyError(
+                f"{self.model} version {self.entry.number} has no prediction intervals; a version has them if it was "
+                "trained on a table or file with numeric targets, and not changed since",
+                field="levels",
+            )
+        if changed:
+            raise InvalidArgumentError(
+                "levels: not together with initial states, what_if or patches: prediction intervals hold for the "
+                "network as it was trained",
+                field="levels",
+            )
+        (spec,), (array,) = self.network.declared, inputs.values()
+        if spec.shape[1] not in (None, array.shape[1]):
+            raise InvalidArgumentError(
+                f"levels: prediction intervals hold for sequences of {spec.shape[1]} timesteps, with which the network "
+                f"was trained; got {array.shape[1]}",
+                field="levels", expected=spec.shape[1], actual=array.shape[1],
+            )  # fmt: skip
+        if len(levels) > MOST_LEVELS:
+            raise InvalidArgumentError(f"levels: expected at most {MOST_LEVELS}, got {len(levels)}", field="levels")
+        for level in levels:
+            self.intervals.check(level)
+        return self.intervals
 
     def waiting(self) -> int:
         """How many requests wait for a batch to begin."""
@@ -144,7 +181,17 @@ def load_version(
             engine=engine,
             computes=computes,
             fast_path=FastPath(network, computes, limits),
+            intervals=_intervals(directory, network),
         )
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version
+
+
+def _intervals(directory: Path, network: Network) -> Intervals | None:
+    """The prediction intervals that lie next to a network. Raises IntervalsError for a file that does not fit it."""
+    path = directory / prediction_intervals.FILE
+    if not path.exists():
+        return None
+    fits = len(network.inputs) == len(network.outputs) == 1 and len(network.outputs[0].shape) == 2
+    return prediction_intervals.load(path, (network.outputs[0].shape[1] or 0) if fits else 0)

@@ -272,6 +272,15 @@ def test_a_digest_is_of_all_bytes(version):
     assert artifact.digest(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+@pytest.mark.parametrize("same_weights", [True, False])
+def test_intervals_stay_with_the_weights_they_were_measured_with(version, tmp_path, same_weights):
+    """A derived folder has the prediction intervals of its base only if it has the weights of its base."""
+    (version / artifact.INTERVALS_FILE).write_text("{}")
+    (tmp_path / "model").write_bytes(b"network")
+    made = artifact.derive(version, tmp_path / "made", tmp_path / "model", None, same_weights=same_weights)
+    assert (made / artifact.INTERVALS_FILE).exists() == same_weights
+
+
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_derived_version_is_the_base_with_another_network(version, tmp_path, proven):
     """A derived folder keeps what the base says of itself, and has the new network and its proof, or none."""

@@ -16,7 +16,7 @@ from registry.errors import RegistryNotFoundError
 from registry.references import parse
 from registry.store import Store
 from service.errors import InvalidArgumentError
-from service.model import keras_file
+from service.model import intervals, keras_file
 from service.model import proof as proofs
 from service.model.check import check
 from tests.service.support import eventually
@@ -294,3 +294,14 @@ def test_a_killed_process_is_resumed(folder):
             job.resume(run_id, job.Listener())
     finally:
         (folder / "kept.csv").rename(folder / "wave.csv")
+
+
+def test_a_forecast_has_prediction_intervals(first, tmp_path):
+    """A version that forecasts numbers has intervals; its tags and run say how many held-out values they cover."""
+    version = Store().resolve(parse(f"models:/wave/{first.version}"))
+    path = fetched(version, tmp_path)
+    found = intervals.load(path / intervals.FILE, 1)
+    assert found.count == len(first.examples.parts.validation)
+    assert version.tags[f"{tag.COVERAGE}.80"] == f"{first.measured.coverage[80]:.4f}"
+    assert 0 <= first.measured.coverage[80] <= first.measured.coverage[95] <= 1
+    assert client().get_run(first.run_id).data.metrics["held_out_coverage_80"] == first.measured.coverage[80]

@@ -22,6 +22,7 @@ class Measured:
     metric: str  # the one that decides
     network: Figures
     baselines: dict[str, Figures] = field(default_factory=dict)
+    coverage: dict[float, float] = field(default_factory=dict)  # of the prediction intervals, by level in percent
 
     @property
     def better_baseline(self) -> str:
@@ -38,7 +39,8 @@ class Measured:
             for who, figures in self.baselines.items()
             for name, value in figures.items()
         }
-        return own | others
+        covered = {f"held_out_coverage_{level:g}": share for level, share in self.coverage.items()}
+        return own | others | covered
 
 
 def predict(network: Network, windows: Windows, progress: Callable[[int, int], None] = lambda *_: None) -> Array:

@@ -1,5 +1,6 @@
 """The evaluation at the end of training: the network and the baselines on the held-out data."""
 
+from service.model.intervals import Intervals, coverage
 from service.model.network import Network
 from training.data.examples import Examples
 from training.evaluation.baselines import baselines
@@ -7,8 +8,9 @@ from training.evaluation.errors import Measured, errors, metric, predict
 from training.options import Source
 
 
-def measure(network: Network, examples: Examples, source: Source) -> Measured:
-    """A network and the baselines on the held-out windows."""
+def measure(network: Network, examples: Examples, source: Source, intervals: Intervals | None = None) -> Measured:
+    """A network, its prediction intervals and the baselines on the held-out windows."""
     test, classes = examples.parts.test, len(examples.classes)
-    own = errors(predict(network, test), test.expected(), classes)
-    return Measured(metric(classes), own, baselines(examples, source.season))
+    predicted, expected = predict(network, test), test.expected()
+    covered = coverage(intervals, predicted, expected) if intervals else {}
+    return Measured(metric(classes), errors(predicted, expected, classes), baselines(examples, source.season), covered)
