@@ -1,7 +1,5 @@
 """Scores a table of any length through a registered version, in bounded memory and without TensorFlow."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from registry import tag
-from registry.cache import MODEL_FILE, PROOF_FILE, Cache
+from registry.cache import INTERVALS_FILE, MODEL_FILE, PROOF_FILE, Cache
 from registry.references import parse
 from registry.store import Store
 from service.errors import InvalidArgumentError
-from service.model import keras_file
+from service.model import intervals, keras_file
 from service.model import proof as proofs
+from service.model.intervals import Intervals
 from service.model.network import Network
 from training.data import files
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
+from training.data.output import writer
 from training.data.windows import Array, Windows
 from training.evaluation.errors import predict
 
@@ -35,6 +35,7 @@ class Model:
     layout: Layout
     name: str
     version: str
+    intervals: Intervals | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def load(reference: str, cache: Path) -> Model:
             "so nobody knows which columns it takes",
             field="model",
         )
-    return Model(network, Layout.loads(text), version.name, version.number)
+    layout = Layout.loads(text)
+    path = path / INTERVALS_FILE
+    found = intervals.load(path, network.outputs[0].shape[1] or 0) if path.is_file() else None
+    return Model(network, layout, version.name, version.number, found)
 
 
 def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Score:
@@ -85,7 +89,7 @@ def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Scor
     columns = files.Columns(layout.features, "", layout.time, layout.group)
     stream = Stream(model.network, layout)
     rows = predicted = 0
-    with _writer(out) as write:
+    with writer(out) as write:
         for batch in files.batches(data, schema, columns, progress):
             made, count = stream.predict(batch)
             write(made)
@@ -210,31 +214,3 @@ class Stream:
                 name = "prediction" if ahead == 1 else f"prediction_{i + 1}"
                 columns[name] = spread(lambda p, i=i: p[:, i], np.float32)
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-
-
-@contextmanager
-def _writer(out: Path) -> Iterator[Callable[["pa.RecordBatch"], None]]:
-    """Writes batches to a CSV or Parquet file, which appears under its name when all are written."""
-    from pyarrow import csv, parquet
-
-    kinds: dict[str, Any] = {".csv": csv.CSVWriter, ".parquet": parquet.ParquetWriter}
-    make = kinds.get(out.suffix.lower())
-    if make is None:
-        raise InvalidArgumentError(f"out: expected a name that ends in .csv or .parquet, got {out.name}", field="out")
-    unfinished = out.with_name(out.name + ".part")
-    writer: Any = None
-
-    def write(batch: "pa.RecordBatch") -> None:
-        nonlocal writer
-        writer = writer or make(str(unfinished), batch.schema)
-        writer.write_batch(batch)
-
-    try:
-        yield write
-        if writer is not None:
-            writer.close()
-            unfinished.replace(out)
-    finally:
-        if writer is not None:
-            writer.close()
-        unfinished.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from google.protobuf.json_format import Parse, ParseError
+
 from service.api.codec import encode_specs
 from service.api.encoding import ORIGINS, PROOFS, timestamp
 from service.api.examples import examples
@@ -206,6 +208,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         digest=entry.digest,
         proof=PROOFS[version.proof_made_by],
         proof_error=version.proof_error,
+        data=_layout(entry.data),
         interval_levels=version.intervals.half_widths if version.intervals else (),
         origin=ORIGINS.get(entry.origin, pb.VERSION_ORIGIN_OTHER),
         base_version=entry.base_version,
@@ -230,6 +233,16 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         streamable=network.streamable,
         notes=network.notes,
     )
+
+
+def _layout(text: str) -> pb.DataLayout | None:
+    """What a version says that it was trained on, as a message; None where it says nothing, or what cannot be read."""
+    if not text:
+        return None
+    try:
+        return Parse(text, pb.DataLayout(), ignore_unknown_fields=True, max_recursion_depth=8)
+    except ParseError:  # the registry's tags are anybody's
+        return None
 
 
 def _change(before: LoadedModel, now: LoadedModel) -> "pb.ModelChange":

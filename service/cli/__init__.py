@@ -10,6 +10,7 @@ from service.cli import (
     demo,
     explain,
     extras,
+    forecast,
     models,
     page,
     predict,
@@ -52,6 +53,7 @@ app.command()(train.train)
 app.command()(register.register)
 app.command()(sweep.sweep)
 app.command()(score.score)
+app.command()(forecast.command)
 app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(trace.trace)

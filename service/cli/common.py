@@ -77,6 +77,18 @@ CONNECTION: dict[str, tuple[Any, str]] = {
         "",
     ),
 }  # fmt: skip
+NO_ADDRESS = {
+    "address": (
+        Annotated[
+            str,
+            typer.Option(
+                help="Server to ask; default: the version is read from the registry.", metavar="HOST:PORT",
+                rich_help_panel=SERVER,
+            ),
+        ],
+        "",
+    )
+}  # fmt: skip
 Model = Annotated[str, typer.Option(help="Model; optional if the server has only one.", metavar="NAME")]
 Version = Annotated[
     str, typer.Option(help="Version number, alias, or @ALIAS; default: the version that the server serves.")
@@ -97,19 +109,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 console = Console()
 
 
-def connected(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of CONNECTION; what they lead to is handed to its argument `client`."""
+def connected(command: Callable[..., None], *, optional: bool = False) -> Callable[..., None]:
+    """A command with the options of CONNECTION; what they lead to is handed to its argument `client`.
+
+    optional: without an address on the command line there is no server to talk to, and `client` is None.
+    """
 
     def run(**options: Any) -> None:
         from service.client import Client
 
+        if optional and not options["address"]:
+            command(**{name: value for name, value in options.items() if name not in CONNECTION}, client=None)
+            return
         with Client.connect(**{name: options.pop(name) for name in CONNECTION}) as client:
             command(**options, client=client)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "client"]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in CONNECTION.items()
+        for name, (kind, default) in (CONNECTION | (NO_ADDRESS if optional else {})).items()
     ]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
     run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -1074,8 +1074,32 @@ class Model(_message.Message):
     confirmed_time: _timestamp_pb2.Timestamp
     def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class DataLayout(_message.Message):
+    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedScalarFieldContainer[str]
+    target: str
+    window: int
+    horizon: int
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    time: str
+    group: str
+    missing: str
+    gaps: str
+    step: float
+    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ...) -> None: ...
+
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "engine", "streamable", "notes")
+    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
@@ -1092,6 +1116,7 @@ class ModelVersion(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     STREAMABLE_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
@@ -1111,10 +1136,11 @@ class ModelVersion(_message.Message):
     layers: _containers.RepeatedCompositeFieldContainer[Layer]
     parameter_count: int
     interval_levels: _containers.RepeatedScalarFieldContainer[float]
+    data: DataLayout
     engine: str
     streamable: bool
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., data: _Optional[_Union[DataLayout, _Mapping]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "class_name", "output_shape", "parameter_count")

@@ -29,6 +29,7 @@ COMMANDS = {
     "check": (["absent.keras"], "serve"),
     "token new": (["a", "--role", "predict"], "serve"),
     "score": (["--data", "absent.csv", "--model", "models:/a@b", "--out", "out.csv"], "serve"),
+    "forecast": (["--data", "absent.csv", "--model", "models:/a@b"], "tables"),
 }
 ASKING = {  # those that ask a server: here there is none
     "predict": ["[[[1]]]"],

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Layout:
     def dumps(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    @staticmethod
+    def of(message: Any) -> "Layout":
+        """From the message of a server, `unroll.v1.DataLayout`."""
+        found = {field.name: getattr(message, field.name) for field in fields(Layout)}
+        return Layout(**{**found, "features": tuple(found["features"]), "classes": tuple(found["classes"])})
 
     @staticmethod
     def loads(text: str) -> "Layout":

@@ -1,0 +1,181 @@
+"""`unroll forecast`: the values after the last row of each series of a table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import connected, console, table
+from service.cli.extras import require
+from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from training.data.layout import Layout
+    from training.forecasting import Forecasts, PredictFunction
+
+MOST_ROWS = 60  # of the table on the terminal
+
+
+def forecast(
+    data: Annotated[
+        Path, typer.Option(help="CSV or Parquet table that ends where the forecast begins.", metavar="FILE")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; with --address also NAME.", metavar="REFERENCE"),
+    ],
+    group: Annotated[str, typer.Option(help="Forecast only this series.", metavar="NAME")] = "",
+    level: Annotated[
+        str, typer.Option(help="Levels of prediction intervals in percent, such as 80,95.", metavar="LEVELS")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.", metavar="FILE")] = None,
+    cache: Annotated[Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions.")] = Path(
+        "~/.cache/unroll"
+    ),
+    *,
+    client: "Client | None",
+) -> None:
+    """Forecast each series of a table: the next values, their times, and prediction intervals.
+
+    The version knows its columns, window and horizon. It is read from the registry, or a server with --address
+    computes; then neither TensorFlow nor a registry is needed.
+    """
+    require("tables")
+    if client is None:
+        require("serve")
+    from training import forecasting
+
+    levels = _levels(level)
+    name, version, layout, predict = _local(model, cache) if client is None else _remote(model, client)
+    found = forecasting.forecast(predict, layout, data, group=group, levels=levels)
+    _show(found, f"{name} version {version}", levels)
+    if out is not None:
+        _write(found, out)
+    if plot is not None:
+        from service.cli.forecast_plots import save_forecast
+
+        save_forecast(plot, found, f"{name} version {version}")
+        console.print(f"drawn to {plot}", highlight=False)
+
+
+def _levels(text: str) -> list[float]:
+    """Levels in percent. Raises InvalidArgumentError."""
+    try:
+        levels = [float(level) for level in text.split(",") if level.strip()]
+    except ValueError:
+        levels = [0.0]
+    if not all(0 < level < 100 for level in levels):
+        raise InvalidArgumentError(f"level: expected levels in percent, such as 80,95, got {text!r}", field="level")
+    return levels
+
+
+def _local(model: str, cache: Path) -> "tuple[str, str, Layout, PredictFunction]":
+    """A version of the registry, its layout, and what predicts with it."""
+    from training import scoring
+
+    loaded = scoring.load(model, cache.expanduser())
+    (spec,), (output,) = loaded.network.inputs, loaded.network.outputs
+
+    def predict(windows: Any, levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+        predicted = loaded.network.forward({spec.name: windows}).outputs[output.name]
+        if levels and loaded.intervals is None:
+            raise NotReadyError(
+                f"level: version {loaded.version} of {loaded.name} has no prediction intervals", field="level"
+            )
+        return predicted, {level: loaded.intervals.around(predicted, level) for level in levels if loaded.intervals}
+
+    return loaded.name, loaded.version, loaded.layout, predict
+
+
+def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFunction]":
+    """A version that a server serves, its layout, and what predicts with it."""
+    from training.data.layout import Layout
+
+    name, version = _served(model)
+    answered = client.model(name)
+    number = answered.aliases.get(version[1:], "") if version.startswith("@") else version or answered.default_version
+    found = next((v for v in answered.versions if v.version == number), None)
+    if found is None:
+        listed = ", ".join(v.version for v in answered.versions)
+        raise NotFoundError(
+            f"model: the server does not hold {model} in memory; of {answered.name} it holds version {listed}",
+            field="model",
+        )
+    if not found.HasField("data"):
+        raise InvalidArgumentError(
+            f"model: version {number} of {answered.name} was not trained with unroll train --data, so nobody knows "
+            "which columns it takes",
+            field="model",
+        )
+    layout = Layout.of(found.data)
+
+    def predict(windows: Any, levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+        answer = client.predict(windows, model=answered.name, version=number, levels=levels)
+        return answer.output, answer.intervals
+
+    return answered.name, number, layout, predict
+
+
+def _served(model: str) -> tuple[str, str]:
+    """Name and version of what is asked of a server: `NAME`, or as in the registry."""
+    if not model.startswith("models:"):
+        return model, ""
+    from registry.references import parse
+
+    reference = parse(model)
+    return reference.name, reference.version or f"@{reference.alias}"
+
+
+def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
+    """A table with a row for each series and step."""
+    layout = found.layout
+    columns = [*([layout.group] if layout.group else []), layout.time or "step", layout.target]
+    columns += ["probability"] if layout.classes else [f"{level:g} %" for level in levels]
+    shown = table(*columns, title=f"{title}: forecast of {layout.target}")
+    rows = [row for one in found.found for row in _rows(one, layout)]
+    for row in rows[:MOST_ROWS]:
+        shown.add_row(*row)
+    console.print(shown)
+    if len(rows) > MOST_ROWS:
+        console.print(f"and {len(rows) - MOST_ROWS} more rows; --out writes them all", highlight=False)
+    for name, reason in found.left_out.items():
+        console.print(f"no forecast for {name!r}: {reason}", highlight=False, markup=False)
+
+
+def _rows(one: Any, layout: "Layout") -> list[list[str]]:
+    """The rows of a series."""
+    begin = [one.group] if layout.group else []
+    if layout.classes:
+        best = int(one.predicted.argmax())
+        return [[*begin, _time(one.times[0]), layout.classes[best], f"{one.predicted[best]:.3f}"]]
+    made = []
+    for i, value in enumerate(one.predicted):
+        ends = [f"{lower[i]:.6g} to {upper[i]:.6g}" for lower, upper in one.intervals.values()]
+        made.append([*begin, _time(one.times[i]), f"{value:.6g}", *ends])
+    return made
+
+
+def _time(time: Any) -> str:
+    """A time for people: a date alone where it is midnight."""
+    text = (
+        time.isoformat(sep=" ") if hasattr(time, "isoformat") else f"{time:g}" if isinstance(time, float) else str(time)
+    )
+    return text.removesuffix(" 00:00:00")
+
+
+def _write(found: "Forecasts", out: Path) -> None:
+    """Writes all rows to a file, which appears whole or not at all."""
+    from training.data.output import writer
+    from training.forecasting import as_table
+
+    made = as_table(found)
+    with writer(out) as write:
+        for batch in made.to_batches():
+            write(batch)
+    console.print(f"written to {out}", highlight=False)
+
+
+command = connected(forecast, optional=True)

@@ -1,0 +1,55 @@
+"""Pictures of forecasts: the last rows of each series, the forecast, and the bands of its prediction intervals."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from service.cli.plots import INK, figure
+
+if TYPE_CHECKING:
+    from training.forecasting import Forecast, Forecasts
+
+MOST_SERIES = 12  # that are drawn
+FORECAST = "#c1440e"
+BANDS = (0.32, 0.2, 0.12, 0.08)  # how dark the bands are, the narrowest first
+
+
+def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
+    """A file with a panel for each series; classes are drawn as bars of their probabilities."""
+    series = found.found[:MOST_SERIES]
+    drawn = figure(8, 2.4 * len(series) + 0.8)
+    more = f", {len(series)} of {len(found.found)} series" if len(series) < len(found.found) else ""
+    drawn.suptitle(f"{title}: forecast of {found.layout.target}{more}")
+    for axes, one in zip(drawn.subplots(len(series), 1, squeeze=False)[:, 0], series, strict=True):
+        if found.layout.classes:
+            _draw_classes(axes, one, found.layout.classes)
+        else:
+            _draw_values(axes, one)
+        axes.set_title(one.group, fontsize=9, loc="left")
+    drawn.savefig(path, dpi=120)
+
+
+def _draw_values(axes: Any, one: "Forecast") -> None:
+    """The past as a line, the forecast as one that continues it, and the bands around it."""
+    times, values = np.asarray(one.times), one.predicted
+    if one.past is not None:
+        past = np.asarray(one.past_times)
+        axes.plot(past, one.past, color=INK, linewidth=1.2, label="past")
+        if np.isfinite(one.past[-1]):  # so that the forecast is seen to continue it
+            times, values = np.concatenate([past[-1:], times]), np.concatenate([one.past[-1:], values])
+    for (level, (lower, upper)), dark in zip(sorted(one.intervals.items()), BANDS, strict=False):
+        joined = len(values) - len(lower)
+        low, high = (np.concatenate([values[:joined], end]) for end in (lower, upper))
+        axes.fill_between(times, low, high, color=FORECAST, alpha=dark, linewidth=0, label=f"{level:g} %")
+    axes.plot(times, values, color=FORECAST, linewidth=1.2, marker="o", markersize=3, label="forecast")
+    axes.legend(fontsize=7, frameon=False, loc="upper left")
+    axes.grid(alpha=0.3)
+
+
+def _draw_classes(axes: Any, one: "Forecast", classes: tuple[str, ...]) -> None:
+    bars = axes.barh(range(len(classes)), one.predicted, color=INK, height=0.6)
+    axes.bar_label(bars, [f"{share:.2f}" for share in one.predicted], fontsize=8, padding=3)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlim(0, 1.1)
+    axes.set_xlabel("probability")

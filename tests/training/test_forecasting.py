@@ -1,0 +1,121 @@
+"""training.forecasting: what follows the last window of each series, treated as training treated it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from service.errors import InvalidArgumentError
+from tests.training.data.tables import write
+from training.data.layout import Layout
+from training.forecasting import as_table, forecast
+
+LAYOUT = Layout(("y", "x"), "y", 3, 2, (), "day", "place", "ffill", "split", 86_400.0)
+
+
+def sums(windows, levels):
+    """In place of a network: the sum of a window, and one more at the next step; intervals as wide as their level."""
+    total = windows.sum(axis=(1, 2))
+    predicted = np.stack([total, total + 1], axis=1).astype(np.float32)
+    return predicted, {level: (predicted - level, predicted + level) for level in levels}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two places, with a gap in one and a missing value in the other."""
+    days = pd.date_range("2024-02-20", periods=10, freq="D").astype(str)
+    kept = [0, 1, 2, 3, 5, 6, 7, 8]  # of the first place
+    return write(
+        tmp_path / "d.csv",
+        day=[*days[kept], *days],
+        place=["a"] * 8 + ["b"] * 10,
+        y=[*range(8), *range(7), "", 8, 9],
+        x=[0.5] * 18,
+    )
+
+
+def test_each_series_goes_on_from_its_last_window(table):
+    """Each series is predicted from its own last rows, for the days after its last one, with missing values filled."""
+    found = forecast(sums, LAYOUT, table, levels=[80])
+    a, b = found.found
+    assert (a.group, b.group) == ("a", "b")
+    assert a.predicted.tolist() == [5 + 6 + 7 + 1.5, 5 + 6 + 7 + 2.5]
+    assert b.predicted.tolist() == [6 + 8 + 9 + 1.5, 6 + 8 + 9 + 2.5]
+    assert [str(time.date()) for time in a.times] == ["2024-02-29", "2024-03-01"]
+    assert [str(time.date()) for time in b.times] == ["2024-03-01", "2024-03-02"]
+    lower, upper = b.intervals[80]
+    assert (upper - lower == 160).all()
+    assert np.array_equal(a.past, [5, 6, 7])
+
+
+def test_one_series(table):
+    """A single series can be asked for; one that is not there is refused with those that are."""
+    assert [one.group for one in forecast(sums, LAYOUT, table, group="b").found] == ["b"]
+    with pytest.raises(InvalidArgumentError, match="no series 'c'; it has a, b"):
+        forecast(sums, LAYOUT, table, group="c")
+    with pytest.raises(InvalidArgumentError, match="a table of one series"):
+        forecast(sums, replace(LAYOUT, group=""), table, group="a")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"window": 5}, "reads 5 rows, and there are 4 since the gap before 2024-02-25"),
+        ({"window": 11}, "reads 11 rows, and there are 10"),
+    ],
+)
+def test_series_that_are_too_short_say_why(table, change, reason):
+    """A series with too few rows since its last gap has no forecast and says why; others have theirs."""
+    layout = replace(LAYOUT, **change)
+    if change["window"] == 5:
+        found = forecast(sums, layout, table)
+        assert [one.group for one in found.found] == ["b"]
+        assert reason in found.left_out["a"]
+    else:
+        with pytest.raises(InvalidArgumentError, match="series 'a'"):
+            forecast(sums, layout, table)
+        with pytest.raises(InvalidArgumentError, match=reason):
+            forecast(sums, layout, table, group="b")
+
+
+def test_a_missing_value_ends_the_window_where_training_dropped_rows(table):
+    """Where training dropped rows with missing values, no window holds one, and the reason names column and time."""
+    with pytest.raises(InvalidArgumentError, match="there are 2 since the missing value of 'y' at 2024-02-27"):
+        forecast(sums, replace(LAYOUT, missing="drop"), table, group="b")
+
+
+def test_gaps_that_training_kept(table):
+    """Where training kept gaps, windows span them."""
+    found = forecast(sums, replace(LAYOUT, gaps="keep", window=8), table, group="a")
+    assert found.found[0].predicted[0] == sum(range(8)) + 4
+
+
+def test_rows_in_any_order(table, tmp_path):
+    """The order of rows in the file changes nothing."""
+    head, *rows = table.read_text().splitlines() if hasattr(table, "read_text") else open(table).read().splitlines()
+    shuffled = tmp_path / "shuffled.csv"
+    shuffled.write_text("\n".join([head, *(rows[i] for i in np.random.default_rng(0).permutation(len(rows)))]) + "\n")
+    expected = {one.group: one.predicted.tolist() for one in forecast(sums, LAYOUT, table).found}
+    assert {one.group: one.predicted.tolist() for one in forecast(sums, LAYOUT, shuffled).found} == expected
+
+
+def test_as_a_table(table):
+    """A row for each series and step, with its time and the ends of each interval."""
+    made = as_table(forecast(sums, LAYOUT, table, levels=[80, 95]))
+    assert made.column_names == ["place", "day", "prediction", "lower_80", "upper_80", "lower_95", "upper_95"]
+    assert made.num_rows == 4
+    assert made["place"].to_pylist() == ["a", "a", "b", "b"]
+
+
+def test_classes(table):
+    """Classes are predicted for the time so many steps ahead, with the probability of each."""
+
+    def guess(windows, _levels):
+        return np.tile(np.array([[0.25, 0.75]], np.float32), (len(windows), 1)), {}
+
+    layout = replace(LAYOUT, classes=("dry", "wet"), target="kind")
+    made = as_table(forecast(guess, layout, table))
+    assert made.column_names == ["place", "day", "prediction", "probability_dry", "probability_wet"]
+    assert made["prediction"].to_pylist() == ["wet", "wet"]
+    assert [str(day.date()) for day in made["day"].to_pylist()] == ["2024-03-01", "2024-03-02"]

@@ -1,0 +1,166 @@
+"""Forecasts: what a version predicts after the last row of each series of a table, when, and how surely."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import InvalidArgumentError
+from training.data import calendar, cleaning, files
+from training.data.layout import Layout
+from training.data.windows import Array
+
+PredictFunction = Callable[[Array, Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
+"""Predictions, (batch, outputs), for windows (batch, timesteps, features), with the ends of intervals by level."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is predicted for one series."""
+
+    group: str  # name of the series; empty: the table is one series
+    times: Any  # (steps,): numbers, or pandas' DatetimeIndex; numbers of steps where the table has no times
+    predicted: Array  # (steps,), or (classes,) probabilities of the classes at the last of these times
+    intervals: Mapping[float, tuple[Array, Array]]  # lower and upper ends, (steps,) each, by level in percent
+    past_times: Any  # of the rows that were read, (window,)
+    past: Array | None  # the target in these rows, where the table has it and it is a number
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What is predicted for a table."""
+
+    layout: Layout
+    found: tuple[Forecast, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)  # why a series has no forecast, by its name
+
+
+def forecast(
+    predict: PredictFunction,
+    layout: Layout,
+    data: Path,
+    *,
+    group: str = "",
+    levels: Sequence[float] = (),
+    progress: files.Progress = lambda *_: None,
+) -> Forecasts:
+    """Predicts from the last window of each series, or of the series `group`.
+
+    Gaps and missing values are treated as training treated them.
+
+    Raises InvalidArgumentError for columns that are missing or of other types, for a group that the table does not
+    have, and where no series has a forecast; OSError.
+    """
+    if not data.is_file():
+        raise InvalidArgumentError(f"data: there is no file {data}", field="data")
+    if group and not layout.group:
+        raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
+    schema = files.schema(data)
+    files.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
+    known = layout.target in schema.names and not layout.classes
+    columns = files.Columns(layout.features, layout.target if known else "", layout.time, layout.group)
+    table = files.read(data, schema, columns, progress)
+    if not known:
+        table.target = np.full(len(table.features), np.nan, np.float32)
+    cleaning.sort(table, lambda _: None)
+    zone = str(getattr(schema.field(layout.time).type, "tz", "") or "") if layout.time else ""
+
+    names = table.group_names if layout.group else ("",)
+    if group and group not in names:
+        raise InvalidArgumentError(f"group: the table has no series {group!r}; it has {_listed(names)}", field="group")
+    ends, left_out = {}, {}
+    for code, name in enumerate(names):
+        if group and name != group:
+            continue
+        rows = np.arange(len(table.features)) if table.groups is None else np.flatnonzero(table.groups == code)
+        try:
+            ends[name] = rows, _last_window(table, rows, layout)
+        except ValueError as error:
+            left_out[name] = str(error)
+    if not ends:
+        name, reason = next(iter(left_out.items()))
+        raise InvalidArgumentError(f"data: {f'series {name!r}: ' if name else ''}{reason}", field="data")
+    predicted, intervals = predict(np.stack([window for _, window in ends.values()]), levels)
+    found = []
+    for i, (name, (rows, _)) in enumerate(ends.items()):
+        times = np.arange(-len(rows) + 1, 1) if table.times is None else table.times[rows]
+        past_times = times[-layout.window :]
+        found.append(
+            Forecast(
+                group=name,
+                times=_times(times, layout, predicted.shape[1], zone),
+                predicted=predicted[i],
+                intervals={level: (lower[i], upper[i]) for level, (lower, upper) in intervals.items()},
+                past_times=calendar.in_zone(past_times, zone),
+                past=table.target[rows[-layout.window :]] if known else None,
+            )
+        )
+    return Forecasts(layout, tuple(found), left_out)
+
+
+def _last_window(table: files.Table, rows: npt.NDArray[np.int64], layout: Layout) -> Array:
+    """The last rows of a series, (timesteps, features). Raises ValueError that says why there are not enough."""
+    features = table.features[rows].copy()
+    begin, since = 0, ""
+    if table.times is not None and layout.step and layout.gaps in ("error", "split"):
+        times = table.times[rows]
+        uneven = np.flatnonzero(cleaning.is_uneven(times, layout.step))
+        if len(uneven):
+            begin = int(uneven[-1]) + 1
+            since = f" since the gap before {times[begin]}"
+    features = features[begin:]
+    if layout.missing in ("ffill", "interpolate"):
+        for i in range(features.shape[1]):
+            cleaning.forward_fill(features[:, i], np.zeros(1, np.int64))
+    missing = np.flatnonzero(np.isnan(features).any(axis=1))
+    if len(missing):
+        at = int(missing[-1])
+        column = layout.features[int(np.flatnonzero(np.isnan(features[at]))[0])]
+        when = f" at {table.times[rows][begin + at]}" if table.times is not None else ""
+        features, since = features[at + 1 :], f" since the missing value of {column!r}{when}"
+    if len(features) < layout.window:
+        raise ValueError(f"the network reads {layout.window} rows, and there are {len(features)}{since}")
+    return features[-layout.window :]
+
+
+def _times(times: Any, layout: Layout, outputs: int, zone: str) -> Any:
+    """The times of what is predicted: of each step, or of the one that classes are predicted for."""
+    if not layout.horizon:  # something at the end of the window
+        return calendar.in_zone(times[-1:], zone)
+    if layout.classes:
+        return calendar.following(times, layout.horizon, zone)[-1:]
+    return calendar.following(times, outputs, zone)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[: files.NAMED]) + (
+        f" and {len(names) - files.NAMED} more" if len(names) > files.NAMED else ""
+    )
+
+
+def as_table(forecasts: Forecasts) -> Any:
+    """An Arrow table with a row for each series and step: group, time, prediction, and the ends of intervals.
+
+    Of classes: the most probable one, its probability, and the probability of each class.
+    """
+    import pyarrow as pa
+
+    layout, found = forecasts.layout, forecasts.found
+    columns: dict[str, Any] = {}
+    steps = [len(one.times) for one in found]
+    if layout.group:
+        columns[layout.group] = [one.group for one, count in zip(found, steps, strict=True) for _ in range(count)]
+    columns[layout.time or "step"] = [time for one in found for time in one.times]
+    if layout.classes:
+        columns["prediction"] = [layout.classes[int(one.predicted.argmax())] for one in found]
+        for i, name in enumerate(layout.classes):
+            columns[f"probability_{name}"] = [float(one.predicted[i]) for one in found]
+        return pa.table(columns)
+    columns["prediction"] = np.concatenate([one.predicted for one in found])
+    for level in found[0].intervals:
+        for side, what in enumerate(("lower", "upper")):
+            columns[f"{what}_{level:g}"] = np.concatenate([one.intervals[level][side] for one in found])
+    return pa.table(columns)
