@@ -26,13 +26,14 @@ def table(tmp_path):
     """Two places, with a gap in one and a missing value in the other."""
     days = pd.date_range("2024-02-20", periods=10, freq="D").astype(str)
     kept = [0, 1, 2, 3, 5, 6, 7, 8]  # of the first place
-    return write(
+    write(
         tmp_path / "d.csv",
         day=[*days[kept], *days],
         place=["a"] * 8 + ["b"] * 10,
         y=[*range(8), *range(7), "", 8, 9],
         x=[0.5] * 18,
     )
+    return tmp_path / "d.csv"
 
 
 def test_each_series_goes_on_from_its_last_window(table):
@@ -93,7 +94,7 @@ def test_gaps_that_training_kept(table):
 
 def test_rows_in_any_order(table, tmp_path):
     """The order of rows in the file changes nothing."""
-    head, *rows = table.read_text().splitlines() if hasattr(table, "read_text") else open(table).read().splitlines()
+    head, *rows = table.read_text().splitlines()
     shuffled = tmp_path / "shuffled.csv"
     shuffled.write_text("\n".join([head, *(rows[i] for i in np.random.default_rng(0).permutation(len(rows)))]) + "\n")
     expected = {one.group: one.predicted.tolist() for one in forecast(sums, LAYOUT, table).found}

@@ -66,7 +66,7 @@ def _step(index: Any) -> Any:
         elif business:
             candidates.append(pd.offsets.BMonthEnd(months))
         candidates.append(pd.DateOffset(months=months))
-    if whole == 1 and not (index.dayofweek > 4).any() and (len(index) > 5 or index[-1].dayofweek == 4):
+    if whole == 1 and not (index.day_of_week > 4).any() and (len(index) > 5 or index[-1].day_of_week == 4):
         candidates.append(pd.offsets.BusinessDay())
     candidates.append(pd.DateOffset(days=whole))
     best = max(candidates, key=lambda step: _explained(index, step))

@@ -32,7 +32,8 @@ class Layout:
     @staticmethod
     def of(message: Any) -> "Layout":
         """From the message of a server, `unroll.v1.DataLayout`."""
-        found = {field.name: getattr(message, field.name) for field in fields(Layout)}
+        known = {field.name for field in fields(Layout)}
+        found = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields if field.name in known}
         return Layout(**{**found, "features": tuple(found["features"]), "classes": tuple(found["classes"])})
 
     @staticmethod
