@@ -17,7 +17,7 @@ test: .venv/installed  ## the test suite; COVERAGE=--cov measures it, and fails 
 test-compose: .venv/installed  ## the deployment for real: needs a Docker engine; prints what it measured
 	$(BIN)/pytest -m compose --capture=no --verbose tests/deploy
 
-serve: .venv/installed  ## train if there is no champion, then server and MLflow UI until Ctrl-C
+serve: .venv/installed  ## train if there is no champion, then server, web page and MLflow UI until Ctrl-C
 	$(BIN)/unroll up
 
 bench: .venv/installed  ## the benchmarks: ratios, taken side by side

@@ -225,6 +225,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
                 class_name=layer.class_name,
                 output_shape=[-1 if extent is None else extent for extent in layer.output_shape],
                 parameter_count=layer.parameter_count,
+                options=layer.options,
             )
             for layer in network.layers
         ],

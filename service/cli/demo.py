@@ -62,20 +62,28 @@ def demo() -> None:
             _stop(server)
     console.print(f"\nDone in {time.monotonic() - begin:.0f} s. The runs, figures and versions are in MLflow:")
     console.print(f"  unroll ui     then open http://127.0.0.1:5000/#/models/{MODEL}", highlight=False)
+    console.print("To look inside the network, to change it and to watch what happens, on a web page:")
+    console.print("  unroll up     then open the address that it prints first", highlight=False)
 
 
-def up(address: str = "127.0.0.1:50051", ui_port: int = 5000) -> None:
-    """Run the server and the MLflow UI until Ctrl-C. Trains the reference network first if there is no champion."""
+def up(address: str = "127.0.0.1:50051", ui_port: int = 5000, page_port: int = 5001) -> None:
+    """Run the server, its web page and the MLflow UI until Ctrl-C.
+
+    Trains the reference network first if there is no champion.
+    """
     require("train", "serve", "local")
     _run("train", "--name", MODEL, "--if-missing")
     ui = subprocess.Popen(_command("ui", "--port", str(ui_port)))  # noqa: S603  # our own command
     try:
         server, address = _start_server(address)
         try:
-            console.print(
-                f"\nserving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}; press Ctrl-C to stop both\n"
-            )
-            server.wait()
+            with _page(address, page_port) as url:
+                console.print(f"\nweb page: {url or 'none'}", highlight=False, soft_wrap=True)
+                console.print(
+                    f"serving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}; "
+                    "press Ctrl-C to stop all of it\n"
+                )
+                server.wait()
         finally:
             _stop(server)
     except KeyboardInterrupt:
@@ -114,6 +122,18 @@ def _start_server(address: str) -> tuple["subprocess.Popen[str]", str]:
             _forward(server)
             return server, found[1].rstrip(";")
     raise typer.Exit(server.wait())
+
+
+@contextmanager
+def _page(address: str, port: int) -> Iterator[str]:
+    """Runs the web page of a server; gives its address, or nothing where it ended with an error of its own."""
+    command = _command("page", "--address", address, "--listen", f"127.0.0.1:{port}")
+    page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own command
+    assert page.stdout is not None
+    try:
+        yield page.stdout.readline().rpartition(" ")[2].strip()
+    finally:
+        _stop(page)
 
 
 def _forward(server: "subprocess.Popen[str]") -> None:

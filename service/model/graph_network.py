@@ -285,7 +285,14 @@ class GraphNetwork(Network):
     def _describe(self, name: str) -> LayerInfo:
         entry = self.graph.layers[name]
         names = tuple(f"{name}/{spec.name}" for spec in entry.weights)
-        return LayerInfo(name, entry.layer.CLASS, entry.output, sum(self.weights[n].size for n in names), names)
+        return LayerInfo(
+            name,
+            entry.layer.CLASS,
+            entry.output,
+            sum(self.weights[n].size for n in names),
+            names,
+            entry.layer.in_equations(),
+        )
 
     def _relaxed(self, spec: TensorSpec, place: int) -> TensorSpec:
         """An input or output as it is served: where timesteps may come in pieces, their number is free."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ class LayerInfo:
     output_shape: Shape  # of the first output at the first call; None where the extent depends on the call
     parameter_count: int
     weights: tuple[str, ...]  # full names
+    options: Mapping[str, str] = field(default_factory=dict)  # that its equation depends on
 
 
 @dataclass(frozen=True)

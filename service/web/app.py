@@ -13,6 +13,9 @@ from starlette.staticfiles import StaticFiles
 
 from service.client import Client
 from service.errors import ServiceError
+from service.web import api
+from service.web.safety import BoundHeaders, OwnPage
+from service.web.watching import Watches
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -25,6 +28,8 @@ class Settings:
     hosts: tuple[str, ...] = LOOPBACK
     """Names that a request may have in its header Host, without the port. Any other name is refused: it may be a name
     that an attacker lets resolve to this machine (DNS rebinding)."""
+    key: str = ""
+    """What a person has to know to use the page; empty: nothing."""
     read_only: bool = False
     """Whether everything that changes what the server serves is refused here, whatever the server would allow."""
 
@@ -37,8 +42,10 @@ def create_app(client: Client, settings: Settings = Settings()) -> Starlette:
     checked: list[BaseRoute] = [
         Route("/", index),
         Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/api", routes=api.routes()),
     ]
     app = Starlette(
+        middleware=[Middleware(BoundHeaders)],
         routes=[
             # Probes come under any name, such as the address of a container, and tell nothing that is worth hiding.
             Route("/healthz", healthy),
@@ -46,12 +53,16 @@ def create_app(client: Client, settings: Settings = Settings()) -> Starlette:
             Mount(
                 "/",
                 routes=checked,
-                middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts, www_redirect=False)],
+                middleware=[
+                    Middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts, www_redirect=False),
+                    Middleware(OwnPage, key=settings.key),
+                ],
             ),
-        ]
+        ],
     )
     app.state.client = client
     app.state.settings = settings
+    app.state.watches = Watches(client)
     return app
 
 

@@ -3,7 +3,7 @@
 import socket
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from service.config import split_address
 
@@ -31,9 +31,19 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def http_server(app: ASGIApp) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for requests in progress: they would never end by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once, by the loop."""
+        app: Starlette = self.config.app  # type: ignore[assignment]  # it is what http_server was given
+        app.state.watches.stop()
+        await super().shutdown(sockets)
+
+
+def http_server(app: Starlette) -> uvicorn.Server:
     """The server of an application: `run(sockets=[…])` serves until a signal, or until its `should_exit` is set."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             log_level="warning",

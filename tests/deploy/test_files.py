@@ -75,6 +75,7 @@ def test_who_reaches_whom():
     assert {name for name, network in file["networks"].items() if not network.get("internal")} == {"edge"}
     core = {name for name, service in file["services"].items() if "profiles" not in service}
     assert members["edge"] & core == {"gateway"}
+    assert members["page"] == {"page", "gateway"}
     for name, service in file["services"].items():
         for port in service.get("ports", ()):
             assert defaults(port).startswith("127.0.0.1:"), name
@@ -97,7 +98,7 @@ def test_every_service_is_bounded_watched_and_unprivileged(name, service):
 
 def test_what_lasts_does_not_depend_on_our_code():
     """What has to run on through an upgrade has neither an image with our code nor a dependency that has one."""
-    file, changing = compose()["services"], {"service", "service-b", "trainer"}
+    file, changing = compose()["services"], {"service", "service-b", "page", "trainer"}
 
     def below(name):
         return {name}.union(*(below(other) for other in file[name].get("depends_on", ())))
@@ -210,7 +211,7 @@ def test_gateway_ports():
         for listener in config["static_resources"]["listeners"]
     }
     published = {int(defaults(port).rpartition(":")[2]) for port in file["gateway"]["ports"]}
-    assert published == {listening["api"], listening["mlflow"]}
+    assert published == {listening["api"], listening["mlflow"], listening["page"]}
     assert config["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
     for cluster in config["static_resources"]["clusters"]:
         (group,) = cluster["load_assignment"]["endpoints"]

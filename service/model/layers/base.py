@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from service.errors import CorruptModelError, UnsupportedModelError
-from service.model.layers.options import Option
+from service.model.layers.options import Option, in_equations
 from service.model.tensors import Array, DType, Policy, Shape, Tensor, Time
 
 Weights = Mapping[str, Array]  # by the name within the layer, such as `kernel`
@@ -84,6 +84,10 @@ class Layer:
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The output (or a tuple of outputs); with `record`, also keeps there what a trace shows."""
         raise NotImplementedError
+
+    def in_equations(self) -> dict[str, str]:
+        """The options that its equation depends on, by Keras's name; of a direction or a cell with that before it."""
+        return in_equations(self.options)
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
         """The mask of the output (or a tuple of them); called only where the layer makes or passes masks."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from service.errors import UnsupportedModelError
 from service.model.activations import into
-from service.model.layers.options import Option, activation, flag, number, size
+from service.model.layers.options import Option, activation, flag, in_equations, number, size
 from service.model.naming import Counter
 from service.model.numerics import prepare
 from service.model.tensors import Array, DType, Policy
@@ -101,6 +101,10 @@ class Cell:
     def activation(self, option: str) -> Callable[[Array, Array], object]:
         """The activation that an option names, of (gates · units, batch) into such an array."""
         return into(self.options[option], self.policy.compute, self.units)
+
+    def in_equations(self) -> dict[str, str]:
+        """As for layers."""
+        return in_equations(self.options)
 
     def output_state(self) -> int:
         """Which of the states is the output."""
@@ -378,6 +382,10 @@ class StackedCells(Cell):
             return Work(step, states, sum(work.rows for work in works), keep)
 
         return start
+
+    def in_equations(self) -> dict[str, str]:
+        """Those of all cells, from the lowest."""
+        return {f"cell_{i}/{k}": v for i, cell in enumerate(self.cells) for k, v in cell.in_equations().items()}
 
     def output_state(self) -> int:
         """The first state of the uppermost cell."""

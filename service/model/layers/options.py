@@ -88,6 +88,15 @@ def axes(default: Any = REQUIRED) -> Option:
     return Option(parse, "an axis or a list of axes", default)
 
 
+# Options that name the functions of an equation, or how it resets.
+IN_EQUATIONS = ("activation", "recurrent_activation", "reset_after")
+
+
+def in_equations(options: Mapping[str, Any]) -> dict[str, str]:
+    """Those of some options that an equation needs, as text."""
+    return {name: str(options[name]).lower() for name in IN_EQUATIONS if name in options}
+
+
 ANY = Option(lambda value: value, "anything: it has no effect on a prediction", None, listed=False)
 # What layers carry for training alone; it has no effect on a prediction.
 TRAINING_ONLY = {

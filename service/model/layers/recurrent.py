@@ -188,6 +188,10 @@ class CellLayer(Recurrent):
         """Those of the cell."""
         return {name: units for name, units, _ in self.cell.states()} | dict(self.cell.gates())
 
+    def in_equations(self) -> dict[str, str]:
+        """Those of the cell."""
+        return self.cell.in_equations()
+
     def prepare(self, weights: Weights) -> Any:
         """The cell with its weights."""
         return self.cell.compile(weights)

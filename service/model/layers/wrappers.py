@@ -77,6 +77,10 @@ class TimeDistributed(Layer):
                 record[name] = np.stack([seen[name] for seen in kept], axis=1)
         return np.stack(steps, axis=1)
 
+    def in_equations(self) -> dict[str, str]:
+        """Those of the inner layer."""
+        return self.inner.in_equations()
+
     def _at(self, x: Tensor) -> list[Tensor]:
         """The input of the inner layer: one timestep."""
         return [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
@@ -157,6 +161,14 @@ class Bidirectional(Recurrent):
             f"{direction}/{name}": units
             for part, direction in zip(self.parts, self.DIRECTIONS, strict=True)
             for name, units in part.inner_tensors().items()
+        }
+
+    def in_equations(self) -> dict[str, str]:
+        """Those of each layer."""
+        return {
+            f"{direction}/{name}": value
+            for part, direction in zip(self.parts, self.DIRECTIONS, strict=True)
+            for name, value in part.in_equations().items()
         }
 
     def prepare(self, weights: Weights) -> Any:

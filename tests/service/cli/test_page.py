@@ -19,7 +19,9 @@ def test_the_page_until_it_is_stopped(unroll, number):
     command = [sys.executable, "-m", "service.cli", "page", "--listen=127.0.0.1:0", f"--address={client.address}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            address = re.fullmatch(rf"page of {client.address} on (http://\S+)\n", process.stdout.readline())[1]
+            address = re.fullmatch(
+                rf"page of {client.address} on (http://\S+)\?key=\S{{32}}\n", process.stdout.readline()
+            )[1]
             with urllib.request.urlopen(f"{address}readyz", timeout=30) as answer:
                 assert answer.status == 200
         finally:

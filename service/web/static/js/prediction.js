@@ -1,0 +1,96 @@
+// The section "Prediction": what the version answers, and what it answers with the changes.
+
+import { h, by, put, say } from "./dom.js";
+import { state, on, changed } from "./store.js";
+import { show, signed } from "./format.js";
+import { lines, bars, numbers } from "./charts.js";
+
+const MOST_BARS = 24;
+let details = new Map();
+
+export function prediction() {
+  on("now base failure away examples step", draw);
+}
+
+function draw() {
+  const { now, base } = state;
+  by("prediction").classList.toggle("stale", Boolean(state.away || state.failure));
+  if (!now) return;
+  const with_ = changed() && now !== base;
+  const targets = Object.keys(now.outputs);
+  put(by("prediction-body"), targets.map((name) => output(name, base.outputs[name], with_ ? now.outputs[name] : null, targets.length > 1)));
+  say(by("prediction-note"), now.without ? now.without : "");
+  const odd = targets.some((name) => now.outputs[name].values.some((v) => !Number.isFinite(v)));
+  by("prediction-odd").hidden = !odd;
+  strip(now, base, with_);
+}
+
+/** The line that stays in view on narrow screens. */
+function strip(now, base, with_) {
+  const [name] = Object.keys(now.outputs), before = base.outputs[name].values, after = now.outputs[name].values;
+  say(by("strip"), with_ ? `${show(before.at(-1))} → ${show(after.at(-1))}` : show(after.at(-1)));
+}
+
+function output(name, before, after, several) {
+  const { shape, values } = before, now = after?.values, target = state.examples?.target, classes = state.examples?.classes ?? [];
+  const title = several ? h("h3", {}, name) : null, n = values.length;
+  if (n === 1) return h("div", {}, title, one(values[0], now?.[0], target));
+  const width = shape.at(-1), timesteps = shape.length > 1 ? n / width : 1;
+  if (timesteps === 1 || (shape.length === 1 && n <= MOST_BARS && isDistribution(values))) {
+    const names = Array.from({ length: n }, (_, i) => classes[i] ?? String(i + 1));
+    const horizon = !isDistribution(values) && !classes.length && n > 1 && shape.length === 1 && Number(state.examples?.horizon ?? 0) > 1;
+    if (!horizon && n <= MOST_BARS) {
+      return h("div", {}, title, isDistribution(now ?? values) ? winner(names, values, now) : null,
+        bars({ label: `${name}: a bar for each element`, names, values: now ?? values, old: now ? values : undefined, high: isDistribution(values) ? 1 : undefined }),
+        behind(name, "element", values, now, (i) => names[i]));
+    }
+    return h("div", {}, title, series(name, [[values, now]], horizon ? "step ahead" : "element"));
+  }
+  return h("div", {}, title, Array.from({ length: Math.min(width, 6) }, (_, j) => {
+    const column = (all) => all && Float64Array.from({ length: timesteps }, (_, t) => all[t * width + j]);
+    return h("div", {}, width > 1 ? h("h4", {}, `element ${j + 1}`) : null, series(`${name} ${j + 1}`, [[column(values), column(now)]], "timestep"));
+  }), width > 6 ? h("p", { class: "hint" }, `6 of ${width} elements are drawn; "States and gates" has all of them.`) : null);
+}
+
+function one(before, after, target) {
+  const unit = target?.unit ? h("span", { class: "unit" }, ` ${target.unit}`) : null;
+  return [
+    target?.name ? h("p", { class: "hint" }, target.name) : null,
+    h("p", { class: "big" }, h("span", { class: after === undefined ? "value" : "value old" }, show(before, 6)),
+      after === undefined ? null : [h("span", { class: "arrow" }, " → "), h("span", { class: "value new", "data-test": "new" }, show(after, 6))], unit),
+    after === undefined ? null : h("p", { class: "difference" }, `difference ${signed(after - before)}`,
+      before ? h("span", { class: "hint" }, ` (${signed((after - before) / Math.abs(before) * 100, 3)} %)`) : null),
+  ];
+}
+
+function winner(names, before, after) {
+  const best = (values) => values.indexOf(Math.max(...values));
+  const first = names[best(before)], then = after && names[best(after)];
+  return h("p", { class: "big" }, h("span", { class: then && then !== first ? "value old" : "value" }, first),
+    then && then !== first ? [h("span", { class: "arrow" }, " → "), h("span", { class: "value new", "data-test": "new" }, then)] : null);
+}
+
+function series(name, pairs, axis) {
+  const [[before, after]] = pairs;
+  const drawn = [{ name: "before", values: before, style: after ? "old" : "plain" }, ...(after ? [{ name: "with the changes", values: after, style: "new" }] : [])];
+  const far = after ? Math.max(...Array.from(after, (v, k) => Math.abs(v - before[k]))) : 0;
+  return [
+    lines({ label: `${name} as a line`, series: drawn, axis, mark: state.step !== null && axis === "timestep" ? state.step : undefined }),
+    after ? h("p", { class: "difference", "data-test": "new" }, `largest difference ${show(far)}`) : null,
+    behind(name, axis, before, after),
+  ];
+}
+
+function behind(name, axis, before, after, row) {
+  const columns = [{ name: after ? "before" : "value", values: before }];
+  if (after) columns.push({ name: "with the changes", values: after }, { name: "difference", values: Array.from(after, (v, k) => v - before[k]) });
+  const open = details.get(name)?.open;
+  const made = numbers(`Numbers of ${name}`, axis, columns, row);
+  details.set(name, made);
+  if (open) { made.open = true; made.update(); }
+  return made;
+}
+
+function isDistribution(values) {
+  return values.length > 1 && values.every((v) => v >= 0 && v <= 1) && Math.abs(values.reduce((a, b) => a + b, 0) - 1) < 1e-3;
+}
