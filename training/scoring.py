@@ -20,6 +20,7 @@ from training.data import files
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
 from training.data.output import writer
+from training.data.times import times as times_of
 from training.data.windows import Array, Windows
 from training.evaluation.errors import predict
 
@@ -116,6 +117,7 @@ class Stream:
     layout: Layout
     gaps: int = 0
     filled: int = 0
+    _read: int = 0  # rows
     _series: dict[int, _Series] = field(default_factory=dict)
     _codes: files.Codes = field(default_factory=files.Codes)
 
@@ -124,7 +126,8 @@ class Stream:
         layout, count = self.layout, batch.num_rows
         rows = files.matrix(batch, layout.features)
         codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
-        times = batch.column(layout.time).to_numpy(zero_copy_only=False) if layout.time else None
+        times = times_of(batch.column(layout.time), layout.time, self._read) if layout.time else None
+        self._read += count
         order = np.argsort(codes, kind="stable")
         firsts = np.flatnonzero(np.diff(codes[order], prepend=-2))
         pieces: list[Array] = []

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
+from training.data import dialect, textual
+from training.data.textual import is_number
+from training.data.times import times as times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,9 +48,29 @@ def schema(path: Path) -> "pa.Schema":
 
     with _arrow_errors(path):
         if _is_parquet(path):
-            return parquet.read_schema(path)
-        with pa.OSFile(str(path)) as file, csv.open_csv(file, read_options=_block()) as reader:
-            return reader.schema
+            return _checked(parquet.read_schema(path))
+        how = dialect.find(path)
+        convert = csv.ConvertOptions(decimal_point=how.decimal)
+        with (
+            dialect.opened(path, how) as file,
+            csv.open_csv(file, convert_options=convert, **how.options(BLOCK)) as reader,
+        ):
+            found = _checked(reader.schema)
+            try:
+                first = reader.read_next_batch()
+            except StopIteration:
+                return found
+            return pa.schema(
+                [textual.looked_at(field, column, how) for field, column in zip(found, first, strict=True)]
+            )
+
+
+def _checked(found: "pa.Schema") -> "pa.Schema":
+    """Raises InvalidArgumentError where two columns have one name."""
+    twice = next((name for name in found.names if found.names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidArgumentError(f"data: there are two columns {twice!r}; rename one", field="data")
+    return found
 
 
 def check(found: "pa.Schema", *, time: str, group: str, target: str, features: Sequence[str]) -> None:
@@ -60,6 +83,8 @@ def check(found: "pa.Schema", *, time: str, group: str, target: str, features: S
     for name in features:
         if not _is_numeric(found, name):
             kind = found.field(name).type
+            if spoiler := textual.spoiler(found, name):
+                raise InvalidArgumentError(f"features: column {name!r} holds numbers, but {spoiler}", field="features")
             what = "text, or numbers and text" if str(kind) in {"string", "large_string"} else str(kind)
             raise InvalidArgumentError(f"features: column {name!r} holds {what}; expected numbers", field="features")
 
@@ -68,7 +93,13 @@ def numeric(found: "pa.Schema", without: Collection[str]) -> tuple[str, ...]:
     """The columns that hold numbers, without some. Raises InvalidArgumentError where none is left."""
     chosen = tuple(name for name in found.names if name not in without and _is_numeric(found, name))
     if not chosen:
-        raise InvalidArgumentError("features: no column is left that holds numbers", field="features")
+        spoiled = [
+            f"{name!r} does but for {textual.spoiler(found, name)}"
+            for name in found.names
+            if textual.spoiler(found, name)
+        ]
+        why = f": {'; '.join(spoiled[:3])}" if spoiled else ""
+        raise InvalidArgumentError(f"features: no column is left that holds numbers{why}", field="features")
     return chosen
 
 
@@ -77,6 +108,8 @@ def names_classes(found: "pa.Schema", target: str) -> bool:
     from pyarrow import types
 
     kind = found.field(target).type
+    if spoiler := textual.spoiler(found, target):
+        raise InvalidArgumentError(f"target: column {target!r} holds numbers, but {spoiler}", field="target")
     if types.is_temporal(kind):
         raise InvalidArgumentError(f"target: column {target!r} holds times, not numbers or classes", field="target")
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
@@ -94,6 +127,7 @@ def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress
     wanted = columns.all()
     texts = {columns.group, columns.target if columns.labels else ""} - {""}
     numbers = {*columns.features, columns.target} - texts - {columns.time, columns.group, ""}
+    marked = {name for name in numbers if textual.marked(found, name)}
     flags = {name for name in numbers if pa.types.is_boolean(found.field(name).type)}
     kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(texts, pa.string())
     with _arrow_errors(path, found):
@@ -105,19 +139,19 @@ def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress
                     progress(done, total)
                     yield _cast(batch, kinds)
             return
+        how = dialect.find(path)
+        given = {name: pa.string() if name in marked else kind for name, kind in kinds.items() if name not in flags}
         options = csv.ConvertOptions(
-            include_columns=wanted,
-            column_types={name: kind for name, kind in kinds.items() if name not in flags},
-            strings_can_be_null=True,
+            include_columns=wanted, column_types=given, strings_can_be_null=True, decimal_point=how.decimal
         )
         total = path.stat().st_size
         with (
-            pa.OSFile(str(path)) as raw,
-            csv.open_csv(raw, read_options=_block(), convert_options=options) as reader,
+            dialect.opened(path, how) as raw,
+            csv.open_csv(raw, convert_options=options, **how.options(BLOCK)) as reader,
         ):
             for batch in reader:
-                progress(min(raw.tell(), total), total)
-                yield _cast(batch, kinds)
+                progress(total if how.compressed else min(raw.tell(), total), total)
+                yield _cast(textual.unmarked(batch, marked, how), kinds)
 
 
 @dataclass
@@ -146,7 +180,7 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
             column = batch.column(columns.target)
             targets.append(classes.of(column) if columns.labels else single(column, columns.target))
         if columns.time:
-            times.append(_times(batch.column(columns.time), columns.time))
+            times.append(times_of(batch.column(columns.time), columns.time, sum(map(len, times))))
         if columns.group:
             codes = names.of(batch.column(columns.group))
             if (codes < 0).any():
@@ -242,28 +276,6 @@ def check_range(values: npt.NDArray[np.float64], name: str) -> None:
         )
 
 
-def is_number(text: str) -> bool:
-    """Whether a text can be read as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _times(column: Any, name: str) -> npt.NDArray[Any]:
-    from pyarrow import types
-
-    if not (types.is_temporal(column.type) or types.is_integer(column.type) or types.is_floating(column.type)):
-        first = next((value for value in column.to_pylist() if value is not None), "")
-        raise InvalidArgumentError(
-            f"time: column {name!r} holds {str(first)[:40]!r}; expected numbers or ISO dates and times", field="time"
-        )
-    if column.null_count:
-        raise InvalidArgumentError(f"time: column {name!r} has rows without a value", field="time")
-    return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
 def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Arrays after each other; each is let go once it is copied."""
     if not parts:
@@ -293,12 +305,6 @@ def _is_numeric(found: "pa.Schema", name: str) -> bool:
 
     kind = found.field(name).type
     return any(f(kind) for f in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))
-
-
-def _block() -> Any:
-    from pyarrow import csv
-
-    return csv.ReadOptions(block_size=BLOCK)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -1,0 +1,37 @@
+"""training.data.times: times as people write them, and the first text that is none."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from service.errors import InvalidArgumentError
+from training.data.times import times
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["2000-01", "2000-02"], ["2000-01-01", "2000-02-01"]),
+        (["2000Q1", "2000Q4"], ["2000-01-01", "2000-10-01"]),
+        (["2000-q2", "2000 Q3"], ["2000-04-01", "2000-07-01"]),
+        (["2000-01-05", "2000-01-06T12:30"], ["2000-01-05", "2000-01-06T12:30"]),
+        (["2024-03-31T02:30+02:00", "2024-03-31T02:30Z"], ["2024-03-31T00:30", "2024-03-31T02:30"]),
+    ],
+)
+def test_texts_that_are_times(texts, expected):
+    """Months, quarters, dates and times are times; those with an offset are in UTC."""
+    found = times(pa.array(texts), "t", 0)
+    assert found.tolist() == np.array(expected, "datetime64[us]").tolist()
+
+
+@pytest.mark.parametrize("bad", ["31/02/2020", "2020-02-30", "soon", "2000Q5", ""])
+def test_the_first_text_that_is_no_time_is_named(bad):
+    """What is no time is named, with its row counted from the beginning of the table."""
+    with pytest.raises(InvalidArgumentError, match=f"column 't' holds '{bad}' in row 103; expected numbers, or dates"):
+        times(pa.array(["2020-01-01", "2020-01-02", bad, "worse"]), "t", 100)
+
+
+def test_a_row_without_a_time_is_named():
+    """A row without a time is named."""
+    with pytest.raises(InvalidArgumentError, match="column 't' has no value in row 12"):
+        times(pa.array([1, None, 3]), "t", 10)

@@ -1,0 +1,48 @@
+"""The times of a table, as numbers or datetime64."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import InvalidArgumentError
+
+
+def times(column: Any, name: str, before: int) -> npt.NDArray[Any]:
+    """Times as numbers or datetime64; `before` rows were read before these."""
+    from pyarrow import types
+
+    if column.null_count:
+        at = before + column.is_null().to_pylist().index(True)
+        raise InvalidArgumentError(f"time: column {name!r} has no value in row {at + 1}", field="time")
+    if types.is_temporal(column.type) or types.is_integer(column.type) or types.is_floating(column.type):
+        return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    texts = [str(value) for value in column.to_pylist()]
+    made = np.empty(len(texts), "datetime64[us]")
+    for i, text in enumerate(texts):
+        time = _time(text)
+        if time is None:
+            raise InvalidArgumentError(
+                f"time: column {name!r} holds {text[:40]!r} in row {before + i + 1}; expected numbers, or dates and "
+                "times such as 2024-03-01, 2024-03, 2024Q1, 2024-03-01T12:30",
+                field="time",
+            )
+        made[i] = time
+    return made
+
+
+def _time(text: str) -> "np.datetime64 | None":
+    """A month, a quarter, or what ISO 8601 calls a date or time, by its beginning and in UTC; None for other texts."""
+    if match := re.fullmatch(r"(\d{4})[- ]?[Qq]([1-4])", text):
+        return np.datetime64(f"{match[1]}-{3 * int(match[2]) - 2:02d}", "us")
+    if re.fullmatch(r"\d{4}-\d{2}", text):
+        text += "-01"
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(found, "us")
