@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.common import Figure, console, machine, middle, python, show, timed
 from benchmarks.load import Shape, has_h2load, load
-from benchmarks.serving import INFER, Place, free_address, request_file, unroll_server
+from benchmarks.servers import INFER, Place, free_address, request_file, unroll_server
 from service.oip.messages import pb
 
 ROUNDS = 7

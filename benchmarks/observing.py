@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.common import Figure, console, machine, middle, python, show, timed
 from benchmarks.load import Shape, has_h2load, load
-from benchmarks.serving import PREDICT, REQUEST, Place, Served, answer_bytes, free_address, request_file, unroll_server
+from benchmarks.servers import PREDICT, REQUEST, Place, Served, answer_bytes, free_address, request_file, unroll_server
 
 ROUNDS = 10
 SHAPE = Shape(connections=4, streams=8, seconds=2)

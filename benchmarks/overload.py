@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 
 from benchmarks.common import Figure, console, machine, python, show, timed
-from benchmarks.serving import INFER, Place, free_address, unroll_server
+from benchmarks.servers import INFER, Place, free_address, unroll_server
 from service.oip.messages import pb
 
 ROUNDS = 3
