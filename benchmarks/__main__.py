@@ -8,6 +8,10 @@ from benchmarks.common import ROOT, console, environment, python
 
 BENCHMARKS = {
     "serving": "benchmarks.serving",
+    "connections": "benchmarks.connections",
+    "beside": "benchmarks.beside",
+    "attacks": "benchmarks.attacks",
+    "drain": "benchmarks.drain",
     "observing": "benchmarks.observing",
     "overload": "benchmarks.overload",
     "batching": "benchmarks.batching",

@@ -44,15 +44,20 @@ def has_h2load() -> bool:
     return shutil.which("h2load") is not None
 
 
-def load(url: str, request: Path, answer_bytes: int, shape: Shape, core: int, *, headers: Sequence[str] = ()) -> Done:
-    """Loads a method, ADDRESS/SERVICE/METHOD, from one core. `request` holds a message with its prefix.
+def load(
+    url: str, request: Path, answer_bytes: int | None, shape: Shape, core: int, *, headers: Sequence[str] = ()
+) -> Done:
+    """Loads a method, ADDRESS/SERVICE/METHOD, from one core; by h2load `https://` may stand before it.
 
-    Every answer must have so many bytes. `headers`, each NAME: VALUE, are sent with every request, by h2load alone.
+    `request` holds a message with its prefix. Every answer must have so many bytes; None: as many as all others.
+    `headers`, each NAME: VALUE, are sent with every request, by h2load alone.
 
     Raises RuntimeError if any request failed: an error of gRPC has status 200 in HTTP, but carries no message.
     """
     done, received = _h2load(url, request, shape, core, headers) if has_h2load() else _python(url, request, shape, core)
-    if received != done.requests * (PREFIX + answer_bytes):
+    if answer_bytes is None:
+        answer_bytes = received // done.requests - PREFIX
+    if answer_bytes <= 0 or received != done.requests * (PREFIX + answer_bytes):
         raise RuntimeError(f"{done.requests} answers of {answer_bytes} bytes were expected, and {received} bytes came")
     return done
 
@@ -62,7 +67,7 @@ def _h2load(url: str, request: Path, shape: Shape, core: int, headers: Sequence[
         "h2load", f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
         f"--duration={shape.seconds}", f"--data={request}",
         "--header=content-type: application/grpc", "--header=te: trailers",
-        *(f"--header={header}" for header in headers), f"http://{url}",
+        *(f"--header={header}" for header in headers), url if "://" in url else f"http://{url}",
     ]  # fmt: skip
     ended = subprocess.run(on([core], command), capture_output=True, text=True, check=False)
     said = ended.stdout + ended.stderr

@@ -211,10 +211,12 @@ def unix(path):
 
 
 def main():
-    """Serves the table on a free port, which it prints, until its input ends."""
-    with server(sys.argv[1], limits=Limits(message_bytes=10_000_000)) as (port, _):
+    """Serves the table until its input ends, then drains: `EDGE [ADDRESS]`. Prints the port."""
+    address = sys.argv[2] if sys.argv[2:] else "127.0.0.1:0"
+    with server(sys.argv[1], limits=Limits(message_bytes=10_000_000), address=address) as (port, made):
         print(port, flush=True)
         sys.stdin.read()
+        made.drain(30)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""What attacks on HTTP/2 cost other callers: p99 of a caller while many connections attack, relative to undisturbed.
+
+`python -m benchmarks.attacks NAME PORT SECONDS` is one attacker. The server has the first core; the attacker and the
+caller share the last, so that what is measured is more than what the server alone makes of it.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import psutil
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from benchmarks.common import ROOT, Figure, console, environment, machine, python, show
+from tests.service.edge.attacks import ATTACKS
+from tests.service.edge.raw import Peer
+
+ROUNDS, SECONDS = 3, 2.0
+ATTACKERS = 8  # connections at a time
+IDLE, IDLE_CONNECTIONS = "idle connections", 5_000
+MOST = 5.0  # times p99 of the undisturbed caller
+
+
+def main() -> None:
+    """Measures and prints."""
+    if sys.argv[1:]:
+        name, port, seconds = sys.argv[1:]
+        attack(name, int(port), float(seconds))
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    figures, notes = [], [machine(), f"a caller of Echo beside {ATTACKERS} connections that attack, {SECONDS:g} s each"]
+    with served(cores[0]) as (port, process):
+        p99(port)
+        before = process.memory_info().rss
+        for name in (*ATTACKS, IDLE):
+            console.print(f"{name} …")
+            alone, beside = [], []
+            for _ in range(ROUNDS):
+                alone.append(p99(port))
+                command = python("-m", "benchmarks.attacks", name, str(port), str(SECONDS + 1), cores=[cores[-1]])
+                with subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE) as attacker:
+                    assert attacker.stdout is not None
+                    attacker.stdout.readline()  # it has begun
+                    beside.append(p99(port))
+            ratios = [b / a for a, b in zip(alone, beside, strict=True)]
+            texts = (f"{sorted(found)[ROUNDS // 2] * 1e3:.2f} ms" for found in (beside, alone))
+            figures.append(Figure(f"p99 beside {name}", *texts, ratios, MOST))
+        grown = (process.memory_info().rss - before) / 1e6
+        notes.append(f"the server's memory grew by {grown:.0f} MB in all")
+    show("Attacks", figures, notes)
+
+
+def attack(name: str, port: int, seconds: float) -> None:
+    """Attacks for so long; prints a line when it begins."""
+    if name == IDLE:
+        with contextlib.ExitStack() as stack:
+            for _ in range(IDLE_CONNECTIONS):
+                stack.enter_context(Peer(port))
+            print(flush=True)
+            time.sleep(seconds)
+        return
+    end = time.monotonic() + seconds
+    print(flush=True)
+
+    def go_on() -> None:
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), Peer(port) as peer:  # it is cut off
+                for data in ATTACKS[name](peer):
+                    peer.send(data)
+                    if time.monotonic() > end:
+                        break
+
+    threads = [threading.Thread(target=go_on) for _ in range(ATTACKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def p99(port: int) -> float:
+    """Of calls one after the other, in seconds."""
+    found = []
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/t.S/Echo", BytesValue.SerializeToString, BytesValue.FromString)
+        call(BytesValue(value=b"x"))
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            begin = time.perf_counter()
+            call(BytesValue(value=b"x"), timeout=60)
+            found.append(time.perf_counter() - begin)
+    return sorted(found)[len(found) * 99 // 100]
+
+
+@contextmanager
+def served(core: int) -> Iterator[tuple[int, psutil.Process]]:
+    """The port and the process of a server of a few small methods."""
+    command = python("-m", "tests.service.edge.raw", "http2", cores=[core])
+    with subprocess.Popen(
+        command, env=environment(), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield int(process.stdout.readline()), psutil.Process(process.pid)
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    main()
