@@ -28,6 +28,7 @@ from benchmarks.servers import (
     Place,
     Served,
     accepts,
+    answer_bytes,
     bare_imports,
     cpp_server,
     empty_server,

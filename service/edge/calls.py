@@ -25,7 +25,7 @@ from service.serving.quota import Quota
 from service.serving.threads import Moved
 
 STOPPING = "this server is stopping"
-OK = 0
+OK, CANCELLED = 0, 1  # statuses of gRPC
 MOST_QUOTAS = 1024  # of callers, of which those without an open stream are forgotten
 REQUEST_ID = "x-request-id"
 GIVEN_ID = re.compile(r"[!-~]{1,128}")
@@ -206,6 +206,12 @@ class Calls:
         call.code, call.error = status.code, error
         self._end(call)
         return status
+
+    def left(self, call: ServedCall) -> None:
+        """Ends a call that nobody waits for any more, before it began: no status is made, for nobody would get it."""
+        self._begin(call)
+        call.code, call.error = CANCELLED, CancelledError("the caller has left")
+        self._end(call)
 
     def _begin(self, call: ServedCall) -> None:
         call.began = time.perf_counter_ns()

@@ -16,7 +16,7 @@ from service.edge.loop import Loop
 from service.edge.methods import Method, Pool
 from service.edge.sockets import Listener
 from service.edge.transport import Transport
-from service.errors import CancelledError, InvalidArgumentError, LimitExceededError, NotSupportedError, TimeLimitError
+from service.errors import InvalidArgumentError, LimitExceededError, NotSupportedError, TimeLimitError
 from service.serving.threads import Moved, Threads, settle
 
 INLINE_BYTES = 16_384  # of a request that is read on the edge's thread
@@ -187,7 +187,7 @@ class Http2Edge:
                 call.wake()
         else:
             self._finish(call)
-            self._calls.failed(call, CancelledError("the caller has left"))
+            self._calls.left(call)
 
     def _finish(self, call: UnaryCall) -> None:
         """The end of a call that no thread has."""
