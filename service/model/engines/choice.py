@@ -34,7 +34,8 @@ MOST_ELEMENTS = 1 << 25  # that a call makes which is timed; where MANY sequence
 MOST_IDS = 2_048  # different ones among random inputs: half precision, too, counts so far
 PIECED_TIMESTEPS = 20  # of what is fed in pieces
 ROUNDS = 7  # timings of each engine, the engines taking turns
-SECONDS = 0.02  # of each engine's timings together, unless a call takes longer
+FEW_ROUNDS = 3  # of NumPy alone: enough to tell light networks from heavy ones
+SECONDS = 0.0015  # of each timing, unless a call takes longer
 MOST_SECONDS = 2.0  # of all timings at one batch size, after which no other round begins
 HEAVY = 50.0  # microseconds of NumPy, above which ONNX Runtime is worth its memory (some 25 MB) and its start
 GAIN = 0.9  # another engine than NumPy must take less than so much of its time
@@ -150,7 +151,7 @@ def select(network: Network, proof: Proof | None = None, fixed: str = "") -> Cho
         inputs = sample(network, proof, batch)
         fit: list[Engine] = [reference]
         try:
-            (alone,) = _time(fit, inputs)
+            (alone,) = _time(fit, inputs, FEW_ROUNDS)
         except InvalidArgumentError:  # it does not take random inputs, so there is nothing to choose by
             return Choice(network, reference, reference, ())
         for name, kind in KINDS.items():
@@ -344,18 +345,18 @@ def _keeps_the_law(engine: Engine, network: Network, inputs: Mapping[str, Array]
     return True
 
 
-def _time(engines: Sequence[Engine], inputs: Mapping[str, Array]) -> list[float]:
-    """Microseconds of processor time for one call of each engine, in rounds in which they take turns.
+def _time(engines: Sequence[Engine], inputs: Mapping[str, Array], most: int = ROUNDS) -> list[float]:
+    """Microseconds of processor time for one call of each engine, in `most` rounds in which they take turns.
 
     Of the first the least of all rounds; of others their share in its time, the median of the rounds. What else runs
     on the machine slows the engines of a round alike, so the choice between them does not depend on it.
     """
     rounds: list[list[float]] = [[] for _ in engines]
     until = time.perf_counter() + MOST_SECONDS
-    while len(rounds[0]) < ROUNDS and (not rounds[0] or time.perf_counter() < until):
+    while len(rounds[0]) < most and (not rounds[0] or time.perf_counter() < until):
         for engine, times in zip(engines, rounds, strict=True):
             calls, start = 0, time.thread_time()
-            while calls == 0 or time.thread_time() < start + SECONDS / ROUNDS:
+            while calls == 0 or time.thread_time() < start + SECONDS:
                 engine.forward(inputs)
                 calls += 1
             times.append((time.thread_time() - start) / calls * 1e6)
