@@ -97,6 +97,14 @@ def integers(document: Mapping[str, Any], name: str, count: int = 0) -> tuple[in
     return tuple(values)
 
 
+def numbers(document: Mapping[str, Any], name: str) -> list[float]:
+    """A field that is a list of numbers. Raises InvalidArgumentError."""
+    values = _list(document, name)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise InvalidArgumentError(f"{name}: expected a list of numbers", field=name)
+    return values
+
+
 def array(values: Any) -> dict[str, Any]:
     """An array as JSON: its shape, and its elements as base64 of little-endian numbers.
 

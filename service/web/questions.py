@@ -90,7 +90,7 @@ def compare(client: Client, asked: Mapping[str, Any]) -> Any:
 
 
 def predict(client: Client, asked: Mapping[str, Any]) -> Any:
-    """A prediction for one sequence."""
+    """A prediction for one sequence, with intervals at `levels` in percent."""
     about = plain.read_subject(asked)
     answer = client.predict(
         about.inputs,
@@ -100,11 +100,16 @@ def predict(client: Client, asked: Mapping[str, Any]) -> Any:
         return_state=True,
         what_if=about.what_if,
         patches=about.patches,
+        levels=plain.numbers(asked, "levels"),
     )
     return {
         "model": answer.model,
         "version": answer.version,
         "outputs": plain.arrays(answer.outputs),
+        "intervals": [
+            {"level": level, "lower": plain.array(lower), "upper": plain.array(upper)}
+            for level, (lower, upper) in answer.intervals.items()
+        ],
         "final_state": plain.arrays(answer.final_state),
     }
 

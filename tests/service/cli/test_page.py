@@ -35,3 +35,15 @@ def test_a_port_that_is_taken(unroll):
     result = CliRunner().invoke(cli.app, ["page", "--listen", unroll[1].address])
     assert result.exit_code == 1
     assert "cannot listen on" in str(result.exception)
+
+
+def test_an_address_that_others_reach(unroll, tmp_path, monkeypatch):
+    """Where other machines reach the page, it does not start without a key that somebody chose, of some length."""
+    _, client = unroll
+    monkeypatch.delenv("UNROLL_PAGE_KEY", raising=False)
+    command = ["page", "--listen", "0.0.0.0:0", "--address", client.address]
+    result = CliRunner().invoke(cli.app, command)
+    assert "needs a key that you choose" in str(result.exception)
+    (tmp_path / "key").write_text("short\n")
+    result = CliRunner().invoke(cli.app, [*command, "--page-key-file", str(tmp_path / "key")])
+    assert "at least 16" in str(result.exception)

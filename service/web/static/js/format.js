@@ -3,7 +3,7 @@
 const MINUS = "−";
 
 /** A number in four digits, with a true minus sign. */
-export function show(value, digits = 4) {
+export function show(value, digits = 4, decimals = digits + 2) {
   if (value === undefined || value === null) return "";
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : `${MINUS}∞`;
@@ -12,7 +12,7 @@ export function show(value, digits = 4) {
   let text;
   if (size >= 10 ** (digits + 2) || size < 10 ** -digits) text = size.toExponential(Math.max(0, digits - 3)).replace("e+", "e");
   else if (Number.isInteger(value)) text = String(size);
-  else text = size.toFixed(Math.max(0, Math.min(digits - 1, digits - 1 - Math.floor(Math.log10(size)))));
+  else text = size.toFixed(Math.max(0, Math.min(decimals, digits - 1 - Math.floor(Math.log10(size)))));
   return (value < 0 ? MINUS : "") + text.replace("e-", `e${MINUS}`);
 }
 
@@ -20,7 +20,7 @@ export function show(value, digits = 4) {
 export const signed = (value, digits = 4) => (value > 0 ? "+" : "") + show(value, digits);
 
 /** A number for a narrow cell. */
-export const short = (value) => show(value, 3);
+export const short = (value) => show(value, 3, 3);
 
 /** A number that programs read. */
 export function exact(value) {

@@ -1,6 +1,6 @@
 // The questions that keep the page current: one in flight, and the last wish wins.
 
-import { post, arraysOfOne, nested, Failure } from "./api.js";
+import { post, array, arraysOfOne, nested, ofOne, Failure } from "./api.js";
 import { state, change, changed, toAddress } from "./store.js";
 
 const HEAVY = 150_000; // numbers of a trace from which on a slider moves without one
@@ -40,7 +40,7 @@ async function run(base, since) {
   try {
     const light = heavy && !base && changed();
     const [first, second] = await Promise.all([
-      base || !state.base ? traced(false) : state.base,
+      base || !state.base ? whole() : state.base,
       changed() ? (light ? predicted() : traced(true)) : null,
     ]);
     if (asked === round) {
@@ -81,6 +81,14 @@ function fail(error, base) {
   } else {
     change({ failure: error, away: "" });
   }
+}
+
+/** What holds without changes: a trace, and intervals where the version has them. */
+async function whole() {
+  const levels = (state.info?.interval_levels ?? []).map(Number);
+  const [trace, sent] = await Promise.all([traced(false), levels.length ? post("predict", { ...subject(false), levels }) : null]);
+  const intervals = (sent?.intervals ?? []).map(({ level, lower, upper }) => ({ level, lower: ofOne(array(lower)).values, upper: ofOne(array(upper)).values }));
+  return { ...trace, intervals: intervals.sort((a, b) => a.level - b.level) };
 }
 
 async function traced(withChanges) {

@@ -34,7 +34,8 @@ function strip(now, base, with_) {
 function output(name, before, after, several) {
   const { shape, values } = before, now = after?.values, target = state.examples?.target, classes = state.examples?.classes ?? [];
   const title = several ? h("h3", {}, name) : null, n = values.length;
-  if (n === 1) return h("div", {}, title, one(values[0], now?.[0], target));
+  const intervals = several ? [] : state.base.intervals ?? [];
+  if (n === 1) return h("div", {}, title, one(values[0], now?.[0], target), within(intervals));
   const width = shape.at(-1), timesteps = shape.length > 1 ? n / width : 1;
   if (timesteps === 1 || (shape.length === 1 && n <= MOST_BARS && isDistribution(values))) {
     const names = Array.from({ length: n }, (_, i) => classes[i] ?? String(i + 1));
@@ -44,11 +45,11 @@ function output(name, before, after, several) {
         bars({ label: `${name}: a bar for each element`, names, values: now ?? values, old: now ? values : undefined, high: isDistribution(values) ? 1 : undefined }),
         behind(name, "element", values, now, (i) => names[i]));
     }
-    return h("div", {}, title, series(name, [[values, now]], horizon ? "step ahead" : "element"));
+    return h("div", {}, title, series(name, values, now, horizon ? "step ahead" : "element", intervals));
   }
   return h("div", {}, title, Array.from({ length: Math.min(width, 6) }, (_, j) => {
     const column = (all) => all && Float64Array.from({ length: timesteps }, (_, t) => all[t * width + j]);
-    return h("div", {}, width > 1 ? h("h4", {}, `element ${j + 1}`) : null, series(`${name} ${j + 1}`, [[column(values), column(now)]], "timestep"));
+    return h("div", {}, width > 1 ? h("h4", {}, `element ${j + 1}`) : null, series(`${name} ${j + 1}`, column(values), column(now), "timestep", width === 1 ? intervals : []));
   }), width > 6 ? h("p", { class: "hint" }, `6 of ${width} elements are drawn; "States and gates" has all of them.`) : null);
 }
 
@@ -70,13 +71,19 @@ function winner(names, before, after) {
     then && then !== first ? [h("span", { class: "arrow" }, " → "), h("span", { class: "value new", "data-test": "new" }, then)] : null);
 }
 
-function series(name, pairs, axis) {
-  const [[before, after]] = pairs;
+/** The intervals of one number. */
+function within(intervals) {
+  return intervals.map(({ level, lower, upper }) => h("p", { class: "hint" }, `${show(level)} % interval: ${show(lower[0])} to ${show(upper[0])}`));
+}
+
+function series(name, before, after, axis, intervals) {
+  const widest = intervals.at(-1), band = widest && widest.lower.length === before.length ? { low: widest.lower, high: widest.upper } : undefined;
   const drawn = [{ name: "before", values: before, style: after ? "old" : "plain" }, ...(after ? [{ name: "with the changes", values: after, style: "new" }] : [])];
   const far = after ? Math.max(...Array.from(after, (v, k) => Math.abs(v - before[k]))) : 0;
   return [
-    lines({ label: `${name} as a line`, series: drawn, axis, mark: state.step !== null && axis === "timestep" ? state.step : undefined }),
+    lines({ label: `${name} as a line`, series: drawn, axis, band, mark: state.step !== null && axis === "timestep" ? state.step : undefined }),
     after ? h("p", { class: "difference", "data-test": "new" }, `largest difference ${show(far)}`) : null,
+    band ? h("p", { class: "hint" }, `The band is the interval at ${show(widest.level)} %.`) : null,
     behind(name, axis, before, after),
   ];
 }

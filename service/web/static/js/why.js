@@ -4,7 +4,7 @@ import { h, by, put, say } from "./dom.js";
 import { post, array, arraysOfOne, ofOne, Failure } from "./api.js";
 import { state, on } from "./store.js";
 import { subject } from "./live.js";
-import { show, reachOf, onTheme } from "./format.js";
+import { count, show, reachOf, onTheme } from "./format.js";
 import { Heatmap } from "./heatmap.js";
 import { lines, numbers, plane } from "./charts.js";
 import { columnFacts } from "./examples.js";
@@ -119,12 +119,12 @@ function gradients(found) {
 
 function memory(found) {
   const back = ([half, tenth, hundredth]) => [["a half", half], ["a tenth", tenth], ["a hundredth", hundredth]]
-    .map(([share, steps]) => (steps < 0 ? `never to ${share}` : `to ${share} after ${steps}`)).join(", ");
+    .filter(([, steps]) => steps >= 0).map(([share, steps]) => `below ${share} after ${count(steps, "timestep")}`).join(", ");
   return [
     h("p", {}, "How much of a small change of the state or the input at each timestep is still in the last state."),
     found.layers.map((layer) => {
       const states = array(layer.by_states).values, inputs = array(layer.by_inputs).values;
-      return h("figure", { class: "map wide" }, h("figcaption", {}, h("b", {}, layer.layer), ` falls ${back(layer.horizons)} timesteps`),
+      return h("figure", { class: "map wide" }, h("figcaption", {}, h("b", {}, layer.layer), ` ${back(layer.horizons) || "does not fall below a half"}`),
         lines({
           label: `memory of ${layer.layer}`, log: true, height: 170, width: 640,
           series: [{ name: "of the state", values: states, style: "plain" }, { name: "of the input", values: inputs, style: "other" }],
