@@ -14,6 +14,7 @@ HEAVY = {"tensorflow", "keras", "mlflow"}
 # Who may import what of ours; composition roots may import everything.
 RULES = {
     "service/model": {"service.errors", "service.model"},
+    "service/convert": {"service.errors", "service.model", "service.convert"},
     "service/web": {  # a client like any other
         "service.client",
         "service.config",
@@ -23,7 +24,7 @@ RULES = {
         "service.web",
     },
     "registry": {"registry"},
-    "training": {"training", "registry", "service.model", "service.errors", "service.version"},
+    "training": {"training", "registry", "service.model", "service.convert", "service.errors", "service.version"},
     "service": {"service", "registry"},
     "unroll": {"service.client", "service.errors", "service.version"},
 }

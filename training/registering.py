@@ -3,7 +3,7 @@
 A file is read as the service reads it, and proven by Keras where Keras is installed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from registry import artifact, portable, references, tag
 from registry.store import Store
+from service.convert import conversion, writer
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
 from service.model.engines import keras as keras_network
@@ -21,6 +22,7 @@ from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
 from training.recording import temporary_folder
 
+LONGEST_TAG = 4_000  # characters of a value; MLflow keeps 5,000 and more
 PROOF_BATCH = 3  # of the random inputs that a proof is made of, where none are given
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -40,6 +42,8 @@ def register(
 ) -> Registered:
     """Registers a file as a version; points an alias at it, if one is named.
 
+    What `service.convert` reads is converted first: `.h5` files, and `.keras` files of Keras 2.
+
     `proof_from` is an .npz file with an array for each input, by name; a single input needs no name. With the engine
     tensorflow a file is registered, too, that the reader does not support, and Keras computes.
 
@@ -49,6 +53,23 @@ def register(
     """
     if engine not in ("", TENSORFLOW):
         raise InvalidArgumentError(f"no engine {engine!r} to register with; there is {TENSORFLOW}", field="engine")
+    with temporary_folder() as folder:
+        return _register(_converted(file, folder), file.name, name, alias, experiment, proof_from, engine)
+
+
+def _converted(file: Path, folder: Path) -> Path:
+    """The file, or what it is converted to in a folder."""
+    if not conversion.converts(file):
+        return file
+    target = folder / f"{file.stem}.keras"
+    conversion.convert([file], target)
+    return target
+
+
+def _register(
+    file: Path, given: str, name: str, alias: str, experiment: str, proof_from: Path | None, engine: str
+) -> Registered:
+    """`register` of a `.keras` file; `given` is the name of the one that it was made of."""
     try:
         network = keras_network.read(file, engine == TENSORFLOW)
     except UnsupportedModelError as error:
@@ -64,10 +85,11 @@ def register(
         raise InvalidArgumentError(f"{hint}{error.message}", field="proof-from") from error
     store = Store()
     with (
-        store.run(experiment or name, f"{name} from {file.name}", {"unroll.file": file.name}) as run,
+        store.run(experiment or name, f"{name} from {given}", {"unroll.file": given}) as run,
         temporary_folder() as folder,
     ):
         stripped = folder / "stripped.keras"
+        origin, rewritten = writer.origin(file)
         left_out = portable.strip(file, stripped)
         file = stripped if left_out else file
         parity, proof_file = None, None
@@ -85,11 +107,17 @@ def register(
             example=inputs,
             inputs=network.inputs,
             outputs=network.outputs,
-            tags={tag.KIND: "registered"},
+            tags={tag.KIND: "registered", **_origin_tags(origin, rewritten)},
         )
         if alias:
             store.set_alias(name, alias, version.number)
-    return Registered(version.number, parity, (*network.notes, *_left_out(left_out)))
+    converted = (f"converted from {origin}:", *(f"  {note}" for note in rewritten)) if origin else ()
+    return Registered(version.number, parity, (*converted, *network.notes, *_left_out(left_out)))
+
+
+def _origin_tags(origin: str, rewritten: Sequence[str]) -> dict[str, str]:
+    """What a file was converted from, and what was rewritten, as tags of its version."""
+    return {tag.CONVERTED_FROM: origin, tag.REWRITTEN: "; ".join(rewritten)[:LONGEST_TAG]} if origin else {}
 
 
 @dataclass(frozen=True)

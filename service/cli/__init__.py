@@ -7,6 +7,7 @@ import typer
 
 from service.cli import (
     check,
+    convert,
     demo,
     explain,
     extras,
@@ -65,6 +66,7 @@ app.add_typer(token.app, name="token")
 app.command()(page.page)
 app.command()(serve.health)
 app.command()(check.check)
+app.command()(convert.convert)
 app.command()(serve.ui)
 app.command()(demo.demo)
 app.command()(demo.up)

@@ -1,4 +1,4 @@
-"""`unroll register`: registers an existing `.keras` file; `--repair` registers a repaired copy of a version."""
+"""`unroll register`: registers an existing file; `--repair` registers a repaired copy of a version."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,10 @@ console = Console()
 
 
 def register(
-    file: Annotated[Path | None, typer.Argument(help="A .keras file.", metavar="FILE.keras")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A .keras file, or one that is converted first, as by `unroll convert`.", metavar="FILE"),
+    ] = None,
     name: Annotated[str, typer.Option(help="Model to register under.")] = "",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version; default: none.")] = "",
     experiment: Annotated[str, typer.Option(help="MLflow experiment; default: the model's name.")] = "",
@@ -35,7 +38,7 @@ def register(
         ),
     ] = "",
 ) -> None:
-    """Register a .keras file, with a proof by Keras if Keras is installed.
+    """Register a .keras or .h5 file, with a proof by Keras if Keras is installed.
 
     The file is read as the server reads it, and a file that cannot be served is not registered. Custom metrics and
     losses that it was compiled with are left out, so that MLflow and Keras can open the version anywhere.

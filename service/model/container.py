@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.errors import CorruptModelError, LimitExceededError, ServiceError, UnsupportedModelError
@@ -15,7 +16,7 @@ from service.model.limits import ReadLimits
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 SIGNATURES = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras's old .h5 format, or weights alone)",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras's old .h5 format, or weights alone): unroll convert writes it as .keras",
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"version https://git-lfs": "a pointer of Git LFS, not the file that `git lfs pull` fetches",
@@ -44,13 +45,32 @@ def open_regular(path: str | os.PathLike[str], limit: int) -> Iterator[BinaryIO]
     """A file, once it is known to be one (a pipe or device may never end), and no larger than a limit."""
     # Without O_NONBLOCK the opening of a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        os.close(descriptor)
+        raise UnsupportedModelError(folder_sentence(Path(path)))
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise CorruptModelError("it is not a regular file")
         if status.st_size > limit:
             raise too_large("the file", limit, status.st_size)
         yield file
+
+
+def folder_sentence(path: Path) -> str:
+    """What a folder is that was given where a file is expected, and what to do about it."""
+    name = path.resolve().name
+    if (path / "saved_model.pb").exists():
+        return (
+            f"{name} is a TensorFlow SavedModel, a program rather than data: unroll convert {name} new.keras writes "
+            "the Keras network in it to a file, where tf_keras is installed"
+        )
+    if (path / "MLmodel").exists():
+        held = next((file.name for kind in ("*.keras", "*.h5") for file in (path / "data").glob(kind)), "")
+        return f"{name} is the folder of an MLflow model: give the file in it" + (f", data/{held}" if held else "")
+    if (path / CONFIG).exists() and (path / WEIGHTS).exists():
+        return f"{name} is a .keras file that was unpacked: zip what is in it, or save the network again"
+    return f"{name} is a folder; expected a file"
 
 
 def check_directory(file: BinaryIO, limits: ReadLimits) -> None:
@@ -93,8 +113,8 @@ def _check_version(archive: zipfile.ZipFile, limits: ReadLimits) -> None:
         return
     if isinstance(said, str) and said.startswith("2."):
         raise UnsupportedModelError(
-            f"the file was saved by Keras {shown(said)}; expected Keras 3, which opens such files no more either: give "
-            "its weights to the same network made in Keras 3"
+            f"the file was saved by Keras {shown(said)}; expected Keras 3: unroll convert writes it for Keras 3, "
+            "with the numbers of Keras 2"
         )
 
 
@@ -151,12 +171,12 @@ def member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, name: str = CONFIG) -> Any:
     """A config, with no NaN and no infinity in it."""
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise CorruptModelError(f"{CONFIG} is not JSON, or nested too deeply") from error
+        raise CorruptModelError(f"{name} is not JSON, or nested too deeply") from error
 
 
 def too_large(what: str, limit: int, actual: int) -> LimitExceededError:

@@ -27,6 +27,7 @@ COMMANDS = {
     "register": (["absent.keras", "--name", "a"], "serve"),
     "register --repair": (["models:/a/1"], "serve"),
     "check": (["absent.keras"], "serve"),
+    "convert": (["absent.h5", "new.keras"], "serve"),
     "token new": (["a", "--role", "predict"], "serve"),
     "score": (["--data", "absent.csv", "--model", "models:/a@b", "--out", "out.csv"], "serve"),
     "forecast": (["--data", "absent.csv", "--model", "models:/a@b"], "tables"),

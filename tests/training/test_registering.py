@@ -13,9 +13,11 @@ from keras import layers
 from registry import artifact, mlmodel, tag
 from registry.references import parse
 from registry.store import Store
+from service.convert import conversion
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import keras_file
 from service.model import proof as proofs
+from tests.service.convert import keras2
 from training.proving import prove
 from training.registering import register, repair
 
@@ -198,6 +200,25 @@ def test_inputs_of_chance_that_do_not_fit(saved):
     read = [layers.Reshape((3, 2)), layers.Embedding(5, 3, name="words"), layers.Reshape((3, 6)), layers.GRU(3)]
     with pytest.raises(InvalidArgumentError, match=r"give inputs with --proof-from.*words.*is not within 0:5"):
         register(saved(keras.Sequential([keras.Input((6,)), *read])), "never")
+
+
+def test_an_older_file_is_converted_first():
+    """An `.h5` file of Keras 2 becomes a version that Keras 3 proves; tags have its origin and what was rewritten."""
+    made = register(keras2.FOLDER / "gates.h5", "old")
+    assert made.parity <= 1
+    tags = Store().resolve(parse(f"models:/old/{made.version}")).tags
+    assert tags[tag.CONVERTED_FROM] == "Keras 2.0.2, .h5"
+    assert "hard_sigmoid is Keras 2's" in tags[tag.REWRITTEN]
+    assert made.notes[0] == "converted from Keras 2.0.2, .h5:"
+
+
+def test_a_converted_file_keeps_its_origin(tmp_path):
+    """A file that `unroll convert` wrote says where it is from when it is registered later, too."""
+    conversion.convert([keras2.FOLDER / "stateful.h5"], tmp_path / "new.keras")
+    made = register(tmp_path / "new.keras", "old")
+    assert made.parity <= 1
+    tags = Store().resolve(parse(f"models:/old/{made.version}")).tags
+    assert tags[tag.CONVERTED_FROM] == "Keras 2.21.0, .h5"
 
 
 def test_what_cannot_be_served_is_not_registered(saved):

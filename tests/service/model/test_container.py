@@ -40,9 +40,19 @@ def test_a_member_larger_than_its_limit(path):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    """A folder is not opened."""
-    with pytest.raises((CorruptModelError, IsADirectoryError)), open_model(tmp_path, ReadLimits()):
-        pass
+    """A folder is not opened, and the error says what kind of folder it is and what to do with it."""
+    for files, said in (
+        ([], "is a folder; expected a file"),
+        (["config.json", "model.weights.h5"], r"is a \.keras file that was unpacked"),
+        (["MLmodel"], "is the folder of an MLflow model: give the file in it$"),
+        (["data/model.keras"], "is the folder of an MLflow model: give the file in it, data/model.keras"),
+        (["saved_model.pb"], r"is a TensorFlow SavedModel.*unroll convert .* new\.keras"),
+    ):
+        for name in files:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        with pytest.raises(UnsupportedModelError, match=said), open_model(tmp_path, ReadLimits()):
+            pass
 
 
 def test_other_members_are_refused_by_name(path):
