@@ -40,6 +40,8 @@ SUPERBLOCKS = {0: (13, 24), 1: (13, 28), 2: (9, 12), 3: (9, 12)}
 HEAP = b"HEAP\0"  # how a local heap begins: its mark, its version
 HEAP_HEADER = struct.Struct("<8xQQQ")  # size of its data, first free block, address of its data
 FREE_BLOCK = struct.Struct("<QQ")  # next free block, size
+COLLECTION = b"GCOL\1\0\0\0"  # how a collection of texts begins: its mark, its version; then its size
+COLLECTED = struct.Struct("<H6xQ")  # index and size of an object in it
 NO_MORE = 1  # in place of the next free block
 
 
@@ -92,7 +94,9 @@ def replace_weights(data: bytes, graph: Graph, changes: Mapping[str, Array]) -> 
 @contextmanager
 def h5_file(buffer: io.BytesIO, mode: str) -> Iterator[Any]:
     """An H5 file in memory; what the library makes of a damaged one is a CorruptModelError."""
-    _check_heaps(buffer.getvalue())
+    data = buffer.getvalue()
+    _check_heaps(data)
+    _check_global_heaps(data)
     try:
         with h5py.File(buffer, mode) as file:
             yield file
@@ -123,6 +127,27 @@ def _check_heaps(data: bytes) -> None:
                 blocks -= 1
                 free, _ = FREE_BLOCK.unpack_from(data, start + free)
         at = data.find(HEAP, at + 1)
+
+
+def _check_global_heaps(data: bytes) -> None:
+    """Refuses collections of texts that the library would walk without an end: an object must lead to the next one.
+
+    See the HDF5 File Format Specification 3.0, III.E: index, size and data of each object, padded to 8 bytes; the
+    object with index 0 is the space that is left, and its size counts its own header.
+    """
+    steps = len(data) // COLLECTED.size  # of all collections together, which do not overlap
+    at = data.find(COLLECTION)
+    while at >= 0:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        place, end = at + COLLECTED.size, min(at + size, len(data)) - COLLECTED.size
+        while place <= end:
+            index, length = COLLECTED.unpack_from(data, place)
+            taken = length if index == 0 else COLLECTED.size + (length + 7 & ~7)
+            steps -= 1
+            if taken < COLLECTED.size or taken > len(data) or steps < 0:
+                raise CorruptModelError("the H5 file with the weights is damaged: a list in it has no end")
+            place += taken
+        at = data.find(COLLECTION, at + 1)
 
 
 def dataset(file: Any, path: str, name: str, spec: WeightSpec, stored: int) -> Any:

@@ -61,7 +61,7 @@ def main() -> None:
         faults += found
     Console().print(table)
     for path in faults:
-        print(f"{path}\n  again: python -m tests.fuzz.one {path.name.partition('-')[0]} {path}")
+        print(f"{path}\n  again: python -m tests.fuzz.one {path.name.partition('-fault-')[0]} {path}")
     if faults:
         sys.exit("the reader has a fault")
 

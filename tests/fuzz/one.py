@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["service.model", "service.errors"]):
+with atheris.instrument_imports(include=["service.model", "service.convert", "service.errors"]):
     from tests.fuzz.targets import TARGETS
 
 

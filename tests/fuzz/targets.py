@@ -31,7 +31,7 @@ from service.model.results import Trace
 from service.model.tensors import INPUT_DTYPES, POLICIES, Array, TensorSpec
 from service.model.weights_file import places
 from tests.data.hostile import build
-from tests.fuzz import h5
+from tests.fuzz import h5, old_files
 
 LIMITS = ReadLimits()
 SECONDS = 3.0  # of computing for one file at most; following the coverage takes much of it
@@ -462,4 +462,6 @@ TARGETS = {
     "weights": Target(_weights_seeds, _write_weights, h5.mutated),
     "zip": Target(_zip_seeds, _write_whole),
     "proof": Target(_proof_seeds, _write_proof, read=_read_proof),
+    "old-h5": Target(old_files.h5_seeds, _write_whole, old_files.mutated_h5, old_files.read),
+    "old-config": Target(old_files.config_seeds, old_files.write_config, mutated_config, old_files.read),
 }

@@ -139,3 +139,14 @@ def test_weights_in_no_form_of_keras():
         file["features"] = np.ones(3)
     with pytest.raises(UnsupportedModelError, match="no weights as Keras writes them; it holds features"):
         h5_file.weights(buffer.getvalue(), {}, "", LIMITS)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 63])
+def test_a_collection_of_texts_without_an_end(tmp_path, size):
+    """A list of texts whose next entry is the same one, which HDF5 would follow for ever, is refused at once."""
+    data = bytearray((FOLDER / "lstm.h5").read_bytes())
+    place = data.index(b"GCOL") + 16
+    data[place : place + 16] = bytes(8) + size.to_bytes(8, "little")  # index 0: the space that is left
+    (tmp_path / "m.h5").write_bytes(data)
+    with pytest.raises(CorruptModelError, match="a list in it has no end"):
+        h5_file.read(tmp_path / "m.h5", LIMITS)
