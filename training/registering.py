@@ -17,6 +17,7 @@ from registry.store import Store
 from service.convert import conversion, writer
 from service.errors import InvalidArgumentError, UnsupportedModelError
 from service.model import proof as proofs
+from service.model.check import check
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
@@ -73,7 +74,7 @@ def _register(
     try:
         network = keras_network.read(file, engine == TENSORFLOW)
     except UnsupportedModelError as error:
-        if engine == TENSORFLOW or "layer" not in error.details:
+        if engine == TENSORFLOW or not check(file).through_keras:
             raise
         hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
         raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error

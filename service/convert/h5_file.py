@@ -42,7 +42,8 @@ def read(path: str | os.PathLike[str], limits: ReadLimits) -> Source:
         if text is None:
             raise UnsupportedModelError(
                 f"the file holds weights and no {CONFIG}: give the architecture too, "
-                "unroll convert model.json weights.h5 new.keras"
+                "unroll convert model.json weights.h5 new.keras",
+                weights=True,
             )
         version = _text(file, VERSION, NAME) or ""
         if WHOLE not in file:

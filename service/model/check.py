@@ -1,7 +1,7 @@
 """Whether a `.keras` file can be served, every reason why not, and the cost of one prediction."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +49,19 @@ def check(path: str | os.PathLike[str], limits: ReadLimits = keras_file.DEFAULT_
     try:
         network = keras_file.read(path, limits)
     except ServiceError as first:
-        reasons = list(dict.fromkeys([*_all_reasons(path, limits), first.message]))
-        through_keras = isinstance(first, UnsupportedModelError) and "layer" in first.details
-        return Report(tuple(reasons[:REASONS]), through_keras=through_keras)
+        errors = [*_all_reasons(path, limits), first]
+        reasons = list(dict.fromkeys(error.message for error in errors))
+        return Report(tuple(reasons[:REASONS]), through_keras=_keras_may_compute(first, errors))
     return _timed(network)
+
+
+def _keras_may_compute(first: ServiceError, errors: Sequence[ServiceError]) -> bool:
+    """Whether a file that was refused so is one that Keras may compute: a layer is what our reader does not support.
+
+    What Keras refuses too, such as code in the file, is marked where it is refused.
+    """
+    by_layer = isinstance(first, UnsupportedModelError) and "layer" in first.details
+    return by_layer and not any("code" in error.details for error in errors)
 
 
 def _timed(network: Network) -> Report:
@@ -66,7 +75,7 @@ def _timed(network: Network) -> Report:
     return Report((), network, choice.single.name, timesteps, elements, taken)
 
 
-def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[str]:
+def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[ServiceError]:
     """What is wrong with each layer by itself."""
     try:
         with open_model(path, limits) as archive:
@@ -74,23 +83,23 @@ def _all_reasons(path: str | os.PathLike[str], limits: ReadLimits) -> Iterator[s
         check_class(document)
         yield from _model_reasons(document, "", limits.depth)
     except ServiceError as error:
-        yield error.message
+        yield error
 
 
-def _model_reasons(document: Any, prefix: str, depth: int) -> Iterator[str]:
+def _model_reasons(document: Any, prefix: str, depth: int) -> Iterator[ServiceError]:
     name, class_name, config = unwrap(document, "the model")
     layers = config.get("layers")
     if class_name not in MODELS or not isinstance(layers, list) or depth == 0:
-        yield f"model {name} ({shown(class_name)}): is not a model that can be read"
+        yield UnsupportedModelError(f"model {name} ({shown(class_name)}): is not a model that can be read")
         return
     for layer in layers:
         try:
             yield from _layer_reasons(layer, prefix, depth)
         except ServiceError as error:
-            yield error.message
+            yield error
 
 
-def _layer_reasons(document: Any, prefix: str, depth: int) -> Iterator[str]:
+def _layer_reasons(document: Any, prefix: str, depth: int) -> Iterator[ServiceError]:
     name, class_name, config = unwrap(document, "a layer")
     where = f"layer {prefix}{name} ({shown(class_name)})"
     if class_name in MODELS:
@@ -99,11 +108,13 @@ def _layer_reasons(document: Any, prefix: str, depth: int) -> Iterator[str]:
         input_layer(document)
     elif str(document.get("module", "")).startswith("keras.src.ops"):
         if class_name not in OPERATIONS:
-            yield f"operation {prefix}{name} ({shown(class_name)}): the operation is not supported"
+            yield UnsupportedModelError(
+                f"operation {prefix}{name} ({shown(class_name)}): the operation is not supported"
+            )
     elif class_name not in LAYERS:
-        yield f"{where}: the class is not supported"
+        make_layer(document, prefix=prefix)  # which says so
     else:
-        found = [fault.message for fault in faults(config, LAYERS[class_name].OPTIONS, where, COMMON)]
+        found = list(faults(config, LAYERS[class_name].OPTIONS, where, COMMON))
         yield from found
         if not found:
             make_layer(document, prefix=prefix)

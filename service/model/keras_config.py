@@ -134,7 +134,13 @@ def input_layer(document: Any) -> tuple[str, Shape, str]:
     where = f"layer {name} (InputLayer)"
     for key in ("sparse", "ragged", "optional"):
         if config.get(key):
-            raise UnsupportedModelError(f"{where}: {key}=True is not supported", layer=name, option=key)
+            advice = "pad its sequences, and mask the padding" if key == "ragged" else "give it dense arrays"
+            raise UnsupportedModelError(
+                f"{where}: {key}=True is not supported" + (f"; {advice}" if key != "optional" else ""),
+                layer=name,
+                option=key,
+                code=True,
+            )
     dtype = config.get("dtype", "float32")
     if isinstance(dtype, dict):
         dtype = layer_policy(dtype, where).compute.name

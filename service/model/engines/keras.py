@@ -44,7 +44,10 @@ def load(path: Path) -> Any:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras raises, it does not compute the file
-        raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {_first_line(error)}") from error
+        reason = _first_line(error)
+        if "safe_mode" in str(error):  # Keras advises to turn it off, which nobody can here
+            reason = "it holds Python code (a Lambda), which is never run"
+        raise UnsupportedModelError(f"Keras, in safe mode, refuses the file: {reason}") from error
     # A stateful layer begins where its last call ended, regardless of who made that call.
     for layer in model._flatten_layers(include_self=False):  # those within wrappers and models too
         if getattr(layer, "stateful", False):

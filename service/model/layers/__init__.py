@@ -91,6 +91,14 @@ def make_layer(document: Any, name: str = "", prefix: str = "", depth: int = 0) 
     name = name or f"{prefix}{given}"
     where = f"layer {name} ({shown(class_name)})"
     kind = LAYERS.get(class_name)
+    if class_name == "Lambda":
+        raise UnsupportedModelError(
+            f"{where}: it is Python code, which is never run; make the network again with a layer of Keras "
+            "in its place, load the weights into it, and save that",
+            layer=name,
+            layer_class=class_name,
+            code=True,
+        )
     if kind is None:
         raise UnsupportedModelError(f"{where}: the class is not supported", layer=name, layer_class=shown(class_name))
     if depth > 1:

@@ -32,8 +32,10 @@ def unwrap(document: Any, what: str) -> tuple[str, str, Mapping[str, Any]]:
     if foreign or (registered is not None and registered not in (class_name, "Functional", "Sequential")):
         raise UnsupportedModelError(
             f"layer {name} ({shown(class_name)}): a class of {shown(module)} cannot be loaded: "
-            "custom layers are code, and nothing from a file is executed",
+            "custom layers are code, and nothing from a file is executed; make the network again with layers of Keras "
+            "in its place, load the weights into it, and save that",
             layer=name,
+            code=True,
             layer_class=shown(class_name),
         )
     return name, class_name, config
