@@ -15,6 +15,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "jwt": ("jwt",),
     "otel": ("opentelemetry",),
     "cluster": ("ray",),
+    "convert": ("tf_keras",),
+    "torch": ("torch",),
 }
 
 

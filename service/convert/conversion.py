@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.convert import h5_file, stored, writer
+from service.convert import h5_file, safetensors, stored, torch_modules, torch_proof, writer
 from service.convert.models import AsItIs, Rewritten
 from service.convert.source import Source
 from service.errors import InvalidArgumentError, ServiceError, UnsupportedModelError
@@ -17,6 +17,7 @@ from service.model.layers.options import shown
 from service.model.limits import ReadLimits
 from service.model.network import Network
 
+TORCH = "PyTorch, .safetensors"
 H5_ENDINGS = (".h5", ".hdf5", ".hdf", ".he5")
 H5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -44,6 +45,36 @@ def convert(
     """
     source, origin = read(sources, limits)
     return write(source, origin, Path(target), limits)
+
+
+def convert_torch(
+    path: Path,
+    like: Path,
+    target: Path,
+    limits: ReadLimits = ReadLimits(),  # noqa: B008 - frozen
+) -> tuple[Converted, float | None]:
+    """Writes the weights of a PyTorch network as a `.keras` file; `like` describes its modules.
+
+    Gives the largest difference from PyTorch, in units of what is allowed, where PyTorch is installed; else None.
+
+    Raises InvalidArgumentError for a description that is none, ProofError where the difference is too large; ModelError
+    and OSError as `convert`.
+    """
+    modules, tensors = torch_modules.description(like), safetensors.read(path, limits)
+    model = torch_modules.build(modules, tensors)
+    graph = keras_config.build(model.document, limits)
+    weights = stored.fitted(model.weights, graph)
+    unproven = target.with_name(target.name + ".unproven")
+    try:
+        writer.write(
+            unproven, model.document, weights, graph, {"from": TORCH, "rewritten": [f"as {like.name} describes it"]}
+        )
+        network = keras_file.read(unproven, limits)
+        error = torch_proof.compare(network, modules, tensors) if torch_proof.installed() else None
+        unproven.replace(target)
+    finally:
+        unproven.unlink(missing_ok=True)
+    return Converted(network, TORCH, ()), error
 
 
 def write(source: Source, origin: str, target: Path, limits: ReadLimits) -> Converted:

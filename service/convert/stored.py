@@ -1,6 +1,6 @@
 """The weights of a converted model, found by the names and the order of the old file, in the form that Keras 3 has."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,19 @@ def weights(source: Source, graph: Graph, rewritten: AsItIs | Rewritten) -> dict
     found = _by_path(source, wanted) if source.by_path else _by_layer(source, rewritten, wanted)
     for layer, form in rewritten.stored.items():
         _reform(found, layer, form)
+    return fitted(found, graph)
+
+
+def fitted(found: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+    """Weights by full name as those that a graph asks for, by their places in a `.keras` file.
+
+    Raises CorruptModelError for a weight that is missing, or of another shape.
+    """
     made: dict[str, Array] = {}
-    for name, (place, spec) in wanted.items():
-        array = found[name]
+    for name, (place, spec) in places(graph).items():
+        array = found.get(name)
+        if array is None:
+            raise CorruptModelError(f"weight {shown(name)} is missing from the file", weight=name)
         if array.shape != spec.shape or array.dtype.kind != "f":
             raise CorruptModelError(
                 f"weight {shown(name)}: the file has {array.dtype} of shape {list(array.shape)}, its config implies "
