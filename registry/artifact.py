@@ -16,6 +16,8 @@ from registry.errors import ArtifactCorruptError, ArtifactRefusedError
 
 MLMODEL = "MLmodel"
 KERAS_FILE = "data/model.keras"  # in both of MLflow's Keras layouts
+H5_FILE = "data/model.h5"  # in MLflow 2's layout of Keras 2
+H5 = (".h5", ".hdf5")
 PROOF_FILE = "proof.npz"
 INTERVALS_FILE = "intervals.json"  # prediction intervals, of a version that was trained to forecast
 DOWNLOADED = "registered_model_meta"  # MLflow writes name and number of a version next to what it downloads
@@ -57,16 +59,59 @@ def check_files(paths: Iterable[str]) -> None:
     Raises ArtifactRefusedError for pickles, `.h5` and SavedModel; ArtifactCorruptError where files are missing.
     """
     names = set(paths)
+    # First what the version is, then what lies beside it.
+    for name in sorted(names):
+        if name.endswith(H5):
+            raise ArtifactRefusedError(
+                f"{name} is in Keras's old H5 format, which is not served; unroll register --repair "
+                "models:/NAME/VERSION converts it into a new version"
+            )
+    for name in sorted(names):
+        if name.endswith("saved_model.pb"):
+            raise ArtifactRefusedError(
+                f"{name} is a TensorFlow SavedModel, which is not served; unroll convert FOLDER new.keras writes the "
+                "network in it to a file, where tf_keras is installed"
+            )
     for name in sorted(names):
         if name.endswith(PICKLES):
-            raise ArtifactRefusedError(f"{name} is a pickle: reading it would execute its content, so it is never read")
-        if name.endswith((".h5", ".hdf5")):
-            raise ArtifactRefusedError(f"{name} is in Keras's old H5 format, which is not read; save it as .keras")
-        if name.endswith("saved_model.pb"):
-            raise ArtifactRefusedError(f"{name} is a TensorFlow SavedModel, which is not read; save it as .keras")
+            held = [other for other in sorted(names) if other.endswith(".keras")][:1]
+            around = (
+                f"; unroll register --repair models:/NAME/VERSION --unwrap registers {held[0]} alone" if held else ""
+            )
+            raise ArtifactRefusedError(
+                f"{name} is a pickle: reading it would execute its content, so it is never read{around}"
+            )
     for name in (MLMODEL, KERAS_FILE):
         if name not in names:
             raise ArtifactCorruptError(f"the version has no file {name}; is it a Keras model?")
+
+
+def to_repair(paths: Iterable[str], *, unwrap: bool) -> str:
+    """The one file of a version that is to be registered anew: "" where the version is served, or mended, as a whole.
+
+    A version may be an `.h5` file, have pickles beside its network, or be a wrapper in Python around one, whose code
+    may do anything before and after: what the network gives alone is registered only with `unwrap`.
+
+    Raises ArtifactRefusedError for other kinds.
+    """
+    names = set(paths)
+    own = next((name for name in (KERAS_FILE, H5_FILE) if name in names), "")
+    if own:
+        return "" if own == KERAS_FILE and not any(name.endswith((*PICKLES, *H5)) for name in names) else own
+    held = sorted(name for name in names if name.endswith((".keras", *H5)))
+    if not held:
+        check_files(names)
+    if not unwrap:
+        code = next((name for name in sorted(names) if name.endswith(PICKLES)), "its code")
+        raise ArtifactRefusedError(
+            f"the version is a wrapper in Python ({code}, which is never run) around {', '.join(held)[:200]}: what it "
+            "does besides is not known; --unwrap registers the network alone"
+        )
+    if len(held) != 1:
+        raise ArtifactRefusedError(
+            f"the version holds {len(held)} networks, {', '.join(held)[:200]}: which one is open"
+        )
+    return held[0]
 
 
 def keras_file(directory: Path) -> Path:

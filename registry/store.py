@@ -153,19 +153,39 @@ class Store:
 
         Raises ArtifactRefusedError, before anything is downloaded, for kinds that are never read and for too much.
         """
+        repository, files = self._files(name, number)
+        artifact.check_files(files)
+        return self._fetch(repository, files, "", into, f"version {number} of {name}")
+
+    def files(self, name: str, number: str) -> tuple[str, ...]:
+        """The names of the files of a version. Nothing is downloaded."""
+        return tuple(self._files(name, number)[1])
+
+    def take(self, name: str, number: str, file: str, into: Path) -> Path:
+        """One file of a version, and no other; gives its place. Raises ArtifactRefusedError for too much."""
+        repository, files = self._files(name, number)
+        if file not in files:
+            raise RegistryNotFoundError(f"version {number} of {name} has no file {file}")
+        only = {file: files[file]}
+        return self._fetch(repository, only, file, into, f"version {number} of {name}") / file
+
+    def _files(self, name: str, number: str) -> tuple[Any, dict[str, int]]:
+        """Where a version's files are, and their sizes by name."""
         with mlflow_errors(f"version {number} of {name} has no files in the registry"):
             from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
             repository = ModelsArtifactRepository(f"models:/{name}/{number}", self._tracking_uri, self._registry_uri)
-            files = dict(_walk(repository.list_artifacts))
-        artifact.check_files(files)
+            return repository, dict(_walk(repository.list_artifacts))
+
+    def _fetch(self, repository: Any, files: Mapping[str, int], path: str, into: Path, what: str) -> Path:
+        """Downloads files into a new folder, where there is room for them."""
         if sum(files.values()) > LARGEST_VERSION:
             raise ArtifactRefusedError(f"the version has {sum(files.values())} bytes, the limit is {LARGEST_VERSION}")
         into.mkdir(parents=True)
         if sum(files.values()) > shutil.disk_usage(into).free:
             raise CacheError(f"the disk is full: {sum(files.values())} bytes are needed")
-        with mlflow_errors(f"files of version {number} of {name} are missing in the registry"):
-            repository.download_artifacts("", str(into))  # type: ignore[no-untyped-call]  # MLflow's types are partial
+        with mlflow_errors(f"files of {what} are missing in the registry"):
+            repository.download_artifacts(path, str(into))
         return into
 
     # Changing.

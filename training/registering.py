@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,14 @@ def _converted(file: Path, folder: Path) -> Path:
 
 
 def _register(
-    file: Path, given: str, name: str, alias: str, experiment: str, proof_from: Path | None, engine: str
+    file: Path,
+    given: str,
+    name: str,
+    alias: str,
+    experiment: str,
+    proof_from: Path | None,
+    engine: str,
+    tags: Mapping[str, str] = MappingProxyType({tag.KIND: "registered"}),
 ) -> Registered:
     """`register` of a `.keras` file; `given` is the name of the one that it was made of."""
     try:
@@ -108,7 +116,7 @@ def _register(
             example=inputs,
             inputs=network.inputs,
             outputs=network.outputs,
-            tags={tag.KIND: "registered", **_origin_tags(origin, rewritten)},
+            tags={**tags, **_origin_tags(origin, rewritten)},
         )
         if alias:
             store.set_alias(name, alias, version.number)
@@ -129,10 +137,14 @@ class Repaired:
     base: str  # the version that was mended
     version: str  # the new one, with the same weights; empty where there was nothing to mend
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # of a version that was converted
 
 
-def repair(reference: str, *, alias: str = "", engine: str = "") -> Repaired:
+def repair(reference: str, *, alias: str = "", engine: str = "", unwrap: bool = False) -> Repaired:
     """Registers a version anew, with the same weights, without what it was compiled with if that is not Keras's own.
+
+    A version that is an `.h5` file, of Keras 2, or has pickles beside its network becomes one that is none of that;
+    with `unwrap` also the network inside a wrapper in Python. Only the network's own file is downloaded then.
 
     Points an alias at the new version, if one is named. Raises ModelError for a file that the service could not serve,
     InvalidReferenceError, RegistryError.
@@ -140,8 +152,15 @@ def repair(reference: str, *, alias: str = "", engine: str = "") -> Repaired:
     store = Store()
     base = store.resolve(references.parse(reference))
     with temporary_folder() as folder:
+        inner = artifact.to_repair(store.files(base.name, base.number), unwrap=unwrap)
+        if inner:
+            taken = store.take(base.name, base.number, inner, folder / "base")
+            return _registered_anew(base.name, base.number, _converted(taken, folder), inner, alias, engine)
         downloaded = store.download(base.name, base.number, folder / "base")
         file = artifact.keras_file(downloaded)
+        if conversion.converts(file):
+            made_of = _converted(file, folder)
+            return _registered_anew(base.name, base.number, made_of, artifact.KERAS_FILE, alias, engine)
         keras_network.read(file, engine == TENSORFLOW)  # within the bounds that any file is read with
         stripped, proof = folder / "stripped.keras", downloaded / artifact.PROOF_FILE
         left_out = portable.strip(file, stripped)
@@ -157,6 +176,14 @@ def repair(reference: str, *, alias: str = "", engine: str = "") -> Repaired:
     if alias:
         store.set_alias(base.name, alias, made.number)
     return Repaired(base.name, base.number, made.number, left_out)
+
+
+def _registered_anew(name: str, number: str, file: Path, inner: str, alias: str, engine: str) -> Repaired:
+    """A file of a version as a new version, which names the one that it is of."""
+    reason = f"{inner} of version {number}, by itself"
+    tags = {tag.KIND: "repaired", tag.BASE_VERSION: number, tag.REASON: reason}
+    made = _register(file, f"version {number}", name, alias, "", None, engine, tags)
+    return Repaired(name, number, made.version, (), (reason, *made.notes))
 
 
 def _left_out(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,11 +32,15 @@ def register(
     repair: Annotated[
         str,
         typer.Option(
-            help="Instead of a file: a version that refers to code outside Keras. Registers the same weights as a "
-            "new version without it.",
+            help="Instead of a file: a version that refers to code outside Keras, or is an .h5 file. Registers the "
+            "same weights as a new version without that.",
             metavar="REFERENCE",
         ),
     ] = "",
+    unwrap: Annotated[
+        bool,
+        typer.Option(help="With --repair: the network inside a wrapper in Python, without what the wrapper does."),
+    ] = False,
 ) -> None:
     """Register a .keras or .h5 file, with a proof by Keras if Keras is installed.
 
@@ -47,8 +51,10 @@ def register(
     if repair:
         if file or name or experiment or proof_from:
             raise typer.BadParameter("a version keeps its name, experiment and proof", param_hint="--repair")
-        _repair(repair, alias, engine)
+        _repair(repair, alias, engine, unwrap=unwrap)
         return
+    if unwrap:
+        raise typer.BadParameter("it needs --repair models:/NAME/VERSION", param_hint="--unwrap")
     if file is None or not name:
         raise typer.BadParameter("a file and --name, or --repair models:/NAME/VERSION", param_hint="what to register")
     console.print(f"reading {file.name}; importing MLflow, and Keras if it is installed …", highlight=False)
@@ -66,19 +72,15 @@ def register(
     console.print(f"{name}@{alias} points at it" if alias else "no alias points at it", highlight=False)
 
 
-def _repair(reference: str, alias: str, engine: str) -> None:
+def _repair(reference: str, alias: str, engine: str, *, unwrap: bool) -> None:
     console.print(f"reading {reference}; importing MLflow …", highlight=False)
     from training import registering
 
-    made = registering.repair(reference, alias=alias, engine=engine)
+    made = registering.repair(reference, alias=alias, engine=engine, unwrap=unwrap)
     if not made.version:
         console.print(f"{made.name} version {made.base} opens wherever Keras is installed: nothing to repair")
         return
-    console.print(
-        f"{made.name} version {made.version} registered: the weights of version {made.base}, without "
-        f"{', '.join(made.left_out)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    what = f"the weights of version {made.base}" + (f", without {', '.join(made.left_out)}" if made.left_out else "")
+    for line in (f"{made.name} version {made.version} registered: {what}", *made.notes):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"{made.name}@{alias} points at it" if alias else "no alias points at it", highlight=False)

@@ -55,6 +55,37 @@ def test_what_is_never_read_is_refused_by_name(name, what):
         assert str(caught.value).startswith(name)
 
 
+@pytest.mark.parametrize(
+    ("names", "unwrap", "found"),
+    [
+        (GOOD, False, ""),
+        ([*GOOD, "data/global_custom_objects.cloudpickle"], False, artifact.KERAS_FILE),
+        ([artifact.MLMODEL, "data/model.h5", "data/global_custom_objects.cloudpickle"], False, "data/model.h5"),
+        ([artifact.MLMODEL, "python_model.pkl", "artifacts/net.keras"], True, "artifacts/net.keras"),
+        ([artifact.MLMODEL, "python_model.pkl", "artifacts/net.h5"], True, "artifacts/net.h5"),
+        ([artifact.MLMODEL, "python_model.pkl", "artifacts/net.keras"], False, "python_model.pkl, which is never run"),
+        ([artifact.MLMODEL, "a/net.keras", "b/net.keras"], True, "holds 2 networks, a/net.keras, b/net.keras"),
+        ([artifact.MLMODEL, "model.pkl"], True, "model.pkl is a pickle"),
+        ([artifact.MLMODEL, "data/model/saved_model.pb"], True, "SavedModel.*unroll convert FOLDER new.keras"),
+    ],
+)
+def test_what_of_a_version_is_registered_anew(names, unwrap, found):
+    """An `.h5` file, or a network beside or inside code, by itself; a wrapper only where that is asked for."""
+    if found in names or not found:
+        assert artifact.to_repair(names, unwrap=unwrap) == found
+    else:
+        with pytest.raises(ArtifactRefusedError, match=found):
+            artifact.to_repair(names, unwrap=unwrap)
+
+
+def test_an_h5_version_is_refused_for_what_it_is():
+    """Not for the pickle beside it, and with the command that converts it; a wrapper with the one that unwraps it."""
+    with pytest.raises(ArtifactRefusedError, match=r"H5 format.*--repair models:/NAME/VERSION converts it"):
+        artifact.check_files([artifact.MLMODEL, "data/model.h5", "data/global_custom_objects.cloudpickle"])
+    with pytest.raises(ArtifactRefusedError, match=r"is a pickle.*--unwrap registers artifacts/net.keras alone"):
+        artifact.check_files([artifact.MLMODEL, "python_model.pkl", "artifacts/net.keras"])
+
+
 def written_by(path, metadata):
     """A zip with that as its metadata.json; None: without one."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 from registry import artifact, mlmodel, tag
+from registry.errors import ArtifactRefusedError
 from registry.references import parse
 from registry.store import Store
 from service.convert import conversion
@@ -219,6 +220,50 @@ def test_a_converted_file_keeps_its_origin(tmp_path):
     assert made.parity <= 1
     tags = Store().resolve(parse(f"models:/old/{made.version}")).tags
     assert tags[tag.CONVERTED_FROM] == "Keras 2.21.0, .h5"
+
+
+def logged(name, folder, files):
+    """A version as MLflow 2 logged it: its files, with what is never to be read beside them."""
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    client = mlflow.MlflowClient()
+    client.create_registered_model(name)
+    return str(client.create_model_version(name, folder.as_uri()).version)
+
+
+def test_a_version_of_keras_2_becomes_one_that_is_served(tmp_path):
+    """Of an `.h5` version with a pickle beside it, the network alone becomes a new version that says what it is of."""
+    files = {
+        "MLmodel": b"flavors: {tensorflow: {data: data}}\n",
+        "data/model.h5": (keras2.FOLDER / "gates.h5").read_bytes(),
+        "data/global_custom_objects.cloudpickle": b"never read",
+    }
+    number = logged("second", tmp_path / "logged", files)
+    made = repair(f"models:/second/{number}", alias="champion")
+    found = Store().resolve(parse("models:/second@champion"))
+    assert found.number == made.version != number
+    assert (found.tags[tag.BASE_VERSION], found.tags[tag.CONVERTED_FROM]) == (number, "Keras 2.0.2, .h5")
+    folder = Store().download("second", made.version, tmp_path / "served")
+    network = keras_file.read(artifact.keras_file(folder))
+    wanted = keras2.numbers("gates.h5", "y")[0]
+    np.testing.assert_allclose(keras2.outputs(network, "gates.h5")[0], wanted, atol=1e-6)
+    assert not list(folder.rglob("*.cloudpickle"))
+
+
+def test_a_wrapper_is_unwrapped_where_that_is_asked_for(saved, tmp_path):
+    """A `.keras` file inside a wrapper in Python is registered alone, with `unwrap`; code is never downloaded."""
+    files = {
+        "MLmodel": b"flavors: {python_function: {loader_module: mlflow.pyfunc.model}}\n",
+        "python_model.pkl": b"never read",
+        "artifacts/net.keras": saved(plain()).read_bytes(),
+    }
+    number = logged("wrapped", tmp_path / "logged", files)
+    with pytest.raises(ArtifactRefusedError, match=r"a wrapper in Python \(python_model.pkl, .* artifacts/net.keras"):
+        repair(f"models:/wrapped/{number}")
+    made = repair(f"models:/wrapped/{number}", unwrap=True)
+    assert made.notes[0] == f"artifacts/net.keras of version {number}, by itself"
+    assert Store().files("wrapped", made.version).count("python_model.pkl") == 0
 
 
 def test_what_cannot_be_served_is_not_registered(saved):
