@@ -211,7 +211,12 @@ def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:
     wanted = {spec.name: spec.dtype for spec in network.inputs}
     inputs: dict[str, npt.NDArray[Any]] = {}
     for name, array in arrays.items():
-        if array.dtype.kind not in "iuf" or (array.dtype.kind == "f" and wanted.get(name, array.dtype).kind == "i"):
+        kind = wanted.get(name, array.dtype).kind
+        if (
+            array.dtype.kind not in "iufb"
+            or (array.dtype.kind == "f" and kind == "i")
+            or (array.dtype.kind == "b") != (kind == "b")
+        ):
             raise InvalidArgumentError(
                 f"{path.name}: {name} holds {array.dtype.name}, expected {wanted.get(name, 'numbers')}",
                 field="proof-from",

@@ -71,7 +71,7 @@ class KerasNetwork(Network):
         except ImportError:
             raise UnsupportedModelError("the engine tensorflow needs TensorFlow, which is not installed") from None
         model = load(path)
-        self._call = tf.function(model, reduce_retracing=True)
+        self._model, self._call = model, tf.function(model, reduce_retracing=True)
         self.name = model.name
         self.inputs = tuple(_spec(tensor.name, tensor) for tensor in model.inputs)
         names = getattr(model, "output_names", [model.layers[-1].name])  # a Sequential has none
@@ -117,8 +117,12 @@ class KerasNetwork(Network):
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward`."""
         arrays: Any = [inputs[spec.name] for spec in self.inputs]
+        given = arrays if len(arrays) > 1 else arrays[0]
         try:
-            found = self._call(arrays if len(arrays) > 1 else arrays[0], training=False)
+            try:
+                found = self._call(given, training=False)
+            except Exception:  # some layers want to know each extent, and a graph leaves open what varies
+                found = self._model(given, training=False)
         except Exception as error:  # Keras has no one class for numbers that a layer cannot take
             raise InvalidArgumentError(f"inputs: Keras refuses them: {_first_line(error)}", field="inputs") from error
         import keras

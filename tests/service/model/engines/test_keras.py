@@ -7,6 +7,7 @@ import pytest
 from registry import tag
 from service.client import Client, WeightChange
 from service.errors import InvalidArgumentError, NotReadyError, NotSupportedError, ProofError, UnsupportedModelError
+from service.model.engines.keras import KerasNetwork
 from service.model.proof import BOUNDS, Proof, replay
 from service.model.tensors import TensorSpec
 from service.serving.loaded import MODEL_FILE, load_version
@@ -160,3 +161,31 @@ def test_no_state_goes_from_one_caller_to_the_next(tmp_path):
     assert np.allclose(answers[0], expected, atol=1e-6)
     for answer in answers[1:]:
         assert np.array_equal(answer, answers[0])
+
+
+def test_sequences_of_any_length(tmp_path):
+    """A layer that wants to know each extent computes sequences of other lengths than the first, as Keras does."""
+    from keras import Input, Sequential, layers
+
+    counted = layers.CategoryEncoding(num_tokens=5, output_mode="count")
+    model = Sequential([Input((None,), dtype="int32", name="x"), counted, layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    network = KerasNetwork(tmp_path / "m.keras")
+    for length in (3, 4, 7):
+        ids = np.random.default_rng(length).integers(0, 5, (2, length)).astype(np.int32)
+        (found,) = network.forward({"x": ids}).outputs.values()
+        np.testing.assert_allclose(found, model(ids), atol=1e-6)
+
+
+def test_boolean_inputs(tmp_path):
+    """An input of truth values is taken by a network that Keras computes."""
+    from keras import Input, Model, layers
+
+    x = Input((3,), dtype="bool", name="x")
+    model = Model(x, layers.Dense(2)(layers.Rescaling(1.0)(x)))
+    model.save(tmp_path / "m.keras")
+    network = KerasNetwork(tmp_path / "m.keras")
+    given = np.array([[True, False, True]])
+    network.check({"x": given})
+    (found,) = network.forward({"x": given}).outputs.values()
+    np.testing.assert_allclose(found, model(given), atol=1e-6)
