@@ -7,6 +7,7 @@ source is that folder, an alias. Servers cannot tell: digests, proofs and files 
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,12 +22,13 @@ import psutil
 
 from benchmarks.common import Figure, console, environment, machine, middle, python, show
 from service.client import Client
-from service.errors import ServiceError
+from service.errors import UnavailableError
 
 MODELS = int(os.environ.get("UNROLL_BENCH_MODELS", "500"))  # fewer: a quick look
 LOOKS, MOVES, CHANGES = 20, 5, 10
 POLL_SECONDS = 2.0  # the default
 WAIT_SECONDS = 600.0
+SERVING = re.compile(r"serving \S+ version \d+ on ([\d.:]+)")
 SEQUENCES = np.array([[[1, 2], [2, 3], [3, 4]]], np.float32)
 
 
@@ -132,7 +134,9 @@ def register(folder: Path, count: int) -> Any:
 def started(names: list[str], cache: Path, address: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A server with two workers that has just been started, and its log."""
     flags = [f"--model=models:/{name}@champion" for name in names]
-    command = python("-m", "service.cli", "serve", f"--cache={cache}", "--workers=2", f"--address={address}", *flags)
+    command = python(
+        "-m", "service.cli", "serve", f"--cache={cache}", "--workers=2", f"--address={address}", "--metrics=off", *flags
+    )
     log = cache.parent / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, env=environment(), stderr=file)
@@ -148,12 +152,11 @@ def served(names: list[str], cache: Path) -> Iterator[tuple[psutil.Process, Clie
     """A server that serves something, a client of it, and when it was started."""
     began = time.perf_counter()
     with started(names, cache, "127.0.0.1:0") as (process, log):
-        while " on 127.0.0.1:" not in log.read_text():
+        while not (serving := SERVING.search(log.read_text())):
             if process.poll() is not None or time.perf_counter() > began + WAIT_SECONDS:
                 raise RuntimeError(f"the server does not serve:\n{log.read_text()}")
             time.sleep(0.05)
-        address = log.read_text().partition(" on ")[2].split()[0].rstrip(";")
-        with Client(address) as client:
+        with Client(serving[1]) as client:
             yield psutil.Process(process.pid), client, began
 
 
@@ -164,7 +167,7 @@ def first_answers(client: Client, names: list[str], began: float) -> list[float]
         while True:
             try:
                 client.predict(SEQUENCES, model=name)
-            except ServiceError:
+            except UnavailableError:  # not loaded yet, or the server has not started yet
                 if time.perf_counter() > began + WAIT_SECONDS:
                     raise
                 time.sleep(0.01)

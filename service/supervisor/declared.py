@@ -19,8 +19,8 @@ class Declared:
     """The models of a server as its workers serve them.
 
     Whoever changes what is served holds `changing`: it guards `references`, the epochs, and the step from one snapshot
-    of the fleet to the next. Nothing is downloaded or tried while it is held, except for overrides, which make what
-    they declare. Readers need no lock: snapshots are values, replaced whole.
+    of the fleet to the next. Nothing is downloaded or tried while it is held. Readers need no lock: snapshots are
+    values, replaced whole.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Operations that workers request for their callers: load, serve, unload, move an alias, override, statistics."""
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -42,6 +43,7 @@ class Operations:
         self._fleet = fleet
         self._config = config
         self._listing = Listing(declared, versions)
+        self._overriding = threading.Lock()  # one override at a time, from its first question to its last step
         self._loaded: dict[VersionKey, float] = {}  # when versions on demand came; `declared.changing` guards it
 
     def table(self) -> Mapping[str, Handler]:
@@ -191,13 +193,12 @@ class Operations:
     def _override(self, arguments: dict[str, Any], body: bytes) -> Answer:
         """Registers a version with other weights, and moves the alias to it; leaves nothing behind if it fails."""
         name, alias, base = arguments["model"], arguments["alias"], arguments["base"]
-        with self._declared.changing, registry_errors():
-            entry = self._declared.served(name)
-            version = entry.versions.get(base)
+        with self._overriding, registry_errors():
+            version = self._declared.served(name).versions.get(base)
             if version is None or version.digest != arguments["digest"]:
                 raise ConflictError(f"version {base} of {name} has changed; read it again")
             if alias:
-                self._check_alias(name, alias, base)
+                self._check_alias(name, alias, base)  # now, before there is anything to undo; once more as it moves
             with derived(Path(version.directory), body) as (model, proof, changed):
                 tags = {
                     tag.KIND: "override",
@@ -215,7 +216,9 @@ class Operations:
             try:
                 new = self._versions.fetch(name, info.number, info=info)
                 if alias:
-                    self._switch(entry, alias, new, {**arguments, "expected": base}, new=True)
+                    with self._declared.changing:
+                        asked = {**arguments, "expected": base}
+                        self._switch(self._declared.served(name), alias, new, asked, new=True)
             except BaseException:
                 self._versions.registry.delete_version(name, info.number)
                 raise
@@ -224,11 +227,11 @@ class Operations:
     def _made(self, arguments: dict[str, Any], _body: bytes) -> Answer:
         """What an earlier call with the same id made, in service; nothing if there is none.
 
-        A call whose answer was lost may still be running here: it holds the lock until its version is in service. If
-        the server that ran it died half-way, the rest is done now.
+        A call whose answer was lost may still be running here: then this waits for its end. If the server that ran it
+        died half-way, the rest is done now.
         """
         name, alias = arguments["model"], arguments["alias"]
-        with self._declared.changing, registry_errors():
+        with self._overriding, registry_errors():
             found = self._versions.registry.versions_with(name, tag.REQUEST, arguments["request_id"])
             if not found:
                 return {}, b""
@@ -240,8 +243,9 @@ class Operations:
             entry = self._declared.served(name)
             version = entry.versions.get(info.number) or self._versions.fetch(name, info.number, info=info)
             if alias and f"{tag.MOVED}.{alias}" not in info.tags:
-                expected = info.tags.get(tag.BASE_VERSION, "")
-                self._switch(entry, alias, version, {**arguments, "expected": expected}, new=True)
+                asked = {**arguments, "expected": info.tags.get(tag.BASE_VERSION, "")}
+                with self._declared.changing:
+                    self._switch(self._declared.served(name), alias, version, asked, new=True)
         return _made(version), b""
 
     def _switch(

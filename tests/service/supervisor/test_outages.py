@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -29,6 +30,7 @@ class Wire:
         self._state = "whole"
         self._flows = threading.Event()
         self._flows.set()
+        self.holds = threading.Event()  # something waits since it was last held up
         self._pairs = []
         self.port = free_port()
         self._listen()
@@ -51,7 +53,9 @@ class Wire:
     def _copy(self, source, sink):
         with suppress(OSError):
             while data := source.recv(65536):
-                self._flows.wait()
+                if not self._flows.is_set():
+                    self.holds.set()
+                    self._flows.wait()
                 if self._state == "whole":
                     sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
@@ -70,6 +74,7 @@ class Wire:
     @contextmanager
     def held_up(self):
         """Lets nothing pass while a block runs; then all of it."""
+        self.holds.clear()
         self._flows.clear()
         try:
             yield
@@ -198,6 +203,26 @@ def test_what_was_unloaded_meanwhile(wire, remote, tmp_path):
             before = confirmed()
             eventually(lambda b=before: confirmed() > b)
         assert [model.name for model in client.models()] == ["reference"]
+
+
+def test_an_override_that_waits(wire, remote, tmp_path):
+    """While an override waits for its registry, other models can be changed, and it succeeds when the answer comes."""
+    remote.register("other", "r3-1", "champion")
+    models = REFERENCE, "models:/other@champion"
+    with (
+        running(*models, cache=tmp_path, env=remote.env, workers=1, poll=600) as (_, client),
+        triton.InferenceServerClient(client.address) as standard,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        eventually(lambda: all(model.default_version for model in client.models()))
+        with wire.held_up():
+            change = {"output/bias": [1.0]}
+            made = pool.submit(client.override_weights, change, model="reference", expected_version="1", reason="r")
+            assert wire.holds.wait(60)
+            standard.unload_model("other")
+            assert [model.name for model in client.models()] == ["reference"]
+            assert not made.done()
+        client.move_alias("1", model="reference", expected_version=made.result().version)
 
 
 def test_registry_down_at_start(wire, remote, tmp_path):
