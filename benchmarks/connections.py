@@ -58,19 +58,26 @@ def main() -> None:
     show("Connections and streams: http2, relative to grpcio", figures, notes)
 
 
-def _servers(place: Place, stack: ExitStack, certificates: Path | None = None) -> dict[str, Served]:
+def _servers(
+    place: Place, stack: ExitStack, certificates: Path | None = None, host: str = "127.0.0.1"
+) -> dict[str, Served]:
     cores = place.server_cores
     return {
-        edge: stack.enter_context(unroll_server(place, free_address(), cores, edge=edge, certificates=certificates))
+        edge: stack.enter_context(unroll_server(place, _address(host), cores, edge=edge, certificates=certificates))
         for edge in EDGES
     }
 
 
+def _address(host: str) -> str:
+    """A free port on a host."""
+    return f"{host}:{free_address().rpartition(':')[2]}"
+
+
 def _plain(place: Place) -> Iterator[Figure]:
     with ExitStack() as stack:
-        servers = _servers(place, stack)
-        yield from _streams(servers)
-        yield from _connections(place, servers)
+        yield from _streams(_servers(place, stack, host="[::]"))
+    with ExitStack() as stack:
+        yield from _connections(place, _servers(place, stack))
 
 
 def _tls(place: Place) -> Iterator[Figure]:
@@ -128,11 +135,16 @@ def _streams(servers: Mapping[str, Served]) -> Iterator[Figure]:
     message = pb.PredictStreamRequest(inputs=[to_tensor(SEQUENCE)]).SerializeToString()
     for _ in range(ROUNDS):
         for edge, server in servers.items():
-            process = psutil.Process(server.pids[0])
-            with grpc.insecure_channel(server.address) as channel:
+            process, port = psutil.Process(server.pids[0]), server.address.rpartition(":")[2]
+            # One caller, which is an address here, may not have so many.
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as one, grpc.insecure_channel(f"[::1]:{port}") as other:
                 before = process.memory_info().rss
                 queues: list[SimpleQueue[bytes | None]] = [SimpleQueue() for _ in range(STREAMS)]
-                streams = [channel.stream_stream(STREAM)(iter(queue.get, None)) for queue in queues]
+                channels = [one, other] * (STREAMS // 2)
+                streams = [
+                    channel.stream_stream(STREAM)(iter(queue.get, None))
+                    for channel, queue in zip(channels, queues, strict=True)
+                ]
                 turns = iter(list(zip(queues, streams, strict=True)) * (1 + CALLS // STREAMS))
 
                 def ask(turns: Iterator[tuple[SimpleQueue[bytes | None], Iterator[bytes]]] = turns) -> None:

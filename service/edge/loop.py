@@ -20,7 +20,8 @@ from typing import Any
 from service.edge.frames import LAST_STREAM
 from service.edge.sockets import Listener, handshake, most_connections
 from service.edge.tls import certificate_name
-from service.edge.transport import GOODBYE_SECONDS, Patience, Protocol_, Transport, Verdict
+from service.edge.transport import ACKNOWLEDGE_SECONDS, Patience, Protocol_, Transport, Verdict
+from service.logs import RateLimit
 
 READ_BYTES = 65_536  # from a connection at a time: a hundred small calls, after which others have their turn
 READS_OF_TLS = 8  # records are 16 KiB
@@ -31,6 +32,7 @@ HELD_BYTES = 268_435_456  # of unfinished requests and unsent answers, of all co
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 logger = logging.getLogger(__name__)
+logger.addFilter(RateLimit())  # peers decide how often something is wrong with them
 
 
 class Loop:
@@ -209,7 +211,7 @@ class Loop:
             connection.go_away(LAST_STREAM)
             connection.ping(b"goodbye!")
             self.touched.add(transport)
-            self.call_at(self.now + GOODBYE_SECONDS, lambda: self._say_last_word(transport))
+            self.call_at(self.now + ACKNOWLEDGE_SECONDS, lambda: self._say_last_word(transport))
 
     def _say_last_word(self, transport: Transport) -> None:
         """The second, when the peer has seen the first: what it begins from now on, nobody looks at."""

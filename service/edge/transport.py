@@ -8,7 +8,8 @@ from service.edge.frames import ENHANCE_YOUR_CALM
 from service.edge.http2 import Connection
 
 SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a request
-GOODBYE_SECONDS = 1.0  # for a peer to acknowledge that we go, or to close what has ended
+ACKNOWLEDGE_SECONDS = 5.0  # for a peer to acknowledge that we go: calls that it begins until then are answered
+GOODBYE_SECONDS = 1.0  # for a peer to close what has ended
 
 
 class Protocol_(Protocol):  # noqa: N801  # typing has the other
