@@ -396,6 +396,40 @@ def test_certificates_are_read_again(edge, tmp_path):
         eventually(lambda: serial() != before)
 
 
+@pytest.mark.parametrize("edge", EDGES)
+def test_authorities_are_read_again(edge, methods, tmp_path):
+    """A new authority of clients holds for new connections without a restart; those that are open go on."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old, new = (Authority(tmp_path / name).sign("server").sign("client") for name in ("old", "new"))
+    accepted = tmp_path / "accepted.pem"
+    accepted.write_bytes((old.folder / "authority.pem").read_bytes())
+    tls = Tls(old.folder / "server.pem", old.folder / "server.key", accepted)
+
+    def channel(authority):
+        files = (old.folder / "authority.pem", authority.folder / "client.key", authority.folder / "client.pem")
+        credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+        return grpc.secure_channel(f"127.0.0.1:{port}", credentials, [("grpc.use_local_subchannel_pool", 1)])
+
+    def answers(authority):
+        with channel(authority) as made:
+            try:
+                return echo(made)(BytesValue(value=b"x"), timeout=10).value == b"x"
+            except grpc.RpcError:
+                return False
+
+    with server(edge, methods=methods, tls=tls) as (port, _), channel(old) as kept:
+        assert echo(kept)(BytesValue(value=b"x"), timeout=10).value == b"x"
+        states = []
+        kept.subscribe(states.append)
+        assert not answers(new)
+        accepted.write_bytes((new.folder / "authority.pem").read_bytes())
+        eventually(lambda: answers(new))
+        assert not answers(old)
+        assert echo(kept)(BytesValue(value=b"x"), timeout=10).value == b"x"
+        assert set(states) <= {grpc.ChannelConnectivity.READY}  # it did not connect again
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("protocols", [["h2"], ["http/1.1"], []])
 def test_versions_of_tls(methods, tmp_path, version, protocols):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -301,6 +302,20 @@ def callers(*entries):
     return "callers:\n" + "\n".join(lines) + "\n"
 
 
+def health(address):
+    """What `unroll health` prints of a server that serves."""
+    command = [sys.executable, "-m", "service.cli", "health", "--address", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "SERVING")
+    return done.stdout
+
+
+def given(chunks):
+    """What comes in a queue, until None does."""
+    while (chunk := chunks.get()) is not None:
+        yield chunk
+
+
 def test_callers_of_a_file(registry, tmp_path):
     """Roles of a file hold, the file is read again when it changes, and an error in it keeps what was in force."""
     registry.register("guarded", "r3-1", "champion")
@@ -338,11 +353,20 @@ def test_callers_of_a_file(registry, tmp_path):
             assert (refused["caller"], refused["how"], refused["result"]) == ("ann", "token", "refused")
             assert (done["caller"], done["claims"], done["result"]) == ("bob", "robert", "ok")
 
+            chunks = queue.SimpleQueue()
+            answers = ann.stream(given(chunks))
+            chunks.put(R3_INPUTS[:1, :1])
+            assert next(answers).timesteps == 1  # a stream that is open while callers change
+
             file.write_text("callers: [")
             eventually(lambda: observed.value("unroll_callers_file_valid") == 0)
             assert ann.predict(R3_INPUTS).version == made.version
             eventually(lambda: not nobody.health("callers"))
             server.logged(r"the previous callers stay in force: .*callers\.yaml: line 1")
+            assert "callers: the file has an error" in health(server.address)
+            server.process.send_signal(signal.SIGHUP)
+            server.logged(r"nothing is reloaded: .*callers\.yaml: line 1")
+            assert ann.predict(R3_INPUTS).version == made.version
 
             file.write_text(callers(("bob", "two", ["predict"])))
             eventually(lambda: observed.value("unroll_callers_file_valid") == 1)
@@ -350,11 +374,19 @@ def test_callers_of_a_file(registry, tmp_path):
                 ann.predict(R3_INPUTS)
             assert bob.predict(R3_INPUTS).version == made.version
             assert observed.value("unroll_auth_total", result="unauthenticated", role="predict") >= 2
-            health = subprocess.run(
-                [sys.executable, "-m", "service.cli", "health", "--address", server.address],
-                capture_output=True, text=True, timeout=60, check=False,
-            )  # fmt: skip
-            assert (health.returncode, health.stdout.split()[0]) == (0, "SERVING")
+            assert "callers:" not in health(server.address)
+            chunks.put(R3_INPUTS[:1, 1:])
+            chunks.put(None)
+            assert [answer.timesteps for answer in answers] == [3]  # its connection was kept
+
+            file.write_text(callers(("cid", "three", ["predict"])))
+            server.process.send_signal(signal.SIGHUP)
+            server.logged("reloaded: all workers are new")
+            with client("three") as cid:
+                assert cid.predict(R3_INPUTS).version == made.version
+            with pytest.raises(UnauthenticatedError):
+                bob.predict(R3_INPUTS)
+            assert server.process.poll() is None
     finally:
         server.stop()
 
