@@ -9,7 +9,7 @@ from service.edge.methods import Method
 from service.observe.calls import AccessLog, Answering, Auditing, Counting
 from service.observe.counts import access_samples, call_samples
 from service.observe.samples import Samples
-from service.observe.traces import Traces, spans_of
+from service.observe.traces import Traces, hindrance, wanted
 from service.serving.host import Host
 from service.serving.statistics import InferenceStatistics
 
@@ -17,24 +17,29 @@ from service.serving.statistics import InferenceStatistics
 class WorkerObservation:
     """The observers of one worker."""
 
-    def __init__(self, config: ServerConfig, audit: Callable[[dict[str, Any]], None], name: str = "worker") -> None:
-        """`audit` takes a record of each operator call; `name` is the worker's.
+    def __init__(
+        self,
+        config: ServerConfig,
+        audit: Callable[[dict[str, Any]], None],
+        trace: Callable[[list[dict[str, Any]]], None],
+    ) -> None:
+        """`audit` takes a record of each operator call, `trace` what is known of some calls that are traced.
 
         Raises OSError where the access log cannot be opened.
         """
         self._counting = Counting()
         # In this order: what comes last may use what the others add to a call.
         self.observers: Sequence[Observer] = (self._counting, Answering(), Auditing(audit))
-        self._spans = spans_of(name)
-        if self._spans is not None:
-            self.observers = (*self.observers, Traces(self._spans, config.address))
+        self._traces = Traces(config.address, trace) if wanted() and not hindrance() else None
+        if self._traces is not None:
+            self.observers = (*self.observers, self._traces)
         if config.access_log:
             self.observers = (*self.observers, AccessLog(config.access_log, config.access_log_sample))
 
     def close(self) -> None:
-        """Sends the spans that are not sent yet; takes a second at most."""
-        if self._spans is not None:
-            self._spans.close()
+        """Sends what is not sent yet of calls that were traced."""
+        if self._traces is not None:
+            self._traces.close()
 
     def samples(self, methods: Iterable[Method], host: Host, statistics: InferenceStatistics) -> Samples:
         """Everything that this worker counted, and how it is now."""

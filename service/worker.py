@@ -144,7 +144,7 @@ class Address(NamedTuple):
 class Worker:
     """One worker: a host, a server, and the link that says what to serve."""
 
-    def __init__(self, link: Link, config: ServerConfig, name: str) -> None:
+    def __init__(self, link: Link, config: ServerConfig) -> None:
         self._link = link
         self._config = config
         supervisor = SupervisorClient(link)
@@ -161,7 +161,9 @@ class Worker:
         self._health = Health()
         methods += [*self._health.methods(), *reflection_methods([*self._services, HEALTH.full_name], POOL)]
         self._methods = methods
-        self._observation = WorkerObservation(config, lambda record: link.send("audit", record), name)
+        self._observation = WorkerObservation(
+            config, lambda record: link.send("audit", record), lambda calls: link.send("traced", {"calls": calls})
+        )
         first, admin = apart(methods) if config.admin_address else (methods, [])
         self._addresses = [self._address(first, config)]
         if admin:
@@ -346,7 +348,7 @@ def main() -> None:
             os.sched_setaffinity(0, {fields["core"]})
         config = records.from_json(fields["config"], ServerConfig)
         logs.configure(fields["name"], fields["log_level"], config.log_format)
-        worker = Worker(link, config, fields["name"])
+        worker = Worker(link, config)
         link.send("hello", {"generation": HELLO})
         try:
             seconds = worker.run()

@@ -50,6 +50,9 @@ class FleetObserver(Protocol):
     def ended(self, key: str) -> None:
         """The process of a worker has ended."""
 
+    def traced(self, name: str, calls: list[dict[str, Any]]) -> None:
+        """A worker says what is known of calls that it traced."""
+
     def audited(self, record: dict[str, Any]) -> None:
         """A worker was asked for a change of what is served."""
 
@@ -348,6 +351,8 @@ class Fleet:
             self._requests.take(worker, fields, body)
         elif kind == "audit":
             self._observer.audited(fields)
+        elif kind == "traced":
+            self._observer.traced(worker.name, fields["calls"])
         elif kind == "counted":
             self._observer.said(worker.key, fields["samples"])
         elif kind == "loaded":

@@ -4,21 +4,20 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from service import current
 from service.callers import Callers, read
 from service.config import ServerConfig
 from service.errors import InvalidArgumentError, ServiceError
 from service.observe.calls import now
 from service.observe.samples import Samples, from_json
-from service.observe.traces import Spans, spans_of, trace_swap
 from service.snapshot import ModelEntry, Snapshot, VersionKey
 from service.supervisor.audit import AuditLog
 from service.supervisor.metrics import ServerMetrics, SupervisorCounts
+from service.supervisor.tracing import Tracing
 
 ANSWER_SECONDS = 2.0  # for a worker to say what it counted
 LOOK_SECONDS = 1.0  # between two looks at the file of callers
@@ -61,11 +60,12 @@ class ServerObservation:
         self._stopping = threading.Event()
         self._workers: Workers | None = None
         self._port: Any = None
-        self._spans: Future[Spans | None] = Future()
+        self._tracing = Tracing()
 
     def start(self, workers: Workers) -> None:
         """Opens the port of metrics, and follows the file of callers. Raises OSError where the port is taken."""
         self._workers = workers
+        self._tracing.start()
         if self._config.metrics_address:
             from service.supervisor.metrics_port import MetricsPort
 
@@ -79,8 +79,7 @@ class ServerObservation:
         if self._port is not None:
             self._port.close()
         self.audit.close()
-        if self._spans.done() and (spans := self._spans.result()) is not None:
-            spans.close()
+        self._tracing.close()
 
     def samples(self) -> Samples:
         """What the page of metrics shows; asks every worker."""
@@ -119,18 +118,16 @@ class ServerObservation:
     def swapped(self, generation: int, times: Sequence[float]) -> None:
         """All workers changed to another snapshot; see `FleetObserver`."""
         self.counts.swapped(times[-1] - times[0])
-        self._trace_swap(generation, times, refused=False)
+        self._tracing.swapped(generation, times, refused=False)
 
     def refused(self, generation: int, times: Sequence[float]) -> None:
         """A worker refused a snapshot; see `FleetObserver`."""
         self.counts.refused()
-        self._trace_swap(generation, times, refused=True)
+        self._tracing.swapped(generation, times, refused=True)
 
-    def _trace_swap(self, generation: int, times: Sequence[float], *, refused: bool) -> None:
-        spans = self._spans.result()
-        if spans is not None:
-            parent = getattr(current.call(), "traceparent", "")
-            trace_swap(spans, generation, times, parent, refused=refused)
+    def traced(self, name: str, calls: list[dict[str, Any]]) -> None:
+        """A worker says what is known of calls that it traced."""
+        self._tracing.called(name, calls)
 
     def said(self, worker: str, rows: list[Any]) -> None:
         """Takes the last word of a worker that ends."""
@@ -173,7 +170,6 @@ class ServerObservation:
 
     def _follow(self) -> None:
         """Reads the file of callers again when it changes, and the keys of issuers now and then."""
-        self._spans.set_result(spans_of("supervisor"))
         file = self._config.callers_file
         seen, keys_at, in_force = _stamp(file), time.monotonic(), self._config.callers or Callers()
         while not self._stopping.wait(LOOK_SECONDS):

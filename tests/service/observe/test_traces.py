@@ -1,7 +1,8 @@
-"""service.observe.traces: which calls are traced, and what a collector receives of them."""
+"""service.observe.traces, service.supervisor.tracing: which calls are traced, and what a collector receives of them."""
 
 import gzip
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -18,12 +19,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from service.client import Client
 from service.model.engines.choice import Choice
-from service.observe.traces import Sampler, Spans, Traces, hindrance, wanted
+from service.observe.traces import Sampler, Traces, hindrance, wanted
 from service.pb import unroll_pb2 as pb
 from service.pb import unroll_pb2_grpc
 from service.serving.batching import Batcher
 from service.serving.fast_path import FastPath
 from service.serving.slots import Slots
+from service.supervisor.tracing import Tracing
 from tests.ports import free_port
 from tests.service.support import R3_INPUTS, Server, entry, eventually, running, serving
 
@@ -178,14 +180,15 @@ def test_a_call_that_is_traced(traced, collector):
             "rpc.system.name": "grpc", "rpc.method": PREDICT, "rpc.response.status_code": "OK",
             "server.address": host, "server.port": int(port), "network.transport": "tcp", "network.type": "ipv4",
             "client.address": "127.0.0.1", "network.peer.address": "127.0.0.1",
-            "unroll.caller": "local", "unroll.model": "traced", "unroll.version": answer.version,
+            "unroll.worker": "worker-0", "unroll.caller": "local", "unroll.model": "traced",
+            "unroll.version": answer.version,
         }  # fmt: skip
         forward = collector.of(trace_id)["forward"]
         assert forward.parent_span_id == span.span_id
         assert span.start_time_unix_nano <= forward.start_time_unix_nano < forward.end_time_unix_nano
         assert forward.end_time_unix_nano <= span.end_time_unix_nano
         (about,) = [about for found, about in collector.spans if found.span_id == span.span_id]
-        assert (about["service.name"], about["unroll.process"]) == ("unroll", "worker-0")
+        assert about["service.name"] == "unroll"
         assert about["deployment.environment.name"] == "tests"
     assert f'"trace_id": "{trace_id}"' in (folder / "access.jsonl").read_text()
 
@@ -260,8 +263,6 @@ def test_a_swap_belongs_to_the_call_that_asked_for_it(traced, collector):
     swap = spans["swap"]
     assert swap.parent_span_id == spans["unroll.v1.WeightService/OverrideWeights"].span_id
     assert {spans[step].parent_span_id for step in ("prepare", "registry", "commit")} == {swap.span_id}
-    (about,) = [about for found, about in collector.spans if found.span_id == swap.span_id]
-    assert about["unroll.process"] == "supervisor"
     line = server.logged(rf'"process": "supervisor".*serving .*"request_id": "{request_id}"')
     assert f'"trace_id": "{trace_id}"' in line.string
 
@@ -281,9 +282,13 @@ def test_the_last_spans_are_sent(registry, collector, tmp_path):
 def observed(version, monkeypatch, endpoint):
     """A server in this process that traces every call; a client; and what sends the spans."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-    spans = Spans("tests")
-    with serving(entry("model", "champion", v1=version), observers=[Traces(spans, "127.0.0.1:1")]) as (host, client):
-        yield host, client, spans
+    tracing = Tracing()
+    tracing.start()
+    traces = Traces("127.0.0.1:1", lambda calls: tracing.called("tests", json.loads(json.dumps(calls))))
+    with serving(entry("model", "champion", v1=version), observers=[traces]) as (host, client):
+        yield host, client
+    traces.close()
+    tracing.close()
 
 
 class Held:
@@ -303,7 +308,7 @@ class Held:
 
 def test_a_batch_is_linked(versions, collector, monkeypatch):
     """Calls of one batch have a span each for waiting and for the batch, which is linked to the other calls."""
-    with observed(versions["r3-1"], monkeypatch, collector.url) as (host, client, spans):
+    with observed(versions["r3-1"], monkeypatch, collector.url) as (host, client):
         loaded = host.snapshot().models["model"]
         version = loaded.versions["1"]
         held = Held(version.network)
@@ -318,9 +323,10 @@ def test_a_batch_is_linked(versions, collector, monkeypatch):
             held.let.set()
             for future in (first, *others):
                 future.result()
-        spans.close()
-    sent = [span for span, about in collector.spans if about["unroll.process"] == "tests"]
-    servers = [span for span in sent if span.name == PREDICT]
+    found = [span for span, _ in collector.spans]
+    servers = [span for span in found if attributes(span).get("unroll.worker") == "tests"]
+    traces = {span.trace_id for span in servers}
+    sent = [span for span in found if span.trace_id in traces]
     batches = {span.trace_id: span for span in sent if span.name == "batch"}
     queued = {span.trace_id for span in sent if span.name == "queue"}
     assert len(servers) == len(batches) == 3
@@ -336,12 +342,11 @@ def test_a_batch_is_linked(versions, collector, monkeypatch):
 def test_a_collector_that_is_away(versions, monkeypatch, caplog):
     """Calls are answered where spans cannot be sent; the log says so once."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    with observed(versions["r3-1"], monkeypatch, f"http://127.0.0.1:{free_port()}") as (_, client, spans):
+    with observed(versions["r3-1"], monkeypatch, f"http://127.0.0.1:{free_port()}") as (_, client):
         for _ in range(3):
             assert client.predict(R3_INPUTS[:1]).version == "1"
         eventually(lambda: caplog.records)
         for _ in range(3):
             assert client.predict(R3_INPUTS[:1]).version == "1"
-        spans.close()
     assert caplog.records
     assert max(Counter((record.pathname, record.lineno) for record in caplog.records).values()) == 1
