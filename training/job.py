@@ -243,9 +243,9 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
 
     network.save(model, folder / "model.keras")
     shown = examples.shown.some(slice(SHOWN)).inputs()
-    proof = proving.proof(model, shown)
-    proof.save(folder / "proof.npz")
     served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
+    proof = proving.proof(model, shown, served.weights)
+    proof.save(folder / "proof.npz")
     parity = proofs.replay(served, proof)
 
     intervals = None

@@ -105,7 +105,7 @@ def _register(
         if find_spec("keras") is not None:
             from training.proving import prove  # imports TensorFlow
 
-            proof = prove(file, inputs, [spec.name for spec in network.outputs], network.states)
+            proof = prove(file, inputs, network)
             parity = proofs.replay(network, proof)
             proof_file = folder / "proof.npz"
             proof.save(proof_file)

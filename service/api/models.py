@@ -210,6 +210,8 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         proof_error=version.proof_error,
         data=_layout(entry.data),
         interval_levels=version.intervals.half_widths if version.intervals else (),
+        gradients_proven=version.gradient_error is not None and version.gradient_error <= 1,
+        gradient_error=version.gradient_error,
         origin=ORIGINS.get(entry.origin, pb.VERSION_ORIGIN_OTHER),
         base_version=entry.base_version,
         changed_weights=entry.changed_weights,

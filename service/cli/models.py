@@ -48,7 +48,7 @@ def list_models(json: Json = False, *, client: "Client") -> None:
                 " ".join(aliases),
                 _origin(version),
                 ": ".join(filter(None, (version.actor, version.reason))),
-                _word(pb.Proof.Name(version.proof), "PROOF_"),
+                _word(pb.Proof.Name(version.proof), "PROOF_") + (" with gradients" if version.gradients_proven else ""),
             )
     console.print(found)
     for model in models:

@@ -4,7 +4,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -34,7 +34,7 @@ MOST = 100.0  # times BOUNDS: what no two libraries agree on better than that is
 
 Forward = Callable[[Mapping[str, Array]], Result]
 MadeBy = Literal["keras", "unroll"]
-GROUPS = ("inputs", "outputs", "states")
+GROUPS = ("inputs", "outputs", "states", "directions", "gradients")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Proof:
     outputs: Mapping[str, Array]
     states: Mapping[str, Array]  # final ones, by full name
     made_by: MadeBy
+    directions: Mapping[str, Array] = field(default_factory=dict)  # by output; see service.model.gradient_proof
+    gradients: Mapping[str, Array] = field(default_factory=dict)  # along them; empty where they are not proven
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an npz file without pickles."""
@@ -81,7 +83,7 @@ def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Pro
         raise ProofError("the proof is damaged") from error
     if made_by not in {"keras", "unroll"} or not groups["inputs"] or not groups["outputs"]:
         raise ProofError("the proof is incomplete")
-    return Proof(groups["inputs"], groups["outputs"], groups["states"], cast("MadeBy", made_by))
+    return Proof(made_by=cast("MadeBy", made_by), **groups)
 
 
 def replay(network: Network, proof: Proof, forward: Forward | None = None) -> float:

@@ -489,16 +489,18 @@ class RememberRequest(_message.Message):
     def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RememberResponse(_message.Message):
-    __slots__ = ("model", "version", "layers", "what_if")
+    __slots__ = ("model", "version", "layers", "what_if", "patched")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     layers: _containers.RepeatedCompositeFieldContainer[LayerMemory]
     what_if: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerMemory, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[LayerMemory, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
 
 class LayerMemory(_message.Message):
     __slots__ = ("layer", "class_name", "by_states", "by_inputs", "horizons", "spectral_radius")
@@ -531,7 +533,7 @@ class FindFixedPointsRequest(_message.Message):
     def __init__(self, subject: _Optional[_Union[Subject, _Mapping]] = ..., layer: _Optional[str] = ..., held_input: _Optional[_Union[Tensor, _Mapping]] = ..., starts: _Optional[int] = ..., timesteps: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FindFixedPointsResponse(_message.Message):
-    __slots__ = ("model", "version", "layer", "class_name", "held_input", "points", "lost", "along", "what_if")
+    __slots__ = ("model", "version", "layer", "class_name", "held_input", "points", "lost", "along", "what_if", "patched")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -541,6 +543,7 @@ class FindFixedPointsResponse(_message.Message):
     LOST_FIELD_NUMBER: _ClassVar[int]
     ALONG_FIELD_NUMBER: _ClassVar[int]
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     layer: str
@@ -550,7 +553,8 @@ class FindFixedPointsResponse(_message.Message):
     lost: int
     along: _containers.RepeatedCompositeFieldContainer[StepModes]
     what_if: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layer: _Optional[str] = ..., class_name: _Optional[str] = ..., held_input: _Optional[_Union[Tensor, _Mapping]] = ..., points: _Optional[_Iterable[_Union[FixedPoint, _Mapping]]] = ..., lost: _Optional[int] = ..., along: _Optional[_Iterable[_Union[StepModes, _Mapping]]] = ..., what_if: bool = ...) -> None: ...
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., layer: _Optional[str] = ..., class_name: _Optional[str] = ..., held_input: _Optional[_Union[Tensor, _Mapping]] = ..., points: _Optional[_Iterable[_Union[FixedPoint, _Mapping]]] = ..., lost: _Optional[int] = ..., along: _Optional[_Iterable[_Union[StepModes, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
 
 class FixedPoint(_message.Message):
     __slots__ = ("state", "stable", "starts", "speed", "modes")
@@ -589,30 +593,40 @@ class Mode(_message.Message):
     def __init__(self, real: _Optional[float] = ..., imaginary: _Optional[float] = ..., modulus: _Optional[float] = ..., time_constant: _Optional[float] = ..., period: _Optional[float] = ...) -> None: ...
 
 class SummarizeRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "report")
+    __slots__ = ("model", "version", "inputs", "report", "what_if", "patches", "initial_state")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHES_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     report: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., report: bool = ...) -> None: ...
+    what_if: _containers.RepeatedCompositeFieldContainer[WeightChange]
+    patches: _containers.RepeatedCompositeFieldContainer[Patch]
+    initial_state: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., report: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class SummarizeResponse(_message.Message):
-    __slots__ = ("model", "version", "sequences", "timesteps", "tensors")
+    __slots__ = ("model", "version", "sequences", "timesteps", "tensors", "what_if", "patched")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_IF_FIELD_NUMBER: _ClassVar[int]
+    PATCHED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     sequences: int
     timesteps: int
     tensors: _containers.RepeatedCompositeFieldContainer[TensorSummary]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sequences: _Optional[int] = ..., timesteps: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSummary, _Mapping]]] = ...) -> None: ...
+    what_if: bool
+    patched: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., sequences: _Optional[int] = ..., timesteps: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[TensorSummary, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ...) -> None: ...
 
 class TensorSummary(_message.Message):
     __slots__ = ("layer", "class_name", "tensor", "count", "mean", "standard_deviation", "min", "max", "low", "high", "histogram", "bins", "saturated", "dead")
@@ -1099,7 +1113,7 @@ class DataLayout(_message.Message):
     def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes")
+    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes", "gradients_proven", "gradient_error")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
@@ -1120,6 +1134,8 @@ class ModelVersion(_message.Message):
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     STREAMABLE_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_PROVEN_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_ERROR_FIELD_NUMBER: _ClassVar[int]
     version: str
     digest: str
     proof: Proof
@@ -1140,7 +1156,9 @@ class ModelVersion(_message.Message):
     engine: str
     streamable: bool
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., data: _Optional[_Union[DataLayout, _Mapping]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    gradients_proven: bool
+    gradient_error: float
+    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., data: _Optional[_Union[DataLayout, _Mapping]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ..., gradients_proven: bool = ..., gradient_error: _Optional[float] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "class_name", "output_shape", "parameter_count", "options")

@@ -303,7 +303,7 @@ class InsightServiceServicer(object):
         """Summarizes every state and gate over any number of batches. The server keeps sums, never the batches. It responds
         when the client closes its side, and after each message that sets `report`.
 
-        INVALID_ARGUMENT   model or version on a message that is not the first
+        INVALID_ARGUMENT   model, version, weight changes or patches on a message that is not the first
         DEADLINE_EXCEEDED  no message within the server's idle limit, or the stream reached its lifetime
         RESOURCE_EXHAUSTED the server allows no more open streams
         """

@@ -1,5 +1,6 @@
 """Versions with their networks in memory: read from their folders, proven, and ready to compute."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from service.errors import (
     ServiceError,
     UnavailableError,
 )
+from service.model import gradient_proof
 from service.model import intervals as prediction_intervals
 from service.model import proof as proofs
 from service.model.engines import keras as keras_network
@@ -34,6 +36,8 @@ PROOF_FILE = "proof.npz"
 MODEL_FILE = "model.keras"
 MOST_LEVELS = 16  # prediction intervals in a request
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class LoadedVersion:
@@ -45,6 +49,7 @@ class LoadedVersion:
     statistics: WeightStatistics
     proof_made_by: str  # keras, unroll, or empty where there is no proof
     proof_error: float  # largest error of the replay, as a fraction of what is allowed
+    gradient_error: float | None  # the same of gradients; None where they are not in the proof
     engine: Choice  # what computes predictions and streams; traces and what-ifs are the network's own
     computes: Computes  # by that engine: in batches where that gains, and in a slot where it takes long
     fast_path: FastPath
@@ -158,10 +163,16 @@ def load_version(
     directory = Path(entry.directory)
     try:
         network = keras_network.read(directory / MODEL_FILE, TENSORFLOW in (fixed_engine, *(entry.engines or ())))
-        proof, error = None, 0.0
+        proof, error, gradient_error = None, 0.0, None
         if (directory / PROOF_FILE).exists():
             proof = proofs.load(directory / PROOF_FILE)
             error = proofs.replay(network, proof)
+            gradient_error = gradient_proof.replay(network, proof)
+            if gradient_error is not None and gradient_error > 1:
+                logger.warning(
+                    "version %s of %s: its gradients differ from the proof by %.3g times what is allowed",
+                    entry.number, model, gradient_error,
+                )  # fmt: skip
         elif require_proof:
             raise ProofError("it has no proof, and this server requires one")
         engine = assemble(network, proof, *entry.engines) if entry.engines else select(network, proof, fixed_engine)
@@ -178,6 +189,7 @@ def load_version(
             statistics=WeightStatistics(network),
             proof_made_by=proof.made_by if proof else "",
             proof_error=error,
+            gradient_error=gradient_error,
             engine=engine,
             computes=computes,
             fast_path=FastPath(network, computes, limits),

@@ -152,7 +152,7 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
     # Here, not above: few servers override, and these are much to import.
     import numpy as np
 
-    from service.model import keras_file
+    from service.model import gradient_proof, keras_file
     from service.model import proof as proofs
 
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
@@ -161,7 +161,9 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
         model, proof = Path(folder, MODEL_FILE), Path(folder, PROOF_FILE)
         keras_file.rewrite(base / MODEL_FILE, model, weights)
         if (base / PROOF_FILE).exists():
-            inputs = proofs.load(base / PROOF_FILE).inputs
-            result = keras_file.read(model).forward(inputs)
-            proofs.Proof(inputs, result.outputs, result.final_state, made_by="unroll").save(proof)
+            before, network = proofs.load(base / PROOF_FILE), keras_file.read(model)
+            result = network.forward(before.inputs)
+            along = before.directions if before.gradients else {}
+            slopes = gradient_proof.gradients(network, before.inputs, along) if along else {}
+            proofs.Proof(before.inputs, result.outputs, result.final_state, "unroll", along, slopes).save(proof)
         yield model, proof if proof.exists() else None, list(weights)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.model import keras_file
+from service.model import gradient_proof, keras_file
 from service.model import proof as proofs
 from tests.training.networks import CLASSES, sequences
 from training.options import Options
@@ -11,17 +11,21 @@ from training.options import Options
 
 @pytest.mark.parametrize("options", [None, {"return_sequences": True, "units": (3,)}, {"dense_units": 0}, CLASSES])
 def test_our_network_reproduces_the_proof(network, reference, options, tmp_path):
-    """A saved network is read by the service and gives Keras's outputs and final states, as its proof says."""
+    """A saved network gives Keras's outputs, final states and gradients by inputs and weights, as its proof says."""
     model = reference[0] if options is None else network.build(Options(**options), 3, 2)
     inputs = sequences().inputs()
     from training import proving
 
     network.save(model, tmp_path / "model.keras")
-    proof = proving.proof(model, inputs)
+    served = keras_file.read(tmp_path / "model.keras")
+    proof = proving.proof(model, inputs, served.weights)
     assert list(proof.inputs) == ["sequence"]
     proof.save(tmp_path / "proof.npz")
-    served = keras_file.read(tmp_path / "model.keras")
-    assert 0 <= proofs.replay(served, proofs.load(tmp_path / "proof.npz")) <= 1
+    loaded = proofs.load(tmp_path / "proof.npz")
+    assert 0 <= proofs.replay(served, loaded) <= 1
+    trained = {f"weights/{name}" for name in served.weights if not name.startswith("normalization/")}
+    assert loaded.gradients.keys() == {"inputs/sequence", *trained}
+    assert 0 <= gradient_proof.replay(served, loaded) <= 1
 
 
 def test_states_are_those_of_our_network(network, reference, tmp_path):

@@ -163,7 +163,7 @@ def test_a_version_that_is_registered_can_be_mended(saved, tmp_path, home):
     """`--repair` makes a version with the same weights, proof and tags; a second time there is nothing to mend."""
     file, network = saved(compiled()), keras_file.read(saved(compiled()))
     proof = tmp_path / "proof.npz"
-    prove(file, {"x": np.zeros((1, 4, 2), np.float32)}, ["rnn"], network.states).save(proof)
+    prove(file, {"x": np.zeros((1, 4, 2), np.float32)}, network).save(proof)
     directory = tmp_path / "made"
     mlmodel.build(directory, file, proof, {"x": np.zeros((1, 4, 2), np.float32)}, network.inputs, network.outputs)
     store = Store()
