@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,17 @@ from service.api.codec import (
     add_all,
     check_count,
     decode,
-    decode_changes,
     decode_inputs,
     decode_named,
     decode_patches,
     encode,
     encoding_of,
 )
+from service.api.what_if import changed, kept_elements
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, ServiceError
 from service.model import statistics
-from service.model.changes import apply, touched
 from service.model.gradients import Tape
 from service.model.gradients.tape import Gradients
 from service.model.insight import attribution, dynamics, memory
@@ -40,7 +40,6 @@ from service.model.tensors import Array
 from service.pb import unroll_pb2 as pb
 from service.serving.host import Host
 from service.serving.loaded import LoadedVersion
-from service.serving.threads import leave
 
 METHODS = {
     pb.ATTRIBUTION_METHOD_UNSPECIFIED: AttributionMethod.INTEGRATED_GRADIENTS,
@@ -136,33 +135,35 @@ class InsightServicer:
 
     def remember(self, request: pb.RememberRequest, call: Call) -> pb.RememberResponse:
         """Remember: one way back for each recurrent layer, with a sequence for each of its states."""
-        subject = self._unpatched(request.subject, call)
+        subject = self._subject(request.subject, call)
         if subject.batch != 1:
             raise InvalidArgumentError(
                 f"subject.inputs: expected one sequence, got {subject.batch}", field="subject.inputs"
             )
         copies = memory.copies_of(subject.network) * BACK
         with self._computing(subject, call, copies):
-            found = memory.remember(subject.network, subject.inputs, subject.state, request.layers)
+            found = memory.remember(
+                subject.network, subject.inputs, subject.state, request.layers, subject.patches
+            )  # fmt: skip
         header = _header(subject, request.subject)
-        header.pop("patched")
         return pb.RememberResponse(layers=[_memory(subject.network, one) for one in found], **header)
 
     def find_fixed_points(self, request: pb.FindFixedPointsRequest, call: Call) -> pb.FindFixedPointsResponse:
         """FindFixedPoints: Newton's method from states visited."""
         starts = _count(request.starts, dynamics.STARTS, MOST_STARTS, "starts")
         check_count(len(request.timesteps), "timesteps", MOST_TIMESTEPS, "timesteps")
-        subject = self._unpatched(request.subject, call)
+        subject = self._subject(request.subject, call)
         held = None
         if request.HasField("held_input"):
             held = decode(request.held_input, _kind(request.held_input), "held_input", self._limits)
         steps = dynamics.steps_of(subject.network, starts, len(request.timesteps))
         copies = BACK + math.ceil(BACK * steps / max(1, _timesteps(subject.inputs) * subject.batch))
         with self._computing(subject, call, copies):
-            part = dynamics.layer_part(subject.network, subject.inputs, subject.state, request.layer)
+            part = dynamics.layer_part(
+                subject.network, subject.inputs, subject.state, request.layer, subject.patches
+            )  # fmt: skip
             found = dynamics.find(part, held, request.timesteps, starts)
         header = _header(subject, request.subject)
-        header.pop("patched")
         return pb.FindFixedPointsResponse(
             layer=found.layer,
             class_name=found.class_name,
@@ -181,32 +182,34 @@ class InsightServicer:
 
     def summarize(self, requests: Iterator[pb.SummarizeRequest], call: Call) -> Iterator[pb.SummarizeResponse]:
         """Summarize: batch by batch; sums are locals of this call."""
-        version: LoadedVersion | None = None
-        for request in requests:
-            if version is None:
-                version = self._host.resolve(request.model, request.version, call)
-                summarizer = Summarizer(version.network)
-            elif request.model or request.version:
-                raise InvalidArgumentError("model: only the first message may name it", field="model")
-            if request.inputs:
-                inputs, _ = decode_inputs(request.inputs, (), version.network, self._limits)
-                with self._host.admission.take(version.network, inputs, call, traced=True, slot=True):
-                    summarizer.add(inputs)
-            if request.report:
-                yield _summary(version, summarizer)
-        if version is not None:
-            yield _summary(version, summarizer)
+        first = next(requests, None)
+        if first is None:
+            return
+        version = self._host.resolve(first.model, first.version, call)
+        with self._host.changed_weights.take(call.identity(), kept_elements(version, first.what_if)):
+            network = changed(
+                self._host, version.network, first.what_if, call, field="what_if", limits=self._limits
+            )  # fmt: skip
+            summarizer = Summarizer(network, decode_patches(first.patches, "patches", self._limits))
+            about: dict[str, Any] = {"model": version.model, "version": version.entry.number}
+            about |= {"what_if": bool(first.what_if), "patched": bool(first.patches)}
+            for request in chain([first], requests):
+                if request is not first:
+                    _check_follows(request)
+                if request.inputs:
+                    inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
+                    with self._host.admission.take(network, inputs, call, traced=True, slot=True):
+                        summarizer.add(inputs, state)
+                if request.report:
+                    yield _summary(about, summarizer)
+            yield _summary(about, summarizer)
 
     def _subject(self, subject: pb.Subject, call: Call) -> _Subject:
         with _within_subject():
             version = self._host.resolve(subject.model, subject.version, call)
-            network = version.network
-            if subject.what_if:
-                leave()
-                decoded = decode_changes(subject.what_if, network, "what_if", self._limits)
-                elements = touched(network.weights, decoded)
-                with self._host.admission.admit(elements, call, field="what_if", what="the changes touch"):
-                    network = apply(network, decoded)
+            network = changed(
+                self._host, version.network, subject.what_if, call, field="what_if", limits=self._limits
+            )  # fmt: skip
             inputs, state = decode_inputs(subject.inputs, subject.initial_state, network, self._limits)
             return _Subject(
                 version, network, inputs, state, decode_patches(subject.patches, "patches", self._limits)
@@ -220,11 +223,6 @@ class InsightServicer:
             self._host.admission.take(subject.network, subject.inputs, call, traced=True, slot=True, copies=copies),
         ):
             yield
-
-    def _unpatched(self, subject: pb.Subject, call: Call) -> _Subject:
-        if subject.patches:
-            raise InvalidArgumentError("subject.patches: this call takes none", field="subject.patches")
-        return self._subject(subject, call)
 
     def _target(self, target: pb.GradientTarget) -> Target:
         if target.loss not in LOSSES:
@@ -335,10 +333,16 @@ def _mode(mode: Mode) -> pb.Mode:
     )
 
 
-def _summary(version: LoadedVersion, summarizer: Summarizer) -> pb.SummarizeResponse:
+def _check_follows(request: pb.SummarizeRequest) -> None:
+    """Raises InvalidArgumentError where a message that is not the first names what only the first may."""
+    for field in ("model", "version", "what_if", "patches"):
+        if getattr(request, field):
+            raise InvalidArgumentError(f"{field}: only the first message may set it", field=field)
+
+
+def _summary(about: Mapping[str, Any], summarizer: Summarizer) -> pb.SummarizeResponse:
     return pb.SummarizeResponse(
-        model=version.model,
-        version=version.entry.number,
+        **about,
         sequences=summarizer.sequences,
         timesteps=summarizer.timesteps,
         tensors=map(_tensor_summary, summarizer.summaries()),

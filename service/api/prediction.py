@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from service.api.codec import add_all, check_count, decode_changes, decode_inputs, decode_patches, encode, encoding_of
+from service.api.codec import add_all, check_count, decode_inputs, decode_patches, encode, encoding_of
 from service.api.selection import checked_range, cut, named
+from service.api.what_if import changed, kept_elements
 from service.config import Limits
 from service.edge.methods import Bound, Call, Method, Pool, Role, Row, methods_of
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
-from service.model.changes import apply, touched
 from service.model.insight.sums import Sum, written_out
 from service.model.layers.patch import Patch
 from service.model.network import Network
@@ -20,7 +20,6 @@ from service.serving.host import Host
 from service.serving.known import Known
 from service.serving.loaded import LoadedVersion
 from service.serving.statistics import InferenceStatistics
-from service.serving.threads import leave
 
 MOST_SUMS = 64  # written out in one trace
 
@@ -68,7 +67,7 @@ class PredictionServicer:
         self, request: pb.PredictRequest, version: LoadedVersion, begin: int, call: Call
     ) -> tuple[pb.PredictResponse, tuple[int, ...]]:
         """The answer, and the shape of the first input."""
-        network = self._what_if(version.network, request.what_if, "what_if", call)
+        network = self._changed(version.network, request.what_if, "what_if", call)
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
@@ -108,7 +107,7 @@ class PredictionServicer:
         version = self._host.resolve(options.model, options.version, call)
         if options.follow and (options.what_if or options.patches):
             raise InvalidArgumentError("options.follow: not together with what_if or patches", field="options.follow")
-        with self._host.changed_weights.take(call.identity(), _changed_elements(version, options.what_if)):
+        with self._host.changed_weights.take(call.identity(), kept_elements(version, options.what_if)):
             network = self._streamable(version, call, options.what_if)
             yield from self._stream(first, requests, version, network, call)
 
@@ -182,7 +181,7 @@ class PredictionServicer:
         """Trace: one batch through one network, with everything seen on the way."""
         begin = time.perf_counter_ns()
         version = self._host.resolve(request.model, request.version, call)
-        network = self._what_if(version.network, request.what_if, "what_if", call)
+        network = self._changed(version.network, request.what_if, "what_if", call)
         known = [layer.name for layer in network.layers]
         for i, name in enumerate(request.layers):
             if name not in known:
@@ -229,19 +228,13 @@ class PredictionServicer:
                 return network.patched(inputs, state, patches)
             return (network if changed else version).forward(inputs, state)
 
-    def _what_if(self, network: Network, changes: Sequence[pb.WeightChange], field: str, call: Call) -> Network:
-        if not changes:
-            return network
-        leave()
-        decoded = decode_changes(changes, network, field, self._limits)
-        elements = touched(network.weights, decoded)
-        with self._host.admission.admit(elements, call, field=field, what="the changes touch"):
-            return apply(network, decoded)
+    def _changed(self, network: Network, changes: Sequence[pb.WeightChange], field: str, call: Call) -> Network:
+        return changed(self._host, network, changes, call, field=field, limits=self._limits)
 
     def _streamable(self, version: LoadedVersion, call: Call, changes: Sequence[pb.WeightChange] = ()) -> Network:
         """The network of a stream. Raises NotReadyError where it cannot be fed piecewise."""
         version.check_streamable()
-        return self._what_if(version.network, changes, "options.what_if", call)
+        return self._changed(version.network, changes, "options.what_if", call)
 
     def _followed(self, before: Network, now: LoadedVersion, call: Call) -> Network:
         """The network that a stream goes on with. Raises NotReadyError where the state cannot go along."""
@@ -251,12 +244,6 @@ class PredictionServicer:
                 f"the reference moved to version {now.entry.number}, whose inputs or states have other shapes"
             )
         return network
-
-
-def _changed_elements(version: LoadedVersion, changes: Sequence[pb.WeightChange]) -> int:
-    """Elements of all weights that changes name; those that name no weight are refused later."""
-    weights = version.network.weights if changes else {}
-    return sum(weights[name].size for name in {change.weight for change in changes} if name in weights)
 
 
 def _sum(found: Sum) -> pb.WrittenSum:

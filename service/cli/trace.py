@@ -56,15 +56,16 @@ def trace(
     from service.cli.plots import heat_map, save_trace
 
     arrays = parse_inputs(inputs)
+    changes = [parse_change(text) for text in what_if or ()]
     if summary:
-        if layer or tensor or timesteps or what_if or plot:
-            raise InvalidArgumentError("--summary takes none of --layer, --tensor, --timesteps, --what-if and --plot")
-        _print_summary(client.summarize(_batches(arrays), model=model, version=version), json=json)
+        if layer or tensor or timesteps or plot:
+            raise InvalidArgumentError("--summary takes none of --layer, --tensor, --timesteps and --plot")
+        summarized = client.summarize(_batches(arrays), model=model, version=version, what_if=changes)
+        _print_summary(summarized, json=json)
         return
     batch = len(next(iter(arrays.values()), ())) if isinstance(arrays, dict) else len(arrays)
     if sequence >= batch:
         raise InvalidArgumentError(f"sequence: the batch has {batch}, counted from 0; got {sequence}")
-    changes = [parse_change(text) for text in what_if or ()]
     found = client.trace(
         arrays, model=model, version=version, layers=layer or (), what_if=changes, names=tensor or (),
         timesteps=parse_range(timesteps or ":"),

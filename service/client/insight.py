@@ -99,6 +99,7 @@ class Memory:
     version: str
     layers: Mapping[str, LayerMemory]
     what_if: bool
+    patched: bool = False
 
 
 class InsightCalls(Connections):
@@ -199,9 +200,12 @@ class InsightCalls(Connections):
         version: str = "",
         initial_state: Arrays | None = None,
         what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
     ) -> Memory:
         """How far back each recurrent layer remembers, over one sequence."""
-        request = pb.RememberRequest(subject=_subject(inputs, model, version, initial_state, what_if), layers=layers)
+        request = pb.RememberRequest(
+            subject=_subject(inputs, model, version, initial_state, what_if, patches), layers=layers
+        )  # fmt: skip
         answer: pb.RememberResponse = self._call(3, "Remember", request)
         found = {}
         for layer in answer.layers:
@@ -213,7 +217,7 @@ class InsightCalls(Connections):
                 (half, tenth, hundredth),
                 layer.spectral_radius,
             )
-        return Memory(answer.model, answer.version, found, answer.what_if)
+        return Memory(answer.model, answer.version, found, answer.what_if, answer.patched)
 
     def find_fixed_points(
         self,
@@ -227,10 +231,11 @@ class InsightCalls(Connections):
         version: str = "",
         initial_state: Arrays | None = None,
         what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
     ) -> pb.FindFixedPointsResponse:
         """The fixed points of a recurrent layer for a held input, and its modes at some timesteps."""
         request = pb.FindFixedPointsRequest(
-            subject=_subject(inputs, model, version, initial_state, what_if),
+            subject=_subject(inputs, model, version, initial_state, what_if, patches),
             layer=layer,
             held_input=None if held_input is None else to_tensor(held_input),
             starts=starts,
@@ -239,11 +244,21 @@ class InsightCalls(Connections):
         answer: pb.FindFixedPointsResponse = self._call(3, "FindFixedPoints", request)
         return answer
 
-    def summarize(self, batches: Iterable[Inputs], *, model: str = "", version: str = "") -> pb.SummarizeResponse:
+    def summarize(
+        self,
+        batches: Iterable[Inputs],
+        *,
+        model: str = "",
+        version: str = "",
+        what_if: Sequence[WeightChange] = (),
+        patches: Sequence[Patch] = (),
+    ) -> pb.SummarizeResponse:
         """Every state and gate over any number of batches: mean, spread, histogram, saturated, dead."""
 
         def requests() -> Iterator[pb.SummarizeRequest]:
-            yield pb.SummarizeRequest(model=model, version=version)
+            yield pb.SummarizeRequest(
+                model=model, version=version, what_if=map(change, what_if), patches=map(patch, patches)
+            )  # fmt: skip
             for batch in batches:
                 yield pb.SummarizeRequest(inputs=tensors(batch))
 

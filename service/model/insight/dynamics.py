@@ -5,7 +5,7 @@ Neural Computation 25, 2013. Newton's method, damped: J. Nocedal, S. Wright, Num
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from service.errors import InvalidArgumentError
 from service.model.gradients.base import Seen, backward
 from service.model.gradients.tape import Tape
 from service.model.insight.memory import Part, parts
+from service.model.layers.patch import Hook, Patch
 from service.model.network import Network
 from service.model.tensors import Array
 
@@ -79,13 +80,17 @@ class Dynamics:
 
 
 def layer_part(
-    network: Network, inputs: Mapping[str, Array], initial_state: Mapping[str, Array], name: str
-) -> Part:  # fmt: skip
+    network: Network,
+    inputs: Mapping[str, Array],
+    initial_state: Mapping[str, Array],
+    name: str,
+    patches: Sequence[Patch] = (),
+) -> Part:
     """The recurrent layer of that name, LAYER or LAYER/forward. Empty: the only one.
 
     Raises InvalidArgumentError where there is no such one.
     """
-    found = {part.name: part for call in Tape(network, inputs, initial_state).calls for part in parts(call)}
+    found = {part.name: part for call in Tape(network, inputs, initial_state, patches).calls for part in parts(call)}
     if name not in found and (name or len(found) != 1):
         raise InvalidArgumentError(
             f"layer: no recurrent layer {name!r}; there are: {', '.join(found) or 'none'}", field="layer"
@@ -107,6 +112,9 @@ def find(
 
     held: (features,); None: the mean over the timesteps given. Modes along are those of the first sequence.
 
+    A patch that is the same at every timestep of all sequences is a part of the system. Others change the states that
+    are visited, and the modes along.
+
     Raises InvalidArgumentError for an input or timesteps that do not fit.
     """
     x = part.seen.x
@@ -122,20 +130,22 @@ def find(
     states = np.concatenate([part.seen.record[name] for name in part.layer.state_names], axis=2)
     visited = states.reshape(-1, states.shape[2])
     chosen = visited[np.unique(np.linspace(0, len(visited) - 1, starts).astype(int))]
-    points, lost = _fixed_points(part, held.astype(x.dtype), chosen, iterations)
+    hook = part.seen.hook
+    always = [] if hook is None else hook.always(len(x))
+    points, lost = _fixed_points(part, held.astype(x.dtype), chosen, iterations, always)
     along = {}
     turned = x[:, ::-1] if part.layer.backwards else x
     first = np.zeros_like(visited[0]) if part.seen.start is None else np.concatenate([s[0] for s in part.seen.start])
     for t in timesteps:
         before = first if t == 0 else states[0, t - 1]
-        along[t] = modes(step(part, turned[:1, t], before[None])[1][0])
+        along[t] = modes(step(part, turned[:1, t], before[None], [] if hook is None else hook.step(t))[1][0])
     return Dynamics(part.name, part.layer.CLASS, held, points, lost, along)
 
 
-def step(part: Part, x: Array, states: Array) -> tuple[Array, Array]:
+def step(part: Part, x: Array, states: Array, patches: Sequence[Patch] = ()) -> tuple[Array, Array]:
     """One timestep of a layer: the states after it, (n, states), and ∂s_t/∂s_{t-1}, (n, states, states).
 
-    x (n, features), states (n, states).
+    x (n, features), states (n, states); patches: of this timestep.
     """
     layer = part.layer
     widths = [units for _, units, _ in layer.cell.states()]
@@ -144,8 +154,9 @@ def step(part: Part, x: Array, states: Array) -> tuple[Array, Array]:
     given = np.repeat(x, count, 0)[:, None]
     start = tuple(np.split(np.repeat(states, count, 0), ends, axis=1))
     record: dict[str, Array] = {}
-    outputs, final = layer.run(layer.prepare(part.seen.weights), given, None, start, record)
-    seen = Seen(part.seen.weights, [given], [None], list(outputs), record, start)
+    hook = Hook([replace(patch, sequences=(0, n * count)) for patch in patches], 1) if patches else None
+    outputs, final = layer.run(layer.prepare(part.seen.weights), given, None, start, record, hook=hook)
+    seen = Seen(part.seen.weights, [given], [None], list(outputs), record, start, hook=hook)
     seeds = np.split(np.tile(np.eye(count, dtype=states.dtype), (n, 1)), ends, axis=1)
     back = backward(layer, seen, [None, *seeds])
     jacobians = np.concatenate(list(back.start), axis=1).reshape(n, count, count)
@@ -160,7 +171,9 @@ def modes(jacobian: Array) -> tuple[Mode, ...]:
     return tuple(Mode(float(v.real), float(v.imag)) for v in sorted(values, key=lambda v: -abs(v)))
 
 
-def _fixed_points(part: Part, x: Array, starts: Array, iterations: int) -> tuple[tuple[FixedPoint, ...], int]:
+def _fixed_points(
+    part: Part, x: Array, starts: Array, iterations: int, patches: Sequence[Patch]
+) -> tuple[tuple[FixedPoint, ...], int]:
     """Newton on F(s) - s from all starts at once; a step is halved until it makes the speed smaller."""
     kind = starts.dtype
     enough = 20 * float(np.finfo(kind).eps) * max(1.0, float(np.abs(starts).max(initial=0.0)))
@@ -168,7 +181,7 @@ def _fixed_points(part: Part, x: Array, starts: Array, iterations: int) -> tuple
     held = np.broadcast_to(x, (len(state), len(x)))
 
     def speed_of(moved: Array) -> tuple[Array, Array, Array]:
-        after, jacobians = step(part, held, moved.astype(kind))
+        after, jacobians = step(part, held, moved.astype(kind), patches)
         residual = after.astype(np.float64) - moved.astype(kind)
         return residual, jacobians.astype(np.float64), np.abs(residual).max(axis=1)
 

@@ -13,6 +13,7 @@ import numpy as np
 from service.errors import NotFoundError
 from service.model.gradients.base import Seen, backward
 from service.model.gradients.tape import Tape, seen_by
+from service.model.layers.patch import Patch
 from service.model.layers.recurrent import CellLayer
 from service.model.layers.wrappers import Bidirectional
 from service.model.network import LayerCall, Network
@@ -47,13 +48,17 @@ class Part:
 
 
 def remember(
-    network: Network, inputs: Mapping[str, Array], initial_state: Mapping[str, Array], layers: Sequence[str] = ()
+    network: Network,
+    inputs: Mapping[str, Array],
+    initial_state: Mapping[str, Array],
+    layers: Sequence[str] = (),
+    patches: Sequence[Patch] = (),
 ) -> list[Memory]:
-    """The memory of each recurrent layer, or of those named, over one sequence.
+    """The memory of each recurrent layer, or of those named, over one sequence. What a patch sets is forgotten there.
 
     Raises NotSupportedError where a layer has no gradient, NotFoundError for a name of no recurrent layer.
     """
-    found = {part.name: part for call in Tape(network, inputs, initial_state).calls for part in parts(call)}
+    found = {part.name: part for call in Tape(network, inputs, initial_state, patches).calls for part in parts(call)}
     for i, name in enumerate(layers):
         if name not in found:
             raise NotFoundError(
@@ -87,6 +92,7 @@ def parts(call: LayerCall) -> Iterator[Part]:
                         n.removeprefix(prefix): a[:, ::turn] for n, a in whole.record.items() if n.startswith(prefix)
                     },
                     start=None if whole.start is None else whole.start[i * states : (i + 1) * states],
+                    hook=None if whole.hook is None else whole.hook.part(prefix, turned=layer.backwards),
                 ),
             )
 
@@ -113,7 +119,7 @@ def final_jacobians(part: Part) -> tuple[Array, Array]:
         outputs=[output if part.layer.return_sequences else output[:, -1]],
         record={name: copied(array) for name, array in seen.record.items()},
         start=None if seen.start is None else tuple(copied(state) for state in seen.start),
-        hook=None,
+        hook=None if seen.hook is None else seen.hook.alone(count),
     )
     seeds = np.split(np.eye(count, dtype=kind), ends, axis=1)
     back = backward(part.layer, many, [None, *seeds])

@@ -1,6 +1,6 @@
 """Summaries of units and gates over many sequences: mean, spread, histogram, saturation; in bounded memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from service.model.composed import KERAS2_HARD_SIGMOID
 from service.model.gradients.tape import Tape, wide
 from service.model.layers.cells import Cell, StackedCells
+from service.model.layers.patch import Patch
 from service.model.layers.recurrent import CellLayer
 from service.model.layers.wrappers import Bidirectional
 from service.model.network import LayerCall, Network
@@ -100,15 +101,16 @@ class UnitSummary:
 class Summarizer:
     """Summaries of all states and gates of a network, batch by batch. Memory does not grow with the batches."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, patches: Sequence[Patch] = ()) -> None:
+        """`patches` hold in each batch; their ranges count within it."""
+        self._network, self._patches = network, patches
         self._found: dict[tuple[str, str], UnitSummary] = {}
         self.sequences = 0
         self.timesteps = 0  # of all sequences together, as they were sent
 
-    def add(self, inputs: Mapping[str, Array]) -> None:
-        """Takes a batch into account. Inputs and errors as `Network.trace`."""
-        tape = Tape(self._network, inputs)
+    def add(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> None:
+        """Takes a batch into account. Arguments and errors as `Network.trace`."""
+        tape = Tape(self._network, inputs, initial_state, self._patches)
         first = next(iter(inputs.values()))
         self.sequences += len(first)
         self.timesteps += len(first) * (first.shape[1] if first.ndim > 1 else 1)

@@ -61,6 +61,37 @@ class Hook:
         ]
         return Hook(own, self._timesteps, turned=turned) if own else None
 
+    def alone(self, sequences: int) -> "Hook":
+        """The patches of the first sequence, for so many copies of it."""
+        own = [
+            replace(patch, sequences=(0, sequences), value=_of_first(patch))
+            for patch in self.patches
+            if patch.sequences[0] == 0
+        ]
+        return Hook(own, self._timesteps, turned=self._turned)
+
+    def step(self, t: int) -> list[Patch]:
+        """The patches of the first sequence at the timestep that is processed as number t, as those of one timestep."""
+        at = self._timesteps - 1 - t if self._turned else t
+        return [
+            replace(patch, sequences=(0, 0), timesteps=(0, 1), value=_selected(patch)[0, at - patch.timesteps[0]])
+            for patch in self.patches
+            if patch.tensor != "output" and patch.sequences[0] == 0 and at in range(*patch.timesteps)
+        ]
+
+    def always(self, sequences: int) -> list[Patch]:
+        """The patches that are the same at every timestep of all of so many sequences, as those of one timestep."""
+        found = []
+        for patch in self.patches:
+            values = _selected(patch)
+            if (
+                patch.tensor != "output"
+                and (patch.sequences, patch.timesteps) == ((0, sequences), (0, self._timesteps))
+                and (values == values[0, 0]).all()
+            ):
+                found.append(replace(patch, sequences=(0, 0), timesteps=(0, 1), value=values[0, 0]))
+        return found
+
     def at(self, t: int) -> None:
         """Turns to the timestep that is processed as number t."""
         t = self._timesteps - 1 - t if self._turned else t
@@ -156,8 +187,17 @@ class _Part:
         return self.values[0].T if y.ndim == 2 else self.values.transpose(2, 0, 1)
 
 
+def _selected(patch: Patch) -> Array:
+    """The values of a patch whose ranges are resolved, (sequences, timesteps, units)."""
+    shape = tuple(stop - start for start, stop in (patch.sequences, patch.timesteps, patch.units))
+    return np.broadcast_to(patch.value, shape)
+
+
+def _of_first(patch: Patch) -> Array:
+    return patch.value[:1] if patch.value.ndim == 3 else patch.value
+
+
 def _part(patch: Patch) -> _Part:
     (start, stop), units, sequences = patch.timesteps, slice(*patch.units), slice(*patch.sequences)
-    shape = (sequences.stop - sequences.start, stop - start, units.stop - units.start)
-    values = np.broadcast_to(patch.value, shape).transpose(1, 2, 0)
+    values = _selected(patch).transpose(1, 2, 0)
     return _Part(patch.tensor, patch.kind, start, stop, units, sequences, values, values[:0])

@@ -226,6 +226,40 @@ def test_fixed_points_are_fixed(client, network):
     assert [step.timestep for step in found.along] == [0, 2]
 
 
+def test_memory_and_fixed_points_of_a_changed_network(client):
+    """What-ifs, patches and initial states compose with both calls, and the answers say so."""
+    what_if = [WeightChange("rnn/recurrent_kernel", 0.5, "scale")]
+    kernel = client.weights(model="linear", names=["rnn/recurrent_kernel"])["rnn/recurrent_kernel"] / 2
+    patches = [Patch("rnn", "hidden_state", 0.0, timesteps=(1, 2))]
+    changed = {"model": "linear", "what_if": what_if, "patches": patches}
+    changed["initial_state"] = {"rnn/hidden_state": np.ones((1, 3))}
+    found = client.remember(R2_INPUTS, **changed)
+    assert found.what_if
+    assert found.patched
+    assert found.layers["rnn"].by_states == pytest.approx([0, np.linalg.norm(kernel, 2), 1])
+    points = client.find_fixed_points(R2_INPUTS, timesteps=[1, 2], **changed)
+    assert points.what_if
+    assert points.patched
+    at_patch, after = (step.modes for step in points.along)
+    assert [mode.modulus for mode in at_patch] == [0, 0, 0]
+    assert max(mode.modulus for mode in after) == pytest.approx(np.abs(np.linalg.eigvals(kernel)).max(), rel=1e-5)
+
+
+def test_summary_of_a_changed_network(client):
+    """A summary takes changes of weights and patches for the whole stream; a later message cannot bring others."""
+    patches = [Patch("simpleRNN", "hidden_state", 0.25, units=(1, 2))]
+    what_if = [WeightChange("simpleRNN/kernel", 0.0, "scale")]
+    found = client.summarize([R3_INPUTS, R3_INPUTS], model="reference", what_if=what_if, patches=patches)
+    traced = client.trace(R3_INPUTS, model="reference", what_if=what_if, patches=patches)
+    states = traced.layers["simpleRNN"].tensors["hidden_state"].reshape(-1, 4)
+    assert (found.what_if, found.patched, found.sequences) == (True, True, 6)
+    assert found.tensors[0].mean == pytest.approx(states.mean(axis=0), abs=1e-6)
+    assert found.tensors[0].mean[1] == pytest.approx(0.25)
+    late = [pb.SummarizeRequest(model="reference"), pb.SummarizeRequest(patches=[pb.Patch(layer="simpleRNN")])]
+    with pytest.raises(InvalidArgumentError, match="patches: only the first message may set it"):
+        list(client._answers(3, "Summarize", late))
+
+
 def test_batches_that_fail(client):
     """Where reading the batches fails, the caller sees that error, not that of a stream that was cut."""
 

@@ -79,7 +79,7 @@ def test_summary_of_a_trace(run):
     printed = run("trace", SEQUENCES, "--summary")
     assert "hidden state over 3 sequences" in printed
     assert json.loads(run("trace", SEQUENCES, "--summary", "--json"))["sequences"] == "3"
-    assert "--summary takes neither" in run("trace", SEQUENCES, "--summary", "--plot", "x.png", status=1)
+    assert "--summary takes none of" in run("trace", SEQUENCES, "--summary", "--plot", "x.png", status=1)
 
 
 def test_weights_by_gate(run):

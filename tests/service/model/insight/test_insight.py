@@ -1,5 +1,7 @@
 """Attribution, memory, dynamics, summaries and sums over networks of every recurrent kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from service.model.insight.memory import SHARES, final_jacobians, parts, remembe
 from service.model.insight.summary import Summarizer
 from service.model.insight.sums import written_out
 from service.model.insight.target import Target
+from service.model.layers.patch import Patch, PatchKind
 from tests.strategies import randomize
 
 RNG = np.random.default_rng(0)
@@ -129,6 +132,74 @@ def test_one_step_and_its_jacobian(load, stack):
                     dynamics.step(part, x, states + shift)[0] - dynamics.step(part, x, states - shift)[0]
                 ) / 2e-6
                 assert jacobians[:, :, j] == pytest.approx(difference, abs=1e-7)
+
+
+def patches_of(part):
+    """A state that is scaled, one unit of it moved at one timestep, and a gate that is scaled, if there is one."""
+    node, _, prefix = part.name.partition("/")
+    first, prefix = part.layer.state_names[0], f"{prefix}/" if prefix else ""
+    found = [
+        Patch(node, f"{prefix}{first}", PatchKind.SCALE, np.array(0.5)),
+        Patch(node, f"{prefix}{first}", PatchKind.ADD, np.array(0.1), timesteps=(3, 4), units=(1, 2)),
+    ]
+    gates = [name for name, _ in part.layer.cell.gates()]
+    return found + [Patch(node, f"{prefix}{gate}", PatchKind.SCALE, np.array(0.9)) for gate in gates[:1]]
+
+
+@pytest.mark.parametrize("stack", sorted(STACKS))
+def test_jacobians_of_a_patched_layer(load, stack):
+    """With patches ∂s_T/∂x_t, and the Jacobian of one step, are those of the patched network."""
+    network, name = load(STACKS[stack])
+    x = RNG.normal(size=(1, 6, 2))
+    for plain in [part for call in Tape(network, {name: x}).calls for part in parts(call)]:
+        patches = patches_of(plain)
+        part = dynamics.layer_part(network, {name: x}, {}, plain.name, patches)
+        _, by_inputs = final_jacobians(part)
+        states = [f"{part.name}/{state}" for state in part.layer.state_names]
+        moved = []
+        for sign in (1, -1):
+            there = x.copy()
+            there[0, 3, 1] += sign * 1e-6
+            final = network.patched({name: there}, {}, patches).final_state
+            moved.append(np.concatenate([final[state][0] for state in states]))
+        assert by_inputs[2 if part.layer.backwards else 3, :, 1] == pytest.approx(
+            (moved[0] - moved[1]) / 2e-6, abs=1e-7
+        )
+
+        always, start = part.seen.hook.always(1), RNG.normal(size=(1, by_inputs.shape[1]))
+        after, (jacobian,) = dynamics.step(part, x[:, 0], start, always)
+        assert not np.allclose(after, dynamics.step(part, x[:, 0], start)[0])
+        for j in range(start.shape[1]):
+            shift = np.zeros_like(start)
+            shift[0, j] = 1e-6
+            up, down = (dynamics.step(part, x[:, 0], start + sign * shift, always)[0] for sign in (1, -1))
+            assert jacobian[:, j] == pytest.approx((up - down)[0] / 2e-6, abs=1e-7)
+
+
+def test_fixed_points_of_a_patched_layer(load):
+    """A patch of every timestep is a part of the system; one of some timesteps changes only where the search starts."""
+    network, name = load(STACKS["lstm"])
+    x = np.repeat(RNG.normal(size=(1, 1, 2)), 5, 1)
+    silent = Patch("rnn", "hidden_state", PatchKind.SET, np.array(0.0), units=(0, 1))
+    part = dynamics.layer_part(network, {name: x}, {}, "rnn", [silent])
+    found = dynamics.find(part, None, [4])
+    assert found.points
+    for point in found.points:
+        hidden, cell = np.split(point.state[None], 2, axis=1)
+        state = {"rnn/hidden_state": hidden, "rnn/cell_state": cell}
+        again = network.patched({name: x[:, :1]}, state, [silent]).final_state
+        assert hidden[0, 0] == pytest.approx(0, abs=1e-12)
+        assert again["rnn/cell_state"] == pytest.approx(cell, abs=1e-9)
+    once = replace(silent, timesteps=(4, 5))
+    part = dynamics.layer_part(network, {name: x}, {}, "rnn", [once])
+    assert part.seen.hook.always(1) == []
+    plain, touched = (
+        dynamics.find(dynamics.layer_part(network, {name: x}, {}, "rnn", p), None, [4]) for p in ([], [once])
+    )
+    assert {np.round(point.state, 6).tobytes() for point in touched.points} == {
+        np.round(point.state, 6).tobytes() for point in plain.points
+    }
+    assert touched.along[4] != plain.along[4]
 
 
 def test_fixed_points_of_a_switch(load):
