@@ -24,7 +24,15 @@ RULES = {
         "service.web",
     },
     "registry": {"registry"},
-    "training": {"training", "registry", "service.model", "service.convert", "service.errors", "service.version"},
+    "training": {
+        "training",
+        "registry",
+        "service.convert",
+        "service.drawing",
+        "service.errors",
+        "service.model",
+        "service.version",
+    },
     "service": {"service", "registry"},
     "unroll": {"service.client", "service.errors", "service.version"},
 }

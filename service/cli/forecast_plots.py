@@ -5,28 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.cli.plots import INK, figure
+from service.drawing import ACCENT, INK, figure, panel
 
 if TYPE_CHECKING:
     from training.forecasting import Forecast, Forecasts
 
 MOST_SERIES = 12  # that are drawn
-FORECAST = "#c1440e"
 BANDS = (0.32, 0.2, 0.12, 0.08)  # how dark the bands are, the narrowest first
 
 
 def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
     """A file with a panel for each series; classes are drawn as bars of their probabilities."""
     series = found.found[:MOST_SERIES]
-    drawn = figure(8, 2.4 * len(series) + 0.8)
     more = f", {len(series)} of {len(found.found)} series" if len(series) < len(found.found) else ""
-    drawn.suptitle(f"{title}: forecast of {found.layout.target}{more}")
+    drawn = figure(8, 2.4 * len(series) + 0.8, f"{title}: forecast of {found.layout.target}{more}")
     for axes, one in zip(drawn.subplots(len(series), 1, squeeze=False)[:, 0], series, strict=True):
+        panel(axes, one.group, "probability" if found.layout.classes else "")
         if found.layout.classes:
             _draw_classes(axes, one, found.layout.classes)
         else:
             _draw_values(axes, one)
-        axes.set_title(one.group, fontsize=9, loc="left")
     drawn.savefig(path, dpi=120)
 
 
@@ -41,8 +39,8 @@ def _draw_values(axes: Any, one: "Forecast") -> None:
     for (level, (lower, upper)), dark in zip(sorted(one.intervals.items()), BANDS, strict=False):
         joined = len(values) - len(lower)
         low, high = (np.concatenate([values[:joined], end]) for end in (lower, upper))
-        axes.fill_between(times, low, high, color=FORECAST, alpha=dark, linewidth=0, label=f"{level:g} %")
-    axes.plot(times, values, color=FORECAST, linewidth=1.2, marker="o", markersize=3, label="forecast")
+        axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=f"{level:g} %")
+    axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
     axes.grid(alpha=0.3)
 
@@ -52,4 +50,3 @@ def _draw_classes(axes: Any, one: "Forecast", classes: tuple[str, ...]) -> None:
     axes.bar_label(bars, [f"{share:.2f}" for share in one.predicted], fontsize=8, padding=3)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlim(0, 1.1)
-    axes.set_xlabel("probability")

@@ -7,13 +7,10 @@ import numpy as np
 from rich.text import Text
 
 from service.client import Trace
-from service.errors import NotSupportedError
+from service.drawing import INK, bars, figure, heat, lines, panel, scale
 
-DIVERGING = "RdBu_r"
 GATES = ("input_gate", "forget_gate", "output_gate", "update_gate", "reset_gate", "candidate")
 MOST_COLUMNS = 60  # of a heat map in a terminal
-MOST_NUMBERS = (16, 12)  # timesteps and units of a heat map in which numbers fit
-INK = "#33415c"
 
 
 def heat_map(array: Any, reach: float = 0.0) -> Text:
@@ -36,11 +33,11 @@ def heat_map(array: Any, reach: float = 0.0) -> Text:
 def save_weights(path: str, title: str, weights: Mapping[str, Any]) -> None:
     """A file with one heat map for each weight, each on a scale of its own around zero."""
     rows = [max(1.2, min(4.0, 0.25 * _matrix(value).shape[0] + 0.7)) for value in weights.values()]
-    drawn = figure(8, sum(rows) + 0.6)
-    drawn.suptitle(title)
+    drawn = figure(8, sum(rows) + 0.6, title)
     panels = drawn.subplots(len(weights), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     for axes, (name, value) in zip(panels, weights.items(), strict=True):
-        draw_heat(drawn, axes, _matrix(value).T, f"{name} {tuple(value.shape)}", "")
+        scale(drawn, heat(axes, _matrix(value).T), axes)
+        panel(axes, f"{name} {tuple(value.shape)}")
         axes.set_xticks([])
         axes.set_yticks([])
     drawn.savefig(path, dpi=120)
@@ -60,64 +57,30 @@ def save_trace(path: str, trace: Trace, sequence: int) -> None:
     values = output[sequence].astype(float)
     heights = [max(1.3, min(3.0, 0.25 * shown.shape[1] + 0.8)) for _, shown in panels]
     heights.append(0.5 if values.size == 1 else 1.8)
-    drawn = figure(8, sum(heights) + 0.6)
-    drawn.suptitle(f"{trace.model} version {trace.version}, sequence {sequence}")
+    drawn = figure(8, sum(heights) + 0.6, f"{trace.model} version {trace.version}, sequence {sequence}")
     grid = drawn.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, (title, shown) in zip(grid, panels, strict=False):  # shown: (timesteps, units)
-        draw_heat(drawn, axes, shown, title, "unit")
-        axes.set_xlabel("timestep")
+        scale(drawn, heat(axes, shown), axes)
+        panel(axes, title, "timestep", "unit")
     draw_prediction(grid[-1], output_name, values)
     drawn.savefig(path, dpi=120)
 
 
-def draw_heat(drawn: Any, axes: Any, values: Any, title: str, rows: str) -> None:
-    """A matrix (along, across) with `along` from left to right, on a scale around zero; with numbers where they fit."""
-    reach = float(np.abs(values).max(initial=0.0)) or 1.0
-    image = axes.imshow(
-        values.T, cmap=DIVERGING, vmin=-reach, vmax=reach, aspect="auto", interpolation="nearest",
-        extent=(-0.5, len(values) - 0.5, values.shape[1] - 0.5, -0.5),
-    )  # fmt: skip
-    if len(values) <= MOST_NUMBERS[0] and values.shape[1] <= MOST_NUMBERS[1]:
-        for (i, j), value in np.ndenumerate(values):
-            pale = abs(value) < 0.6 * reach
-            axes.text(i, j, f"{value:.2g}", ha="center", va="center", fontsize=7, color=INK if pale else "white")
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.set_ylabel(rows)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    drawn.colorbar(image, ax=axes)
-
-
 def draw_prediction(axes: Any, name: str, values: Any) -> None:
     """An output of one sequence: one number as text, a vector as bars, a sequence as lines."""
-    axes.set_title(f"prediction: {name}", fontsize=9, loc="left")
+    panel(axes, f"prediction: {name}")
     if values.size == 1:
         axes.axis("off")
         axes.text(0, 0.5, f"{values.item():.6g}", fontsize=14, color=INK, va="center", transform=axes.transAxes)
     elif values.ndim == 2:  # an output at every timestep
-        axes.plot(values, marker="o", markersize=3, linewidth=1)
-        axes.set(xlabel="timestep", xlim=(-0.5, len(values) - 0.5))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        lines(axes, values, "element")
+        axes.set_xlabel("timestep", fontsize=9)
     else:
-        flat = np.ravel(values)
-        bars = axes.bar(range(flat.size), flat, color=INK, width=0.6)
-        if flat.size <= MOST_NUMBERS[0]:
-            axes.bar_label(bars, [f"{value:.3g}" for value in flat], fontsize=8)
-            axes.set_xticks(range(flat.size))
-        axes.margins(y=0.25)
-        axes.set_xlabel("element")
+        bars(axes, np.ravel(values))
+        axes.set_xlabel("element", fontsize=9)
 
 
 def _matrix(array: Any) -> Any:
     """An array as rows and columns; of more axes, such as a convolution's, all but the last are rows."""
     matrix = np.atleast_2d(array)
     return matrix.reshape(-1, matrix.shape[-1])
-
-
-def figure(width: float, height: float) -> Any:
-    """An empty figure. Raises NotSupportedError where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise NotSupportedError("plots need matplotlib, which the extra `train` installs") from None
-    return Figure(figsize=(width, height), layout="constrained")

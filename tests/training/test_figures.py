@@ -21,7 +21,7 @@ def test_weights():
     old, new, _ = figures.weights_before_and_after(before, after).axes
     assert old.images[0].get_clim() == new.images[0].get_clim() == (-4, 4)
     assert new.images[0].get_array().tolist() == [[2, 3]]
-    assert [text.get_text() for text in new.texts] == ["2.00", "3.00"]
+    assert [text.get_text() for text in new.texts] == ["2", "3"]
 
 
 def test_predictions():
