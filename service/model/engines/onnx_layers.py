@@ -7,14 +7,13 @@ leaves it as it is.
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from service.model.composed import KERAS2_HARD_SIGMOID
-from service.model.engines.onnx_format import Model
+from service.model.engines.onnx_builder import Builder, Value
+from service.model.engines.onnx_recurrent import RECURRENT_ACTIVATIONS, recurrent
 from service.model.layers.base import Layer
-from service.model.layers.cells import Cell
 from service.model.layers.convolution import (
     AveragePooling1D,
     Conv1D,
@@ -31,19 +30,10 @@ from service.model.layers.embedding import Embedding
 from service.model.layers.merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from service.model.layers.normalization import BatchNormalization, LayerNormalization, Normalization, Rescaling
 from service.model.layers.operations import Operand, Operation
-from service.model.layers.recurrent import CellLayer, Recurrent
+from service.model.layers.recurrent import Recurrent
 from service.model.layers.shape import Flatten, Permute, RepeatVector, Reshape
-from service.model.layers.wrappers import Bidirectional, TimeDistributed
-from service.model.network import Network
-from service.model.tensors import Array, Shape
+from service.model.layers.wrappers import TimeDistributed
 
-RECURRENT_ACTIVATIONS = {
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "relu": "Relu",
-    "softsign": "Softsign",
-    KERAS2_HARD_SIGMOID: "HardSigmoid",  # whose defaults, alpha 0.2 and beta 0.5, are Keras 2's
-}
 ACTIVATIONS = {
     **RECURRENT_ACTIVATIONS,
     "softplus": "Softplus",
@@ -66,54 +56,6 @@ UNARY = {name: name for name in ("Sqrt", "Exp", "Log", "Tanh", "Sigmoid", "Relu"
     "Absolute": "Abs",
 }
 END = (1 << 63) - 1  # of a slice that goes to the end
-# Keras's gates in ONNX's order: LSTM i f c o -> i o f c, GRU z r h -> z r h.
-OPERATORS = {"SimpleRNNCell": ("RNN", (0,)), "GRUCell": ("GRU", (0, 1, 2)), "LSTMCell": ("LSTM", (0, 3, 1, 2))}
-
-
-class Value(NamedTuple):
-    """A value of the graph."""
-
-    name: str
-    shape: Shape  # as Keras has it, batch and open extents None
-    time_major: bool = False  # whether it is (time, batch, features) rather than (batch, time, features)
-
-    @property
-    def rank(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def named(self, name: str) -> "Value":
-        """Another value of the same shape."""
-        return self._replace(name=name)
-
-
-class Builder:
-    """The graph so far."""
-
-    def __init__(self, network: Network) -> None:
-        self.model = Model()
-        self.finals: dict[str, str] = {}  # where the final states are, by full name
-        self._network = network
-
-    def weights(self, layer: Layer) -> dict[str, Array]:
-        """The weights of a layer by their names in it."""
-        return self._network.layer_weights(layer.name)
-
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """An operator of one output."""
-        return self.model.node(operator, *inputs, **attributes)[0]
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """An array."""
-        return self.model.constant(np.asarray(value, dtype))
-
-    def batch_major(self, value: Value) -> str:
-        """The value as Keras has it."""
-        return self.node("Transpose", value.name, perm=[1, 0, 2]) if value.time_major else value.name
-
-    def time_major(self, value: Value) -> str:
-        """A sequence as recurrent operators take it."""
-        return value.name if value.time_major else self.node("Transpose", value.name, perm=[1, 0, 2])
 
 
 def layer_values(
@@ -124,7 +66,7 @@ def layer_values(
     `call` names the call that its states belong to; `initial` are its first states where the graph names them.
     """
     if isinstance(layer, Recurrent):
-        return _recurrent(b, call, layer, inputs[0], initial)
+        return recurrent(b, call, layer, inputs[0], initial)
     made: Value | None
     if isinstance(layer, Identity):
         made = inputs[0]
@@ -397,110 +339,3 @@ MERGES: dict[type[Layer], Callable[[Builder, Layer, Sequence[Value]], Value | No
     Average: _average,
     Concatenate: _concatenate,
 }
-
-
-# Recurrent layers, their states as inputs and outputs of the graph.
-
-
-def _recurrent(b: Builder, call: str, layer: Recurrent, x: Value, initial: Sequence[Value]) -> list[Value] | None:
-    """Output, and with `return_state` the final states."""
-    if isinstance(layer, Bidirectional):
-        parts, directions = layer.parts, ["forward/", "backward/"]
-        if layer.options["merge_mode"] is None or parts[0].backwards:
-            return None
-    elif isinstance(layer, CellLayer):
-        parts, directions = [layer], [""]
-        if layer.backwards and layer.return_sequences:
-            return None
-    else:
-        return None
-    cells = [part.cell for part in parts]
-    first = cells[0]
-    if not all(_same_kind(cell, first) for cell in cells):
-        return None
-    operator, order = OPERATORS[first.CLASS]
-    functions = [first.options["activation"]]
-    if "recurrent_activation" in first.options:
-        functions.insert(0, first.options["recurrent_activation"])
-    if operator == "LSTM":
-        functions.append(first.options["activation"])
-    if not set(functions) <= RECURRENT_ACTIVATIONS.keys():
-        return None
-    own = b.weights(layer)
-    weights = [{name: own.get(f"{d}{name}") for name in ("kernel", "recurrent_kernel", "bias")} for d in directions]
-    units, many = first.units, len(parts)
-    states = [f"{call}/{d}{name}" for d in directions for name in first.STATES]  # by direction, then by state
-    if not initial:
-        for name in states:
-            b.model.input(name, np.dtype(np.float32), (None, units))
-    begin = [value.name for value in initial] or states
-    kinds = len(first.STATES)
-    starts = []
-    for kind in range(kinds):
-        wide = [b.node("Unsqueeze", name, b.constant([0], np.int64)) for name in begin[kind::kinds]]
-        starts.append(b.node("Concat", *wide, axis=0) if many > 1 else wide[0])
-    attributes: dict[str, Any] = {
-        "hidden_size": units,
-        "activations": [RECURRENT_ACTIVATIONS[f] for f in functions] * many,
-        "direction": "bidirectional" if many > 1 else "reverse" if parts[0].backwards else "forward",
-    }
-    if operator == "GRU":
-        attributes["linear_before_reset"] = int(first.options["reset_after"])
-    sequences = parts[0].return_sequences
-    made = b.model.node(
-        operator,
-        b.time_major(x),
-        b.constant(np.stack([_gates(w["kernel"], order) for w in weights])),
-        b.constant(np.stack([_gates(w["recurrent_kernel"], order) for w in weights])),
-        b.constant(np.stack([_biases(w["bias"], units, order) for w in weights])),
-        "",
-        *starts,
-        outputs=sequences + kinds,
-        omitted=not sequences,  # what is not asked for is not written either
-        **attributes,
-    )
-    each = [_each(b, final, many, axis=0) for final in made[-kinds:]]  # by state, then by direction
-    ends = [each[kind][direction] for direction in range(many) for kind in range(kinds)]
-    if not initial:
-        b.finals.update(zip(states, ends, strict=True))
-    outputs = _each(b, made[0], many, axis=1) if sequences else each[0]
-    merged = _merged(b, layer.options["merge_mode"], outputs) if many > 1 else outputs[0]
-    found = [Value(merged, x.shape, time_major=bool(sequences))]
-    return found + [Value(end, x.shape) for end in ends] if parts[0].options["return_state"] else found
-
-
-def _merged(b: Builder, mode: str, outputs: Sequence[str]) -> str:
-    if mode == "concat":
-        return b.node("Concat", *outputs, axis=-1)
-    merged = b.node("Mul" if mode == "mul" else "Add", *outputs)
-    return b.node("Div", merged, b.constant(2)) if mode == "ave" else merged
-
-
-def _same_kind(cell: Cell, other: Cell) -> bool:
-    keys = ("units", "activation", "recurrent_activation", "reset_after")
-    return (
-        cell.CLASS == other.CLASS
-        and cell.CLASS in OPERATORS
-        and all(cell.options.get(key) == other.options.get(key) for key in keys)
-    )
-
-
-def _each(b: Builder, value: str, many: int, axis: int) -> list[str]:
-    """The directions of a value, one by one, without their axis."""
-    parts = b.model.node("Split", value, outputs=many, axis=axis) if many > 1 else [value]
-    return [b.node("Squeeze", part, b.constant([axis], np.int64)) for part in parts]
-
-
-def _gates(matrix: Array | None, order: tuple[int, ...]) -> Array:
-    """A kernel (n, gates · units) as ONNX wants it: (gates · units, n), the gates in its order."""
-    assert matrix is not None
-    blocks = np.split(matrix, len(order), axis=1)
-    return np.concatenate([blocks[i] for i in order], axis=1).T
-
-
-def _biases(bias: Array | None, units: int, order: tuple[int, ...]) -> Array:
-    """Biases of input and recurrence, one after the other: (2 · gates · units)."""
-    both = np.zeros((2, len(order) * units), np.float32)
-    if bias is not None:
-        both[: bias.ndim if bias.ndim == 2 else 1] = bias
-    return np.concatenate([np.split(row, len(order))[i] for row in both for i in order])

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from service.model.engines.onnx_builder import Builder, Value
 from service.model.engines.onnx_format import TENSOR_TYPES, Model
-from service.model.engines.onnx_layers import Builder, Value, layer_values
+from service.model.engines.onnx_layers import layer_values
 from service.model.layers.embedding import Embedding, check_ids
 from service.model.network import Network
 from service.model.results import Result
