@@ -17,9 +17,9 @@ def blocks_of(path):
 def run_blocks(blocks, folder):
     """Runs blocks one after the other, until one fails; gives what is printed."""
     script = ["set -eu", "trap 'kill $(jobs -p) && wait' EXIT"]
-    address = f"127.0.0.1:{free_port()}"  # the document's own may be another's
+    address, page = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"  # the document's own may be another's
     for i, (language, text) in enumerate(blocks):
-        text = text.replace("127.0.0.1:50051", address)
+        text = text.replace("127.0.0.1:50051", address).replace("127.0.0.1:5001", page)
         if language == "python":
             (folder / f"block{i}.py").write_text(text)
             text = f"python block{i}.py"

@@ -18,7 +18,9 @@ RULES = {
     "service/web": {  # a client like any other
         "service.client",
         "service.config",
+        "service.edge.status",
         "service.errors",
+        "service.oip.messages",
         "service.pb",
         "service.version",
         "service.web",

@@ -44,13 +44,15 @@ def page(
     opened with the printed address, which holds a key, may use it.
     """
     require("page")
+    from service.edge.access import is_loopback
     from service.web import http
     from service.web.app import LOOPBACK, Settings, create_app
 
     key = _key(listen, page_key_file)
     hosts = (*LOOPBACK, *(host or os.environ.get("UNROLL_PAGE_HOSTS", "").split()))
     with http.listen(listen) as listening:
-        server = http.http_server(create_app(client, Settings(hosts=hosts, key=key, read_only=read_only)))
+        settings = Settings(hosts=hosts, key=key, read_only=read_only, exposed=not is_loopback(listen))
+        server = http.http_server(create_app(client, settings))
         url = f"{http.url(listening)}?key={key}"
         typer.echo(f"page of {client.address} on {url}")  # on one line, however narrow the terminal is
         if open_browser:

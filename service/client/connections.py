@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,11 +19,15 @@ from service.pb import unroll_pb2_grpc
 
 # Reading twice gives the same answer; changing twice does not.
 SAFE = {
+    "inference.GRPCInferenceService": [
+        "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics",
+        "ModelInfer", "RepositoryIndex",
+    ],
     "unroll.v1.PredictionService": ["Predict", "Trace"],
     "unroll.v1.InsightService": ["Gradients", "Attribute", "Remember", "FindFixedPoints"],
     "unroll.v1.WeightService": ["GetWeights", "CompareWeights"],
     "unroll.v1.ModelService": ["ListModels", "GetModel", "ListVersions", "GetExamples", "GetServer"],
-}
+}  # fmt: skip
 RETRY_POLICY = {
     "maxAttempts": 5,
     "initialBackoff": "0.1s",
@@ -71,17 +76,18 @@ class Connections:
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2000),
         ]
-        credentials = None
+        own, nobody = None, None
         if root_certificates is not None or client_certificate is not None:
             key, chain = [_read(p) for p in client_certificate] if client_certificate else [None, None]
             roots = _read(root_certificates) if root_certificates else None
-            credentials = grpc.ssl_channel_credentials(roots, key, chain)
+            own, nobody = grpc.ssl_channel_credentials(roots, key, chain), grpc.ssl_channel_credentials(roots)
 
-        def channel(address: str) -> grpc.Channel:
+        def channel(address: str, credentials: grpc.ChannelCredentials | None = own) -> grpc.Channel:
             if credentials:
                 return grpc.secure_channel(address, credentials, options)
             return grpc.insecure_channel(address, options)
 
+        self._anonymous_channel = partial(channel, address, nobody)
         self._channels = [channel(address) for _ in range(connections)]
         self._turn = itertools.cycle(list(map(_stubs, self._channels)))
         self._admin = self._turn
@@ -131,6 +137,10 @@ class Connections:
                 for name in ("token", "token_file", "ca", "cert", "key", "admin_address")
             },
         )
+
+    def anonymous_channel(self) -> grpc.Channel:
+        """A new channel to the same server that shows neither the token nor the certificate. Whoever asks closes it."""
+        return self._anonymous_channel()
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,7 @@
 """The web application: what it serves under which path, and what is checked before."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from service.client import Client
 from service.errors import ServiceError
 from service.web import api
+from service.web.rest.routes import Rest
+from service.web.rest.upstream import Upstream
 from service.web.safety import BoundHeaders, OwnPage
 from service.web.watching import Watches
 
@@ -32,6 +36,8 @@ class Settings:
     """What a person has to know to use the page; empty: nothing."""
     read_only: bool = False
     """Whether everything that changes what the server serves is refused here, whatever the server would allow."""
+    exposed: bool = False
+    """Whether other machines reach the application."""
 
 
 def create_app(client: Client, settings: Settings = Settings()) -> Starlette:
@@ -44,12 +50,21 @@ def create_app(client: Client, settings: Settings = Settings()) -> Starlette:
         Mount("/static", StaticFiles(directory=STATIC)),
         Mount("/api", routes=api.routes()),
     ]
+    server = Upstream(client)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        server.close()
+
     app = Starlette(
         middleware=[Middleware(BoundHeaders)],
+        lifespan=lifespan,
         routes=[
             # Probes come under any name, such as the address of a container, and tell nothing that is worth hiding.
             Route("/healthz", healthy),
             Route("/readyz", ready),
+            *Rest(server, settings).routes(),  # for programs: with checks of its own
             Mount(
                 "/",
                 routes=checked,

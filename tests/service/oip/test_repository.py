@@ -8,11 +8,13 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from service.client import Client
 from service.errors import NotFoundError
 from tests.service.support import R2_INPUTS, R3_INPUTS, Load, running, stopped
+from tests.service.web.support import web
 
 pytestmark = pytest.mark.usefixtures("edge")
 
@@ -48,6 +50,21 @@ def clients(address, count=8):
     yield made
     for client in made:
         client.close()
+
+
+def test_over_http(served):
+    """Clients of HTTP have a model loaded and unloaded as those of gRPC do."""
+    with web(served[1]) as address, triton_http.InferenceServerClient(address) as client:
+        client.load_model("waiting")
+        assert client.is_model_ready("waiting")
+        client.unload_model("waiting", unload_dependents=True)
+        assert not client.is_model_ready("waiting")
+        for model, options, match in (
+            ("nowhere", {}, "no model nowhere in the registry"),
+            ("waiting", {"config": "{}"}, r"parameters\[config\]: not known here"),
+        ):
+            with pytest.raises(InferenceServerException, match=match):
+                client.load_model(model, **options)
 
 
 def tensor(array):

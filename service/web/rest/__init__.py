@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over HTTP and JSON, translated to the protocol's gRPC service of the server."""
