@@ -10,8 +10,9 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from registry.cache import Cache
 from registry.lock import lock_for
@@ -32,6 +33,7 @@ from service.supervisor.operations import Operations
 from service.supervisor.port import Port
 from service.supervisor.requests import Handler
 
+SIGNAL_SECONDS = 1.0  # after which a signal is seen at the latest
 NAMED_LANES = 2  # of versions that clients name: they wait for each other, and nothing else waits for them
 
 logger = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ class Supervisor:
             # In a thread of its own: neither workers that do not start nor a registry that hangs may keep a signal
             # waiting.
             threading.Thread(target=self._serve, name="follow", daemon=True).start()
-            while (number := self._signals.get()) == signal.SIGHUP:
+            while (number := self._next_signal()) == signal.SIGHUP:
                 logger.info("SIGHUP: replacing the workers and polling the registry")
                 threading.Thread(target=self._reload, args=(configure,), name="reload", daemon=True).start()
             if number is not None:
@@ -122,6 +124,12 @@ class Supervisor:
                 port.close()
         if self._failure is not None:
             raise self._failure
+
+    def _next_signal(self) -> int | None:
+        """The next signal, or None. The wait is cut up: a signal that reaches another thread does not end it."""
+        while True:
+            with suppress(Empty):
+                return self._signals.get(timeout=SIGNAL_SECONDS)
 
     def _serve(self) -> None:
         """Starts the workers, and follows the registry when one of them serves."""
