@@ -90,7 +90,7 @@ class Link:
             self.send("call", asked, body)
             return answer.result(timeout)
         except TimeoutError:
-            raise errors.UnavailableError(
+            raise errors.TimeLimitError(
                 f"{operation} exceeded the caller's deadline; it may still take effect"
             ) from None
         except OSError:

@@ -194,6 +194,8 @@ class Operations:
         """Registers a version with other weights, and moves the alias to it; leaves nothing behind if it fails."""
         name, alias, base = arguments["model"], arguments["alias"], arguments["base"]
         with self._overriding, registry_errors():
+            if made := self._made_before(arguments):  # since the caller asked: its first call may have come late
+                return made, b""
             version = self._declared.served(name).versions.get(base)
             if version is None or version.digest != arguments["digest"]:
                 raise ConflictError(f"version {base} of {name} has changed; read it again")
@@ -227,26 +229,31 @@ class Operations:
     def _made(self, arguments: dict[str, Any], _body: bytes) -> Answer:
         """What an earlier call with the same id made, in service; nothing if there is none.
 
-        A call whose answer was lost may still be running here: then this waits for its end. If the server that ran it
-        died half-way, the rest is done now.
+        A call whose answer was lost may still be running here: then this waits for its end.
         """
-        name, alias = arguments["model"], arguments["alias"]
         with self._overriding, registry_errors():
-            found = self._versions.registry.versions_with(name, tag.REQUEST, arguments["request_id"])
-            if not found:
-                return {}, b""
-            info = found[0]
-            if info.tags.get(tag.REQUEST_DIGEST) != arguments["request_digest"]:
-                raise InvalidArgumentError(
-                    f"request_id: version {info.number} was made by another request with this id", field="request_id"
-                )
-            entry = self._declared.served(name)
-            version = entry.versions.get(info.number) or self._versions.fetch(name, info.number, info=info)
-            if alias and f"{tag.MOVED}.{alias}" not in info.tags:
-                asked = {**arguments, "expected": info.tags.get(tag.BASE_VERSION, "")}
-                with self._declared.changing:
-                    self._switch(self._declared.served(name), alias, version, asked, new=True)
-        return _made(version), b""
+            return self._made_before(arguments), b""
+
+    def _made_before(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The same; overrides wait meanwhile. If the server that ran the call died half-way, the rest is done now."""
+        name, alias = arguments["model"], arguments["alias"]
+        if not arguments["request_id"]:
+            return {}
+        found = self._versions.registry.versions_with(name, tag.REQUEST, arguments["request_id"])
+        if not found:
+            return {}
+        info = found[0]
+        if info.tags.get(tag.REQUEST_DIGEST) != arguments["request_digest"]:
+            raise InvalidArgumentError(
+                f"request_id: version {info.number} was made by another request with this id", field="request_id"
+            )
+        entry = self._declared.served(name)
+        version = entry.versions.get(info.number) or self._versions.fetch(name, info.number, info=info)
+        if alias and f"{tag.MOVED}.{alias}" not in info.tags:
+            asked = {**arguments, "expected": info.tags.get(tag.BASE_VERSION, "")}
+            with self._declared.changing:
+                self._switch(self._declared.served(name), alias, version, asked, new=True)
+        return _made(version)
 
     def _switch(
         self, entry: ModelEntry, alias: str, version: VersionEntry, asked: dict[str, Any], *, new: bool = False

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from service.errors import NotFoundError, UnavailableError
+from service.errors import NotFoundError, TimeLimitError, UnavailableError
 from service.link import Link
 from service.worker import SupervisorClient
 from tests.service.support import R3_INPUTS, entry, eventually, serving
@@ -61,6 +61,14 @@ def test_error(links):
     with pytest.raises(NotFoundError, match="no 9") as caught:
         here.call("load", {}, timeout=10)
     assert (caught.value.field, caught.value.details) == ("version", {"limit": "3"})
+
+
+def test_a_deadline_that_passes(links):
+    """A call that is not answered in time ends with the deadline, and says that it may take effect."""
+    here, there = links
+    serve(there, lambda *_: None)
+    with pytest.raises(TimeLimitError, match="it may still take effect"):
+        here.call("override", {}, timeout=0.01)
 
 
 def test_other_end_gone(links):
