@@ -19,6 +19,7 @@ BENCHMARKS = {
     "engines": "benchmarks.engines",
     "insight": "benchmarks.insight",
     "many": "benchmarks.many",
+    "page": "benchmarks.page",
 }
 
 

@@ -12,6 +12,8 @@ export const state = {
   weights: [], // {name, value: {shape, values}, statistics}
   digest: "",
   nudges: [], // {weight, operation, ranges, value}
+  news: "", // what happened in the registry
+  loading: false,
   patches: [], // {layer, tensor, timesteps, units, operation, value}
   base: null, // the trace without changes
   now: null, // the trace with them; the same object where there are none
@@ -23,15 +25,15 @@ export const state = {
 
 const listeners = [];
 
-/** Calls `then` now and after each change of one of these keys. */
+/** Calls `then` after each change of one of these keys. */
 export function on(keys, then) {
   listeners.push([keys.split(" "), then]);
 }
 
-/** Changes the state, then tells those who listen, each once. */
+/** Changes the state, then tells those who listen, each once, where something is another value than before. */
 export function change(changes) {
+  const changed = Object.keys(changes).filter((key) => !Object.is(state[key], changes[key]));
   Object.assign(state, changes);
-  const changed = Object.keys(changes);
   for (const [keys, then] of listeners) if (keys.some((key) => changed.includes(key))) then();
 }
 
