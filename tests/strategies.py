@@ -56,7 +56,7 @@ class NetworkCase:
         elif self.masked:
             x = keras.layers.Masking(0.0, **with_policy)(x)
         for part in self.parts[:-1]:
-            x = keras_layer(part, self.dtype)(x)
+            x = called(keras_layer(part, self.dtype), x)
         main = keras_layer(self.parts[-1], self.dtype)(x)
         if self.branch:
             side = x
@@ -83,6 +83,14 @@ class NetworkCase:
         if self.masked:
             x[rng.random(x.shape[:2]) < 0.3] = 0
         return x.astype(self.dtype.removeprefix("mixed_"))
+
+
+def called(layer: Any, x: Any) -> Any:
+    """A layer on a value; attention on the value itself."""
+    kind = type(layer).__name__
+    if kind in ("Attention", "AdditiveAttention"):
+        return layer([x, x])
+    return layer(x, x) if kind.endswith("Attention") else layer(x)
 
 
 def keras_layer(part: Part, dtype: str) -> Any:
@@ -210,6 +218,10 @@ def between(*, causal: bool = False) -> st.SearchStrategy[Part]:
                 Part("UpSampling1D", {"size": 2}),
                 Part("ZeroPadding1D", {"padding": (1, 2)}),
                 Part("Conv1D", {"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"}),
+                Part("Attention", {"use_scale": True, "score_mode": "concat"}),
+                Part("AdditiveAttention"),
+                Part("MultiHeadAttention", {"num_heads": 2, "key_dim": 3}),
+                Part("GroupQueryAttention", {"head_dim": 2, "num_query_heads": 4, "num_key_value_heads": 2}),
             ]
         ),
     ]

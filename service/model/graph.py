@@ -25,6 +25,7 @@ class Node:
     mask: int | None = None  # the value that is the mask, where the graph names one
     initial: tuple[int, ...] = ()  # the values that are the initial states, where the graph names them
     states: tuple[StateSpec, ...] = ()
+    bare: tuple[int, ...] = ()  # the inputs whose masks another call has taken away
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Graph:
         inputs: Sequence[int],
         mask: int | None = None,
         initial: Sequence[int] = (),
+        bare: Sequence[int] = (),
     ) -> tuple[int, ...]:
         """A call of a layer on values; gives the places of its outputs."""
         if len(self.nodes) >= self.limits.calls:
@@ -101,13 +103,15 @@ class Graph:
             self._new_layer(layer, folder, built)
         elif known.weights != built.weights:
             raise layer.corrupt("two calls of it need weights of different shapes")
+        elif known.layer.options != layer.options:
+            raise layer.unsupported("two calls of it with different arguments are not supported")
         if initial and (
             not isinstance(layer, Recurrent)
             or [self.values[i].shape[1:] for i in initial] != [(state.units,) for state in built.states]
             or any(self.values[i].dtype.kind != "f" for i in initial)
         ):
             raise layer.unsupported("its initial states do not fit")
-        masked = layer.makes_mask() or mask is not None or any(self.may_mask[i] for i in inputs)
+        masked = layer.makes_mask() or mask is not None or any(self.may_mask[i] for i in inputs if i not in bare)
         passes = masked and layer.PASSES_MASK
         if initial:  # each piece of a sequence would start from them anew
             built = replace(built, outputs=tuple(replace(tensor, time=Time.WHOLE) for tensor in built.outputs))
@@ -122,6 +126,7 @@ class Graph:
                 mask=mask,
                 initial=tuple(initial),
                 states=built.states,
+                bare=tuple(bare),
             )
         )
         return outputs

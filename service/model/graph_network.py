@@ -311,7 +311,7 @@ def _with_output(hook: Hook, outputs: Any) -> Any:
 def _masks(node: Node, values: Sequence[Any], masks: Sequence[Array | None]) -> Sequence[Array | None]:
     if node.mask is not None:
         return (values[node.mask],) * len(node.inputs)
-    return [masks[i] for i in node.inputs]
+    return [None if i in node.bare else masks[i] for i in node.inputs]
 
 
 def _not_streamable(graph: Graph) -> str:
@@ -325,8 +325,7 @@ def _not_streamable(graph: Graph) -> str:
             continue
         needed.update(node.inputs, node.initial)
         if any(graph.values[i].time is Time.WHOLE for i in node.outputs):
-            where = graph.layers[node.layer].layer.where
-            reason = f"{where} " + (
-                "starts from states that the graph gives it" if node.initial else "looks at all timesteps at once"
-            )
+            layer = graph.layers[node.layer].layer
+            why = "starts from states that the graph gives it" if node.initial else layer.not_streamable()
+            reason = f"{layer.where} {why}"
     return reason

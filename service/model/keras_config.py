@@ -5,13 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
+from service.model import taken_masks
 from service.model.graph import Graph
 from service.model.layers import make_layer
+from service.model.layers.base import Layer
 from service.model.layers.config import layer_policy, parse_shape, unwrap
-from service.model.layers.options import shown
+from service.model.layers.options import parse, shown
 from service.model.limits import ReadLimits
 from service.model.naming import Counter
-from service.model.templates import CallKey, CallTemplate, Functional, Member, Sequential, Source, Template, sources_in
+from service.model.templates import (
+    CallKey,
+    CallTemplate,
+    Functional,
+    Member,
+    Said,
+    Sequential,
+    Source,
+    Template,
+    sources_in,
+)
 from service.model.tensors import INPUT_DTYPES, Shape
 
 FUNCTIONAL = {"Functional", "Model"}
@@ -97,10 +109,7 @@ def functional(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str
             raise LimitExceededError(f"more than {graph.limits.calls} calls of layers", limit=graph.limits.calls)
         options = {key: value for key, value in own.items() if key != "name"}
         for i, node in enumerate(nodes):
-            arguments, mask, initial = _arguments(node, layer_name)
-            calls[layer_name, i] = CallTemplate(
-                (layer_name, i), members[layer_name], class_name, options, arguments, mask, initial
-            )
+            calls[layer_name, i] = _call(node, (layer_name, i), members[layer_name], class_name, options)
     order = tuple(input_name for (input_name, _), _ in _wires(config.get("input_layers"), name))
     if sorted(order) != sorted(inputs):
         raise CorruptModelError(f"{name}: its inputs are not its input layers")
@@ -112,7 +121,10 @@ def functional(graph: Graph, config: Mapping[str, Any], prefix: str, folder: str
     for source in [*outputs, *(source for call in calls.values() for source in call.sources())]:
         if source.key not in calls and not (source.key[1] == 0 and source.key[0] in inputs):
             raise CorruptModelError(f"{name}: call {source.key[1]} of layer {shown(source.key[0])} does not exist")
-    return Functional(prefix.rstrip("/") or graph.name, prefix, inputs, order, _ordered(calls, outputs, name), outputs)
+    ordered = _ordered(calls, outputs, name)
+    return Functional(
+        prefix.rstrip("/") or graph.name, prefix, inputs, order, ordered, outputs, taken_masks.earlier(ordered)
+    )
 
 
 def make_member(graph: Graph, document: Any, prefix: str, folder: str, depth: int) -> Member:
@@ -178,8 +190,9 @@ def _documents(graph: Graph, config: Mapping[str, Any], where: str) -> Iterator[
     yield from layers
 
 
-def _arguments(node: Any, layer: str) -> tuple[Sequence[Any], Source | None, tuple[Source, ...]]:
-    """Positional arguments, mask and initial states of a call."""
+def _call(node: Any, key: CallKey, member: Member | None, kind: str, options: Mapping[str, Any]) -> CallTemplate:
+    """A call of a layer, a model or an operation: its tensors, mask, initial states, and what else it says."""
+    layer = key[0]
     if (
         not isinstance(node, dict)
         or not isinstance(node.get("args"), list)
@@ -187,8 +200,11 @@ def _arguments(node: Any, layer: str) -> tuple[Sequence[Any], Source | None, tup
     ):
         raise UnsupportedModelError(f"layer {layer}: a call of it is written in a form that Keras 3 does not use")
     arguments = [_argument(value, layer, 0) for value in node["args"]]
-    named = {key: _argument(value, layer, 0) for key, value in node.get("kwargs", {}).items() if value is not None}
+    named = {name: _argument(value, layer, 0) for name, value in node.get("kwargs", {}).items() if value is not None}
     named.pop("training", None)
+    said = None
+    if member is not None and isinstance(member.part, Layer) and member.part.ROLES:
+        arguments, said = _said(member.part, arguments, named)
     mask, initial = named.pop("mask", None), named.pop("initial_state", None)
     if named:
         raise UnsupportedModelError(
@@ -199,7 +215,28 @@ def _arguments(node: Any, layer: str) -> tuple[Sequence[Any], Source | None, tup
         if found:
             raise UnsupportedModelError(f"layer {layer}: a call of it has several masks")
         mask = None
-    return arguments, mask, tuple(sources_in([initial]))
+    return CallTemplate(key, member, kind, options, arguments, mask, tuple(sources_in([initial])), said)
+
+
+def _said(layer: Layer, arguments: Sequence[Any], named: dict[str, Any]) -> tuple[list[Source], Said]:
+    """The tensors of a call with their roles, and its options; takes them out of `named`.
+
+    Keras calls such a layer on tensors one by one, or on one list of them with a list of masks.
+    """
+    listed = len(arguments) == 1 and isinstance(arguments[0], list)
+    tensors = dict(zip(layer.ROLES, arguments[0] if listed else arguments, strict=False))
+    if isinstance(named.get("mask"), list):
+        tensors |= {f"{role}_mask": mask for role, mask in zip(layer.ROLES, named.pop("mask"), strict=False)}
+    tensors |= {role: named.pop(role) for role in layer.ROLES if role in named}
+    roles = {role: tensor for role, tensor in tensors.items() if tensor is not None}
+    if (
+        not all(isinstance(tensor, Source) for tensor in roles.values())
+        or not roles.keys() <= set(layer.ROLES)
+        or len(arguments[0] if listed else arguments) > len(layer.ROLES)
+    ):
+        raise layer.unsupported("a call of it has arguments that are not supported")
+    given = {name: named.pop(name) for name in layer.CALL if name in named}
+    return list(roles.values()), Said(tuple(roles), parse(given, layer.CALL, layer.where, ()))
 
 
 def _argument(value: Any, layer: str, depth: int) -> Any:

@@ -10,6 +10,10 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+# Classes that Keras exports under another name than the one they have, by which it names the folder.
+OWN_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
+
+
 class Counter:
     """Names the folders of sibling layers: dense, dense_1, dense_2 … by class, in the order of the config.
 
@@ -21,7 +25,7 @@ class Counter:
 
     def __call__(self, class_name: str) -> str:
         """The folder of the next layer of this class."""
-        name = snake_case(class_name)
+        name = snake_case(OWN_NAMES.get(class_name, class_name))
         number = self._used.get(name, -1) + 1
         self._used[name] = number
         return f"{name}_{number}" if number else name

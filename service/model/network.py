@@ -118,7 +118,7 @@ class Network(ABC):
                 name: [entry.layer.CLASS, entry.layer.policy.name, dict(entry.layer.options)]
                 for name, entry in graph.layers.items()
             },
-            "calls": [[n.layer, n.inputs, n.outputs, n.mask, n.initial] for n in graph.nodes],
+            "calls": [[n.layer, n.inputs, n.outputs, n.mask, n.initial, *n.bare] for n in graph.nodes],
             "inputs": [[spec.name, spec.dtype.name, spec.shape, place] for spec, place in graph.inputs],
             "outputs": graph.outputs,
             "weights": {name: [array.dtype.name, array.shape] for name, array in self.weights.items()},

@@ -26,6 +26,16 @@ def product(x: Array, weight: Array) -> Array:
     return np.matmul(time_major(x), weight).swapaxes(0, 1)  # (batch, time, m)
 
 
+def multiply(x: Array, y: Array) -> Array:
+    """x·y over the last axis of x and the last but one of y, for each element of the axes before; no weight among them.
+
+    Half precision is multiplied in single and rounded once.
+    """
+    if x.dtype == np.float16:
+        return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(np.float16)
+    return np.matmul(x, y)
+
+
 def time_major(x: Array) -> Array:
     """x (batch, time, …) as a contiguous (time, batch, …)."""
     return np.ascontiguousarray(x.swapaxes(0, 1))

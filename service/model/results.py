@@ -39,7 +39,9 @@ class LayerTrace:
     `tensors` holds `output`; for Dense and recurrent layers `pre_activation`; for recurrent layers, each
     (batch, timesteps, units), the states after each timestep (`hidden_state`, `cell_state`) and the gates
     (`update_gate`, `reset_gate`, `candidate`; `input_gate`, `forget_gate`, `output_gate`). Timesteps stand in the order
-    of processing, as in Keras's own output; within Bidirectional (`forward/…`, `backward/…`) in that of the input.
+    of processing, as in Keras's own output; within Bidirectional (`forward/…`, `backward/…`) in that of the input. For
+    attention it holds the weights of its means, `attention_scores`: (batch, Tq, Tv), or (batch, heads, Tq, Tv) where it
+    has several heads.
     """
 
     layer: str

@@ -1,11 +1,12 @@
 """Models as their config describes them, which a graph can contain any number of times."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service.errors import CorruptModelError, UnsupportedModelError
 from service.model.graph import Graph
+from service.model.layers.attention import MultiHeadAttention
 from service.model.layers.base import Layer
 from service.model.layers.operations import Operand, Operation
 from service.model.tensors import Shape
@@ -27,11 +28,18 @@ class Member:
     folder: str
 
     def call(
-        self, graph: Graph, inputs: Sequence[int], mask: int | None = None, initial: Sequence[int] = ()
+        self,
+        graph: Graph,
+        inputs: Sequence[int],
+        mask: int | None = None,
+        initial: Sequence[int] = (),
+        said: "Said | None" = None,
+        bare: Sequence[int] = (),
     ) -> Sequence[int]:
         """The layer, or the model written out, on values."""
         if isinstance(self.part, Layer):
-            return graph.call(self.part, self.folder, inputs, mask, initial)
+            layer = self.part if said is None else self.part.called(said.roles, said.options)
+            return graph.call(layer, self.folder, inputs, mask, initial, bare)
         if initial:
             raise UnsupportedModelError("a model inside the model is called with states of its own")
         return self.part.call(graph, inputs)  # an explicit mask is the one that its first input carries
@@ -66,6 +74,14 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What a call says to a layer that takes more than inputs."""
+
+    roles: tuple[str, ...]  # of the tensors, in order
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class CallTemplate:
     """One call in a functional model, before it is made: arguments name what they come from."""
 
@@ -76,6 +92,7 @@ class CallTemplate:
     arguments: Sequence[Any]  # with `Source`s where tensors stand
     mask: Source | None
     initial: tuple[Source, ...]
+    said: Said | None = None
 
     def sources(self) -> list[Source]:
         """All tensors that the call needs."""
@@ -92,6 +109,7 @@ class Functional(Template):
     input_order: tuple[str, ...]
     order: tuple[CallTemplate, ...]  # each after what it needs
     outputs: tuple[Source, ...]
+    taken: Mapping[CallKey, Mapping[Source, tuple[CallTemplate, bool]]]  # as `taken_masks.earlier`
 
     def call(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
         """All calls, in order."""
@@ -110,6 +128,7 @@ class Functional(Template):
 
         for call in self.order:
             given = [place(source) for source in sources_in(call.arguments)]
+            self._check_inner_masks(graph, call, place)
             if call.member is None:
                 count = iter(range(len(given)))
                 name = f"{self.prefix}{call.key[0]}"
@@ -118,8 +137,33 @@ class Functional(Template):
                 )
             else:
                 mask = None if call.mask is None else place(call.mask)
-                made[call.key] = call.member.call(graph, given, mask, [place(source) for source in call.initial])
+                bare = self._bare(graph, call, place)
+                initial = [place(source) for source in call.initial]
+                made[call.key] = call.member.call(graph, given, mask, initial, call.said, bare)
         return [place(source) for source in self.outputs]
+
+    def _check_inner_masks(self, graph: Graph, call: CallTemplate, place: Callable[[Source], int]) -> None:
+        """Refuses attention that takes away the mask of a value of the outer model, which may need it afterwards."""
+        layer = call.member and call.member.part
+        if self.prefix and isinstance(layer, MultiHeadAttention):
+            for source in call.sources():
+                if source.key[0] in self.inputs and graph.may_mask[place(source)]:
+                    raise layer.unsupported("in a model inside the model, it is given an input of it that has a mask")
+
+    def _bare(self, graph: Graph, call: CallTemplate, place: Callable[[Source], int]) -> list[int]:
+        """The inputs of a call whose masks are gone."""
+        found = []
+        for source, (taker, certain) in self.taken.get(call.key, {}).items():
+            layer = taker.member and taker.member.part
+            at = place(source)
+            if not isinstance(layer, Layer) or not graph.may_mask[at] or graph.values[at].dtype != layer.policy.compute:
+                continue  # what is cast is another tensor, and keeps its mask
+            if not certain or call.member is None or not isinstance(call.member.part, Layer):
+                raise layer.unsupported(
+                    f"Keras deletes the mask of its input, and nothing says whether {call.key[0]} finds it before"
+                )
+            found.append(at)
+        return found
 
 
 def sources_in(arguments: Any) -> Iterator[Source]:

@@ -280,6 +280,26 @@ def layer_of_chance(rng: random.Random) -> Any:
     return build.layer(class_name, f"z{rng.randrange(100)}", **kept)
 
 
+# Operations on whole arrays: options and arguments that they take, of a tensor of three axes.
+ARRAY: dict[str, Callable[[Any, random.Random], tuple[dict[str, Any], tuple[Any, ...]]]] = {
+    **dict.fromkeys(
+        ("Cast", "ConvertToTensor"), lambda x, rng: ({"dtype": rng.choice(("float16", "int32", "bool"))}, (x,))
+    ),
+    "Sum": lambda x, rng: ({"axis": rng.choice(([1], [-1], [1, 2])), "keepdims": True}, (x,)),
+    "Mean": lambda x, rng: ({"axis": rng.choice(([1], [-1], [1, 2]))}, (x,)),
+    **dict.fromkeys(("Softmax", "Cumsum"), lambda x, rng: ({"axis": rng.choice((1, 2, -1))}, (x,))),
+    "Reshape": lambda x, rng: ({"newshape": rng.choice(([-1, 6], [-1, 2, 3]))}, (x,)),
+    "Transpose": lambda x, _: ({"axes": [0, 2, 1]}, (x,)),
+    "Stack": lambda x, rng: ({"axis": rng.choice((1, -1))}, ([x, tensor("x")],)),
+    "Take": lambda x, rng: ({"axis": rng.choice((1, -1))}, (x, rng.choice((0, -1, [0, 1], [[1, 0]])))),
+    "Clip": lambda x, _: ({"x_min": -0.5, "x_max": 1}, (x,)),
+    "Matmul": lambda x, _: ({}, (x, tensor("x"))),
+    "Einsum": lambda x, rng: ({"subscripts": rng.choice(("bij,bkj->bik", "bij,bkl->bjl"))}, (x, tensor("x"))),
+    "Where": lambda x, rng: ({}, (x, x, rng.choice((x, 0, 0.5)))),
+    "TakeAlongAxis": lambda x, rng: ({"axis": rng.choice((1, -1))}, (x, tensor("x"))),
+}
+
+
 def operation_of_chance(rng: random.Random, below: str) -> Any:
     """An operation, called on a tensor, and where it wants that on another, a number or an index."""
     kind, one, options = rng.choice(OPERATIONS), tensor(below), {}
@@ -287,11 +307,13 @@ def operation_of_chance(rng: random.Random, below: str) -> Any:
     if kind in AXIS:
         options = {} if kind == "GetItem" else {"axis": rng.choice((1, 2, -1))}
         arguments = {"GetItem": (one, rng.choice(INDICES)), "Concatenate": ([one, tensor("x")],)}.get(kind, arguments)
+    elif kind in ARRAY:
+        options, arguments = ARRAY[kind](one, rng)
     elif kind in LIKE:
         options = rng.choice(({}, {"dtype": rng.choice(("bool", "float16", "int32"))}))
     elif kind not in UNARY:
         arguments = rng.choice(((one, one), (one, tensor("x")), (one, rng.choice(NUMBERS)), (0.5, one)))
-    module = "keras.src.ops.nn" if kind in {"Relu", "Sigmoid"} else "keras.src.ops.numpy"
+    module = "keras.src.ops.nn" if kind in {"Relu", "Sigmoid", "Softmax"} else "keras.src.ops.numpy"
     return called(build.layer(kind, f"z{rng.randrange(100)}", module=module, **options), *arguments)
 
 

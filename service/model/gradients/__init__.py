@@ -1,6 +1,7 @@
 """Gradients of networks by backpropagation. Each file of layers has a file of the same name here."""
 
 from service.model.gradients import (  # noqa: F401  # they register themselves
+    attention,
     convolution,
     dense,
     elementwise,

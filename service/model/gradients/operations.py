@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from service.model.gradients.array_operations import GRADIENTS, gradients
 from service.model.gradients.base import Back, Seen, backward, first, summed_to
 from service.model.layers.operations import COMPARISONS, LIKE, Operand, Operation
 from service.model.tensors import Array
@@ -38,6 +39,8 @@ def _operation(layer: Operation, seen: Seen, above: Sequence[Array | None]) -> B
     kind, gradient = layer.kind, first(above, seen.y)
     if seen.y.dtype.kind != "f" or kind in COMPARISONS or kind in LIKE or kind == "Any":
         return Back([None] * len(seen.inputs))
+    if kind in GRADIENTS:
+        return Back(gradients(layer, seen, above))
     if kind in UNARY:
         return Back([gradient * UNARY[kind](seen.x, seen.y)])
     if kind in BINARY:

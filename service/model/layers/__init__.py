@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.errors import UnsupportedModelError
+from service.model.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
 from service.model.layers.base import Layer
 from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
 from service.model.layers.convolution import (
@@ -53,6 +54,7 @@ from service.model.layers.wrappers import Bidirectional, TimeDistributed
 
 FAMILIES: dict[str, tuple[type[Layer], ...]] = {
     "Recurrent": (SimpleRNN, GRU, LSTM, RNN, Bidirectional, TimeDistributed),
+    "Attention": (Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention),
     "Dense and convolution": (Dense, Conv1D),
     "Ids and masks": (Embedding, Masking),
     "Pooling": (MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D),

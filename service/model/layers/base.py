@@ -1,5 +1,6 @@
 """The interface of a layer: options and shapes at load, and a pure function of inputs and weights."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -62,6 +63,9 @@ class Layer:
         "fi"  # kinds of NumPy types that inputs may have; others Keras refuses, or computes otherwise
     )
     MANY_INPUTS: ClassVar[bool] = False  # a list of tensors, rather than one
+    # What a call may say: options, and tensors by name, in the order of the arguments of Keras's `call`.
+    CALL: ClassVar[Mapping[str, Option]] = {}
+    ROLES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
         self.name = name
@@ -72,6 +76,12 @@ class Layer:
     def where(self) -> str:
         """The layer as errors name it."""
         return f"layer {self.name} ({self.CLASS})"
+
+    def called(self, roles: tuple[str, ...], given: Mapping[str, Any]) -> "Layer":
+        """The layer with the options of a call of it, whose inputs have these roles."""
+        layer = copy.copy(self)
+        layer.options = {**self.options, **given, "roles": roles}
+        return layer
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Shapes, weights and states that follow from the inputs. Raises ModelError for inputs that do not fit."""
@@ -96,6 +106,10 @@ class Layer:
     def makes_mask(self) -> bool:
         """Whether the output has a mask though no input has one."""
         return False
+
+    def not_streamable(self) -> str:
+        """Why a sequence cannot arrive in pieces, where it makes a value of all timesteps."""
+        return "looks at all timesteps at once"
 
     def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """Elements that it lays out for each sequence besides its outputs, or that a trace keeps; extents are known."""

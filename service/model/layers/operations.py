@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.model import activations
+from service.model.layers.array_operations import RULES
 from service.model.layers.base import Built, Layer, Record
 from service.model.layers.merge import broadcast, together
 from service.model.layers.options import shown
@@ -56,7 +57,7 @@ UNARY: dict[str, Function] = {
 EXACT = {"Negative", "Absolute", "Square", "Relu"}  # unary ones that make integers of integers
 LIKE: dict[str, Function] = {"OnesLike": np.ones_like, "ZerosLike": np.zeros_like}
 AXIS = {"ExpandDims", "Squeeze", "Any", "Concatenate", "GetItem"}
-OPERATIONS = sorted({*ARITHMETIC, *COMPARISONS, *UNARY, *LIKE, *AXIS})
+OPERATIONS = sorted({*ARITHMETIC, *COMPARISONS, *UNARY, *LIKE, *AXIS, *RULES})
 
 
 class Operation(Layer):
@@ -86,6 +87,8 @@ class Operation(Layer):
         if not inputs:
             raise self.unsupported("it has no tensor among its arguments")
         kind = self.kind
+        if kind in RULES:
+            return Built((RULES[kind].build(self, inputs),))
         if kind in UNARY or kind in LIKE:
             (x,) = self._tensors(inputs, 1)
             if kind in UNARY and x.dtype.kind != "f" and not (kind in EXACT and x.dtype.kind == "i"):
@@ -100,6 +103,8 @@ class Operation(Layer):
     def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
         """The result."""
         kind = self.kind
+        if kind in RULES:
+            return RULES[kind].call(self, inputs)
         if kind in LIKE:
             return LIKE[kind](inputs[0], dtype=self._like(inputs[0].dtype))
         if kind in UNARY:
@@ -111,6 +116,12 @@ class Operation(Layer):
             first, second = (inputs[a.place] if isinstance(a, Operand) else a for a in self.arguments)
             return (ARITHMETIC.get(kind) or COMPARISONS[kind])(first, second)
         return getattr(self, f"_call_{kind}")(inputs)
+
+    def one(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The one tensor that it takes, all its other arguments being options."""
+        if len(inputs) != 1 or len(self.arguments) != 1:
+            raise self.unsupported("its arguments are not supported")
+        return inputs[0]
 
     def _tensors(self, inputs: Sequence[Tensor], count: int) -> Sequence[Tensor]:
         if len(inputs) != count:

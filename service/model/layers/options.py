@@ -79,6 +79,17 @@ def sizes(count: int, low: int = 1, default: Any = REQUIRED) -> Option:
     return Option(parse, "an integer" if count == 1 else f"an integer or {count} of them", default)
 
 
+def sizes_of(most: int) -> Option:
+    """A list of at most so many integers from 1, as a tuple."""
+
+    def parse(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or not 0 < len(value) <= most:
+            raise ValueError
+        return tuple(_integer(v, 1, MAX_EXTENT) for v in value)
+
+    return Option(parse, "a list of one integer" if most == 1 else f"a list of at most {most} integers")
+
+
 def axes(default: Any = REQUIRED) -> Option:
     """An axis or a list of axes, as a tuple."""
 

@@ -65,6 +65,24 @@ def test_random_networks_have_tensorflows_gradients(tmp_path_factory, case: Netw
     compare(keras_file.read(path), model, case.inputs(), BOUNDS[case.dtype], case.seed)
 
 
+def attention_in_a_list(k, x, make):
+    """One that goes by masks; one that is causal, has a key of its own, and gives its scores."""
+    masked = k.Masking()(x)
+    first = make(use_scale=True)([masked, masked])
+    options = {"score_mode": "concat"} if make.__name__ == "Attention" else {}
+    second = make(use_scale=False, **options)
+    y, scores = second([x, x, k.Dense(4)(x)], use_causal_mask=True, return_attention_scores=True)
+    return k.Concatenate()([first, y, scores])
+
+
+def attention_of_heads(k, x, make):
+    """The same of several heads; the masked one with a window."""
+    masked = k.Masking()(x)
+    first = make(sliding_window=3)(masked, masked)
+    y, scores = make(dropout=0.5)(x, k.Dense(4)(x), key=x, use_causal_mask=True, return_attention_scores=True)
+    return k.Concatenate()([first, y, k.Reshape((6, -1))(k.Permute((2, 1, 3))(scores))])
+
+
 def layer_cases():
     """A layer or two of each class, as functions from Keras's layers to a stack; sequences of 6 timesteps of 4."""
     cases = {
@@ -117,6 +135,14 @@ def layer_cases():
         )
         for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
     }
+    for name in ("Attention", "AdditiveAttention"):
+        merges[name] = lambda k, x, name=name: attention_in_a_list(k, x, getattr(k, name))
+    merges["MultiHeadAttention"] = lambda k, x: attention_of_heads(
+        k, x, lambda **o: k.MultiHeadAttention(2, 3, value_dim=2, output_shape=(3,), use_gate=True, **o)
+    )
+    merges["GroupQueryAttention"] = lambda k, x: attention_of_heads(
+        k, x, lambda **o: k.GroupQueryAttention(3, 4, 2, use_gate=True, **o)
+    )
     merges["Dot"] = lambda k, x: k.Dot(axes=(1, 1), normalize=True)([k.Dense(3)(x), k.Dense(2)(x)])
     return cases, merges
 

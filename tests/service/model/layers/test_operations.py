@@ -14,6 +14,7 @@ CONSTANTS = [-1, 0.5, True, -(2**70), 1e30]
 SNAKE = {
     "NotEqual": "not_equal", "GreaterEqual": "greater_equal", "LessEqual": "less_equal", "LogicalAnd": "logical_and",
     "LogicalOr": "logical_or", "TrueDivide": "true_divide", "OnesLike": "ones_like", "ZerosLike": "zeros_like",
+    "ConvertToTensor": "convert_to_tensor", "TakeAlongAxis": "take_along_axis",
 }  # fmt: skip
 
 
@@ -40,6 +41,38 @@ def cases(keras, x, y, kind):
         yield lambda: ops.squeeze(x[:, :1], 1)
     elif kind == "Any":
         yield from (lambda: ops.any(x, axis=-1), lambda: ops.any(x, axis=1))
+    else:
+        yield from array_cases(ops, x, y, kind)
+
+
+def array_cases(ops, x, y, kind):
+    """Those of operations on whole arrays."""
+    condition = x if x.dtype == "bool" else x > y
+    whole = ops.cast(x, "int32")
+    return {
+        "Cast": [lambda to=to: ops.cast(x, to) for to in ("float32", "float16", "int32", "bool")],
+        "ConvertToTensor": [lambda: ops.convert_to_tensor(x)],
+        "Sum": [lambda: ops.sum(x, axis=1), lambda: ops.sum(x, axis=[1, -1], keepdims=True)],
+        "Mean": [lambda: ops.mean(x, axis=-1), lambda: ops.mean(x, axis=[2, 1])],
+        "Softmax": [lambda: ops.softmax(x), lambda: ops.softmax(x, axis=1)],
+        "Cumsum": [lambda: ops.cumsum(x, axis=1), lambda: ops.cumsum(x, axis=-1, dtype="float32")],
+        "Reshape": [lambda: ops.reshape(x, (-1, 6)), lambda: ops.reshape(x, (-1, 2, 3, 1))],
+        "Transpose": [lambda: ops.transpose(x, (0, 2, 1)), lambda: ops.transpose(x, (0, -2, -1))],
+        "Stack": [lambda: ops.stack([x, y], axis=1), lambda: ops.stack([x, y, x], axis=-1)],
+        "Take": [
+            lambda: ops.take(x, 1, axis=1),
+            lambda: ops.take(x, [[0, -1], [1, 2]], axis=1),
+            lambda: ops.take(x, np.array([1, 0]), axis=-1),
+        ],
+        "TakeAlongAxis": [
+            lambda: ops.take_along_axis(x, ops.minimum(ops.maximum(whole, -3), 2), axis=1),
+            lambda: ops.take_along_axis(x, ops.minimum(ops.maximum(whole, 0), 1)[..., :1], axis=-1),
+        ],
+        "Where": [lambda: ops.where(condition, x, y), lambda: ops.where(condition, x, 0)],
+        "Clip": [lambda: ops.clip(x, -1, 1), lambda: ops.clip(x, 1, -1), lambda: ops.clip(x, -0.5, 1.5)],
+        "Matmul": [lambda: ops.matmul(x, ops.transpose(y, (0, 2, 1)))],
+        "Einsum": [lambda: ops.einsum("bij,bkj->bik", x, y), lambda: ops.einsum("bij, bkl -> bjl", x, y)],
+    }[kind]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -61,7 +94,7 @@ def test_an_operation_gives_what_keras_gives(kind, dtype, tmp_path):
             try:
                 model = keras.Model([a, b], [call(), a, b])  # all inputs are used
                 expected = np.asarray(model([inputs["a"], inputs["b"]])[0])
-            except (ValueError, tf.errors.InvalidArgumentError):  # what Keras cannot compute either
+            except (ValueError, TypeError, tf.errors.OpError):  # what Keras cannot compute either
                 continue
             model.save(tmp_path / "m.keras")
         try:
@@ -72,7 +105,7 @@ def test_an_operation_gives_what_keras_gives(kind, dtype, tmp_path):
         spec = network.outputs[0]
         actual = network.forward(inputs).outputs[spec.name]
         assert actual.dtype == spec.dtype == expected.dtype
-        close = 1e-6 if actual.itemsize > 2 else 1e-3
+        close = 1e-6 if actual.itemsize > 2 else 2e-3
         np.testing.assert_allclose(actual.astype(float), expected.astype(float), rtol=close)
         computed += 1
     if dtype.startswith("float"):
