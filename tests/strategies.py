@@ -194,6 +194,7 @@ def between(*, causal: bool = False) -> st.SearchStrategy[Part]:
                 Part("ELU", {"alpha": 0.5}),
                 Part("PReLU", {"shared_axes": [1]}),
                 Part("Activation", {"activation": "softsign"}),
+                Part("EinsumDense", {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d"}),
             ]
         ),
     ]
@@ -218,6 +219,10 @@ def between(*, causal: bool = False) -> st.SearchStrategy[Part]:
                 Part("UpSampling1D", {"size": 2}),
                 Part("ZeroPadding1D", {"padding": (1, 2)}),
                 Part("Conv1D", {"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"}),
+                Part("GroupNormalization", {"groups": -1}),
+                Part("SeparableConv1D", {"filters": 2, "kernel_size": 2, "padding": "same", "depth_multiplier": 2}),
+                Part("DepthwiseConv1D", {"kernel_size": 3, "padding": "same", "activation": "tanh"}),
+                Part("Conv1DTranspose", {"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"}),
                 Part("Attention", {"use_scale": True, "score_mode": "concat"}),
                 Part("AdditiveAttention"),
                 Part("MultiHeadAttention", {"num_heads": 2, "key_dim": 3}),

@@ -6,9 +6,10 @@ from typing import Any
 
 from service.errors import CorruptModelError, UnsupportedModelError
 from service.model.graph import Graph
+from service.model.layers.array_operations import Operand
 from service.model.layers.attention import MultiHeadAttention
 from service.model.layers.base import Layer
-from service.model.layers.operations import Operand, Operation
+from service.model.layers.operations import Operation
 from service.model.tensors import Shape
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from service.model.engines.onnx_builder import Builder, Value
 from service.model.engines.onnx_recurrent import RECURRENT_ACTIVATIONS, recurrent
+from service.model.layers.array_operations import Operand
 from service.model.layers.base import Layer
 from service.model.layers.convolution import (
     AveragePooling1D,
@@ -29,7 +30,7 @@ from service.model.layers.elementwise import ELU, Activation, Identity, LeakyReL
 from service.model.layers.embedding import Embedding
 from service.model.layers.merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from service.model.layers.normalization import BatchNormalization, LayerNormalization, Normalization, Rescaling
-from service.model.layers.operations import Operand, Operation
+from service.model.layers.operations import Operation
 from service.model.layers.recurrent import Recurrent
 from service.model.layers.shape import Flatten, Permute, RepeatVector, Reshape
 from service.model.layers.wrappers import TimeDistributed

@@ -8,7 +8,8 @@ import numpy as np
 from service.model.gradients.activations import softmax
 from service.model.gradients.base import Seen, first, summed_to
 from service.model.layers import array_operations as operations
-from service.model.layers.operations import Operand, Operation
+from service.model.layers.array_operations import Operand
+from service.model.layers.operations import Operation
 from service.model.tensors import Array
 
 Gradient = Callable[[Operation, Seen, Array], Sequence[Array | None]]

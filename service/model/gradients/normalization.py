@@ -7,6 +7,7 @@ import numpy as np
 from service.model.gradients.base import Back, Seen, backward, first, summed_to
 from service.model.layers.normalization import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
     Normalization,
     Rescaling,
@@ -88,3 +89,26 @@ def _unit(layer: UnitNormalization, seen: Seen, above: Sequence[Array | None]) -
     capped = inverse > 1e12
     along = np.where(capped, 0, seen.y * (gradient * seen.y).sum(axis=over, keepdims=True))
     return Back([((gradient - along) * np.minimum(inverse, 1e12)).astype(x.dtype)])
+
+
+@backward.register
+def _group(layer: GroupNormalization, seen: Seen, above: Sequence[Array | None]) -> Back:
+    """As of LayerNormalization, over the axes of each group."""
+    gradient, x = first(above, seen.y), seen.x
+    y, over = layer.grouped(x)
+    mean = y.mean(axis=over, keepdims=True)
+    scale = 1 / np.sqrt(np.square(y - mean).mean(axis=over, keepdims=True) + x.dtype.type(layer.options["epsilon"]))
+    normal = (y - mean) * scale
+    at = [1] * x.ndim
+    at[layer.options["axis"]] = -1
+    others = tuple(i for i in range(x.ndim) if i != layer.options["axis"] % x.ndim)
+    weights = {}
+    if "gamma" in seen.weights:
+        weights["gamma"] = (gradient * normal.reshape(x.shape)).sum(axis=others)
+    if "beta" in seen.weights:
+        weights["beta"] = gradient.sum(axis=others)
+    inner = gradient * seen.weights["gamma"].reshape(at) if "gamma" in seen.weights else gradient
+    inner, _ = layer.grouped(inner)
+    centred = inner - inner.mean(axis=over, keepdims=True)
+    by_x = scale * (centred - normal * (inner * normal).mean(axis=over, keepdims=True))
+    return Back([by_x.reshape(x.shape).astype(x.dtype)], weights)

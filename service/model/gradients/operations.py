@@ -7,7 +7,8 @@ import numpy as np
 
 from service.model.gradients.array_operations import GRADIENTS, gradients
 from service.model.gradients.base import Back, Seen, backward, first, summed_to
-from service.model.layers.operations import COMPARISONS, LIKE, Operand, Operation
+from service.model.layers.array_operations import Operand
+from service.model.layers.operations import COMPARISONS, LIKE, Operation
 from service.model.tensors import Array
 
 # By the operand: of the operand x and the result y.

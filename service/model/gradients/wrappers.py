@@ -1,10 +1,10 @@
-"""Gradient of TimeDistributed: the gradient of the inner layer, with each timestep as a sequence."""
+"""Gradients of wrappers: of the inner layer, in TimeDistributed with each timestep as a sequence."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from service.model.gradients.base import Back, Seen, backward, first
-from service.model.layers.wrappers import TimeDistributed
+from service.model.layers.wrappers import SpectralNormalization, TimeDistributed
 from service.model.tensors import Array
 
 
@@ -21,6 +21,11 @@ def _time_distributed(layer: TimeDistributed, seen: Seen, above: Sequence[Array 
     (by_x,) = back.inputs
     inside = {name: array.reshape(*seen.y.shape[:2], *array.shape[1:]) for name, array in back.inside.items()}
     return Back([None if by_x is None else by_x.reshape(seen.x.shape)], back.weights, inside=inside)
+
+
+@backward.register
+def _spectral(layer: SpectralNormalization, seen: Seen, above: Sequence[Array | None]) -> Back:
+    return backward(layer.inner, seen, above)
 
 
 def _apart(x: Array) -> Array:

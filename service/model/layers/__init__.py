@@ -14,6 +14,7 @@ from service.model.layers.convolution import (
     MaxPooling1D,
 )
 from service.model.layers.dense import Dense
+from service.model.layers.einsum import EinsumDense
 from service.model.layers.elementwise import (
     ELU,
     Activation,
@@ -30,9 +31,17 @@ from service.model.layers.elementwise import (
     SpatialDropout1D,
 )
 from service.model.layers.embedding import Embedding, Masking
+from service.model.layers.frames import (
+    AveragePooling2D,
+    Conv2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
 from service.model.layers.merge import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
 from service.model.layers.normalization import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
     Normalization,
     Rescaling,
@@ -41,6 +50,7 @@ from service.model.layers.normalization import (
 )
 from service.model.layers.options import parse, shown
 from service.model.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
+from service.model.layers.separable import Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from service.model.layers.shape import (
     Cropping1D,
     Flatten,
@@ -50,19 +60,38 @@ from service.model.layers.shape import (
     UpSampling1D,
     ZeroPadding1D,
 )
-from service.model.layers.wrappers import Bidirectional, TimeDistributed
+from service.model.layers.wrappers import Bidirectional, SpectralNormalization, TimeDistributed
 
 FAMILIES: dict[str, tuple[type[Layer], ...]] = {
     "Recurrent": (SimpleRNN, GRU, LSTM, RNN, Bidirectional, TimeDistributed),
     "Attention": (Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention),
-    "Dense and convolution": (Dense, Conv1D),
+    "Dense and convolution": (
+        Dense,
+        EinsumDense,
+        Conv1D,
+        SeparableConv1D,
+        DepthwiseConv1D,
+        Conv1DTranspose,
+        Conv2D,
+        SpectralNormalization,
+    ),
     "Ids and masks": (Embedding, Masking),
-    "Pooling": (MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D),
+    "Pooling": (
+        MaxPooling1D,
+        AveragePooling1D,
+        GlobalMaxPooling1D,
+        GlobalAveragePooling1D,
+        MaxPooling2D,
+        AveragePooling2D,
+        GlobalMaxPooling2D,
+        GlobalAveragePooling2D,
+    ),
     "Normalization": (
         Normalization,
         Rescaling,
         BatchNormalization,
         LayerNormalization,
+        GroupNormalization,
         RMSNormalization,
         UnitNormalization,
     ),
@@ -108,6 +137,6 @@ def make_layer(document: Any, name: str = "", prefix: str = "", depth: int = 0) 
     options = parse(config, kind.OPTIONS, where, COMMON)
     policy = layer_policy(config.get("dtype"), where)
     check_composed(options, policy, where)
-    if issubclass(kind, Bidirectional | TimeDistributed):
+    if issubclass(kind, Bidirectional | TimeDistributed | SpectralNormalization):
         return kind(name, policy, options, lambda inner, inner_name: make_layer(inner, inner_name, depth=depth + 1))
     return kind(name, policy, options)

@@ -3,39 +3,54 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from service.model import activations
-from service.model.layers.merge import broadcast, together
+from service.model.layers.merge import Refusing, broadcast, together
 from service.model.layers.options import MAX_EXTENT
 from service.model.tensors import Array, DType, Tensor, Time
-
-if TYPE_CHECKING:
-    from service.model.layers.operations import Operation
 
 TYPES = {name: np.dtype(name) for name in ("bool", "float16", "float32", "float64", "int32", "int64")}
 LETTERS = 26
 
 
 @dataclass(frozen=True)
+class Operand:
+    """Where a tensor stands among the arguments of an operation."""
+
+    place: int
+
+
+class Operation(Refusing, Protocol):
+    """What is asked of the operation that a rule is for."""
+
+    kind: str
+    arguments: Sequence[Any]
+    options: Mapping[str, Any]
+
+    def one(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The one tensor that it takes."""
+
+
+@dataclass(frozen=True)
 class Rule:
     """What an operation makes of tensors, and computes."""
 
-    build: Callable[["Operation", Sequence[Tensor]], Tensor]
-    call: Callable[["Operation", Sequence[Array]], Array]
+    build: Callable[[Operation, Sequence[Tensor]], Tensor]
+    call: Callable[[Operation, Sequence[Array]], Array]
 
 
 # Types.
 
 
-def _cast_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _cast_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     return Tensor(x.shape, target(operation, x.dtype), x.time)
 
 
-def _cast(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _cast(operation: Operation, inputs: Sequence[Array]) -> Array:
     dtype = target(operation, inputs[0].dtype)
     x = inputs[0]
     if dtype.kind == "i" and x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -43,7 +58,7 @@ def _cast(operation: "Operation", inputs: Sequence[Array]) -> Array:
     return x.astype(dtype)
 
 
-def target(operation: "Operation", dtype: DType) -> DType:
+def target(operation: Operation, dtype: DType) -> DType:
     """The type that an operation casts to; that of its input where it says nothing."""
     wanted = operation.options.get("dtype")
     if wanted is None:
@@ -56,7 +71,7 @@ def target(operation: "Operation", dtype: DType) -> DType:
 # Reductions.
 
 
-def reduced_axes(operation: "Operation", rank: int) -> tuple[int, ...]:
+def reduced_axes(operation: Operation, rank: int) -> tuple[int, ...]:
     """The axes of an operation, counted from the front; not the batch."""
     axis = operation.options.get("axis")
     values: list[Any] = axis if isinstance(axis, list) else [axis]
@@ -68,14 +83,14 @@ def reduced_axes(operation: "Operation", rank: int) -> tuple[int, ...]:
     return found
 
 
-def _kept(operation: "Operation") -> bool:
+def _kept(operation: Operation) -> bool:
     keep = operation.options.get("keepdims", False)
     if not isinstance(keep, bool):
         raise operation.unsupported("its keepdims is not supported")
     return keep
 
 
-def _reduce_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _reduce_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     over, keep = reduced_axes(operation, x.rank), _kept(operation)
     shape = tuple(1 if i in over else e for i, e in enumerate(x.shape) if keep or i not in over)
@@ -87,23 +102,23 @@ def _reduce_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(shape, dtype, whole_if(x, 1 in over))
 
 
-def _sum(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _sum(operation: Operation, inputs: Sequence[Array]) -> Array:
     (x,) = inputs
     return _accumulated(np.sum, operation, x, np.dtype(np.int32) if x.dtype.kind == "b" else x.dtype)
 
 
-def _mean(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _mean(operation: Operation, inputs: Sequence[Array]) -> Array:
     return _accumulated(np.mean, operation, inputs[0], inputs[0].dtype)
 
 
-def _accumulated(function: Callable[..., Any], operation: "Operation", x: Array, dtype: DType) -> Array:
+def _accumulated(function: Callable[..., Any], operation: Operation, x: Array, dtype: DType) -> Array:
     """Added up in double precision, since NumPy adds along some axes one after the other, and there may be many."""
     kind = np.float64 if x.dtype.kind == "f" else dtype
     over = reduced_axes(operation, x.ndim)
     return np.asarray(function(x, axis=over, keepdims=_kept(operation), dtype=kind)).astype(dtype)
 
 
-def one_axis(operation: "Operation", rank: int) -> int:
+def one_axis(operation: Operation, rank: int) -> int:
     """The axis of an operation, counted from the front; not the batch."""
     axis = operation.options.get("axis")
     if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank or axis % rank == 0:
@@ -111,20 +126,20 @@ def one_axis(operation: "Operation", rank: int) -> int:
     return axis % rank
 
 
-def _softmax_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _softmax_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     if x.dtype.kind != "f":
         raise operation.unsupported(f"an input of type {x.dtype.name} is not supported")
     return Tensor(x.shape, x.dtype, whole_if(x, 1 in reduced_axes(operation, x.rank)))
 
 
-def _softmax(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _softmax(operation: Operation, inputs: Sequence[Array]) -> Array:
     x = inputs[0]
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
     return activations.softmax(wide, reduced_axes(operation, x.ndim)).astype(x.dtype, copy=False)
 
 
-def _cumsum_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _cumsum_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     dtype = target(operation, x.dtype)
     if x.dtype.kind == "b" or dtype.kind == "b" or (dtype.kind == "i" and x.dtype.kind == "f"):
@@ -132,7 +147,7 @@ def _cumsum_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(x.shape, dtype, whole_if(x, one_axis(operation, x.rank) == 1))
 
 
-def _cumsum(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _cumsum(operation: Operation, inputs: Sequence[Array]) -> Array:
     dtype = target(operation, inputs[0].dtype)
     kind = np.float64 if dtype.kind == "f" else dtype
     x = inputs[0].astype(dtype)
@@ -147,7 +162,7 @@ def whole_if(x: Tensor, over_time: bool) -> Time:
 # Shapes.
 
 
-def _reshape_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _reshape_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     given = new_shape(operation)
     if given[0] != -1:
@@ -160,7 +175,7 @@ def _reshape_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor((None, *rest), x.dtype, whole_if(x, over_time=True))
 
 
-def new_shape(operation: "Operation") -> tuple[int, ...]:
+def new_shape(operation: Operation) -> tuple[int, ...]:
     """The shape that a Reshape makes, -1 for the batch."""
     given = operation.options.get("newshape")
     values = list(given) if isinstance(given, list) else []
@@ -172,17 +187,17 @@ def new_shape(operation: "Operation") -> tuple[int, ...]:
     return found
 
 
-def _reshape(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _reshape(operation: Operation, inputs: Sequence[Array]) -> Array:
     return inputs[0].reshape(len(inputs[0]), *new_shape(operation)[1:])
 
 
-def _transpose_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _transpose_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     axes = permutation(operation, x.rank)
     return Tensor(tuple(x.shape[i] for i in axes), x.dtype, whole_if(x, len(axes) > 1 and axes[1] != 1))
 
 
-def permutation(operation: "Operation", rank: int) -> tuple[int, ...]:
+def permutation(operation: Operation, rank: int) -> tuple[int, ...]:
     """The axes of a Transpose, which leaves the batch where it is."""
     axes = operation.options.get("axes")
     if not isinstance(axes, list) or any(isinstance(a, bool) or not isinstance(a, int) for a in axes):
@@ -193,11 +208,11 @@ def permutation(operation: "Operation", rank: int) -> tuple[int, ...]:
     return found
 
 
-def _transpose(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _transpose(operation: Operation, inputs: Sequence[Array]) -> Array:
     return inputs[0].transpose(permutation(operation, inputs[0].ndim))
 
 
-def _stack_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _stack_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = inputs[0]
     if any(other.rank != x.rank or other.dtype != x.dtype for other in inputs):
         raise operation.unsupported("tensors of different ranks or types are not supported")
@@ -211,17 +226,15 @@ def _stack_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     )
 
 
-def _stack(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _stack(operation: Operation, inputs: Sequence[Array]) -> Array:
     return np.stack(inputs, axis=one_axis(operation, inputs[0].ndim + 1))
 
 
 # Indices.
 
 
-def indices(operation: "Operation", inputs: Sequence[Any]) -> Any:
+def indices(operation: Operation, inputs: Sequence[Any]) -> Any:
     """The indices of a Take: a tensor, or an array of integers that the config holds."""
-    from service.model.layers.operations import Operand
-
     given = operation.arguments[1] if len(operation.arguments) == 2 else None
     if not operation.arguments or operation.arguments[0] != Operand(0):
         raise operation.unsupported("its arguments are not supported")
@@ -244,7 +257,7 @@ def _integers(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _take_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _take_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = inputs[0]
     chosen, axis = indices(operation, inputs), one_axis(operation, x.rank)
     if isinstance(chosen, Tensor):
@@ -256,7 +269,7 @@ def _take_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(shape, x.dtype, whole_if(x, axis == 1))
 
 
-def _take(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _take(operation: Operation, inputs: Sequence[Array]) -> Array:
     chosen, axis = indices(operation, inputs), one_axis(operation, inputs[0].ndim)
     try:
         return np.take(inputs[0], chosen, axis)
@@ -264,7 +277,7 @@ def _take(operation: "Operation", inputs: Sequence[Array]) -> Array:
         raise ValueError(str(error)) from error
 
 
-def _along_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _along_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     if len(inputs) != 2:
         raise operation.unsupported("its arguments are not supported")
     x, indices = inputs
@@ -280,7 +293,7 @@ def _along_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     )
 
 
-def _along(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _along(operation: Operation, inputs: Sequence[Array]) -> Array:
     """Raises ValueError for an index outside the axis, which Keras fills with what it finds."""
     x, indices = inputs
     axis = one_axis(operation, x.ndim)
@@ -290,9 +303,7 @@ def _along(operation: "Operation", inputs: Sequence[Array]) -> Array:
     return np.take_along_axis(x, indices, axis)
 
 
-def _where_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
-    from service.model.layers.operations import Operand
-
+def _where_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     if len(operation.arguments) != 3 or not all(isinstance(a, Operand | int | float) for a in operation.arguments):
         raise operation.unsupported("its arguments are not supported")
     condition, *values = operation.arguments
@@ -313,16 +324,14 @@ def _where_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(broadcast(operation, [x.shape for x in inputs]), dtype, together(inputs))
 
 
-def _where(operation: "Operation", inputs: Sequence[Array]) -> Array:
-    from service.model.layers.operations import Operand
-
+def _where(operation: Operation, inputs: Sequence[Array]) -> Array:
     tensors = [inputs[a.place] for a in operation.arguments[1:] if isinstance(a, Operand)]
     kind = tensors[0].dtype.type
     condition, first, second = (inputs[a.place] if isinstance(a, Operand) else kind(a) for a in operation.arguments)
     return np.where(condition, first, second)
 
 
-def _clip_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _clip_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = operation.one(inputs)
     if x.dtype.kind == "b":
         raise operation.unsupported("an input of truth values is not supported")
@@ -330,7 +339,7 @@ def _clip_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(x.shape, x.dtype, x.time)
 
 
-def clip_bounds(operation: "Operation", dtype: DType) -> tuple[Any, Any]:
+def clip_bounds(operation: Operation, dtype: DType) -> tuple[Any, Any]:
     """The least and the largest number, in the type of the tensor."""
     found = [operation.options.get(name) for name in ("x_min", "x_max")]
     for bound in found:
@@ -340,7 +349,7 @@ def clip_bounds(operation: "Operation", dtype: DType) -> tuple[Any, Any]:
     return dtype.type(found[0]), dtype.type(found[1])
 
 
-def _clip(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _clip(operation: Operation, inputs: Sequence[Array]) -> Array:
     low, high = clip_bounds(operation, inputs[0].dtype)
     return np.maximum(np.minimum(inputs[0], high), low)  # TensorFlow's order, where the bounds are the wrong way round
 
@@ -348,7 +357,7 @@ def _clip(operation: "Operation", inputs: Sequence[Array]) -> Array:
 # Products.
 
 
-def _matmul_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _matmul_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x, y = _two(operation, inputs)
     if x.rank < 3 or x.rank != y.rank or differ(x.shape[-1], y.shape[-2]):
         raise operation.unsupported("expected two tensors of one rank, 3 at least, whose matrices fit")
@@ -357,11 +366,11 @@ def _matmul_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor((*outer, x.shape[-2], y.shape[-1]), x.dtype, time)
 
 
-def _matmul(_operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _matmul(_operation: Operation, inputs: Sequence[Array]) -> Array:
     return widened(np.matmul, *inputs)
 
 
-def _two(operation: "Operation", inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _two(operation: Operation, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     if len(inputs) != 2 or len(operation.arguments) != 2:
         raise operation.unsupported("its arguments are not supported")
     x, y = inputs
@@ -383,7 +392,7 @@ def widened(function: Callable[..., Any], *arrays: Array) -> Array:
     return np.asarray(function(*arrays))
 
 
-def _einsum_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
+def _einsum_build(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x, y = _two(operation, inputs)
     *sources, made = subscripts(operation)
     extents: dict[str, int | None] = {}
@@ -401,7 +410,7 @@ def _einsum_build(operation: "Operation", inputs: Sequence[Tensor]) -> Tensor:
     return Tensor(tuple(extents[letter] for letter in made), x.dtype, time)
 
 
-def subscripts(operation: "Operation") -> tuple[str, str, str]:
+def subscripts(operation: Operation) -> tuple[str, str, str]:
     """Of two tensors and of the result; each letter once in each."""
     given = operation.options.get("subscripts")
     text = given.replace(" ", "") if isinstance(given, str) and len(given) < 3 * LETTERS else ""
@@ -413,7 +422,7 @@ def subscripts(operation: "Operation") -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-def _einsum(operation: "Operation", inputs: Sequence[Array]) -> Array:
+def _einsum(operation: Operation, inputs: Sequence[Array]) -> Array:
     first, second, made = subscripts(operation)
     return widened(lambda x, y: np.einsum(f"{first},{second}->{made}", x, y), *inputs)
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from service.errors import UnsupportedModelError
 from service.model.layers.base import Built, Layer, Record
 from service.model.layers.options import Option, flag, integer
 from service.model.tensors import Array, DType, Shape, Tensor, Time
@@ -227,7 +228,14 @@ def together(inputs: Sequence[Tensor]) -> Time:
     return times.pop() if len(times) == 1 else Time.WHOLE
 
 
-def broadcast(layer: Layer, shapes: Sequence[Shape], *, ones: bool = True) -> Shape:
+class Refusing(Protocol):
+    """What broadcasts: a layer, or an operation."""
+
+    def unsupported(self, message: str) -> UnsupportedModelError:
+        """An error about it."""
+
+
+def broadcast(layer: Refusing, shapes: Sequence[Shape], *, ones: bool = True) -> Shape:
     """The shape that some shapes of one rank broadcast to; with `ones` off, extents must be the same."""
     result: list[int | None] = []
     for extents in zip(*shapes, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.model.layers.base import Built, ElementwiseLayer, Layer, Record, Weights, WeightSpec
 from service.model.layers.elementwise import along
-from service.model.layers.options import ANY, MAX_EXTENT, Option, axes, choice, flag, integer, number
+from service.model.layers.options import ANY, MAX_EXTENT, Option, axes, choice, flag, integer, number, size
 from service.model.tensors import Array, DType, Tensor, Time
 
 # keras.config.epsilon(): what Normalization keeps standard deviations above. Keras does not store it in files.
@@ -259,6 +259,64 @@ class UnitNormalization(Layer):
         with np.errstate(over="ignore"):
             largest = wide.dtype.type(x.dtype.type(1e12))
         return (wide * np.minimum(1 / np.sqrt(squares), largest)).astype(x.dtype, copy=False)
+
+
+class GroupNormalization(Layer):
+    """γ · (x - mean x) / √(var x + ε) + β, with the moments of groups of channels, over all other axes together."""
+
+    CLASS = "GroupNormalization"
+    TYPES = "f"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "groups": Option(lambda v: -1 if v == -1 and not isinstance(v, bool) else size().parse(v), "-1 or from 1", 32),
+        "axis": integer(-32, 32, -1),
+        "epsilon": number(1e-3),
+        "center": flag(True),
+        "scale": flag(True),
+    }
+    AUTOCAST = False
+
+    def build(self, inputs: Sequence[Tensor]) -> Built:
+        """Gamma and beta along the axis."""
+        (x,) = inputs
+        axis = self.options["axis"]
+        along(self, x, [axis])
+        extent = x.shape[axis]
+        if extent is None or extent % self.groups(extent):
+            raise self.unsupported("the axis must have a known extent, which the number of groups divides")
+        names = [n for n, on in (("gamma", "scale"), ("beta", "center")) if self.options[on]]
+        time = Time.WHOLE if x.time is Time.SEQUENCE else x.time
+        return Built(
+            (self.output(x.shape, time),), tuple(stored(self, name, (extent,), i) for i, name in enumerate(names))
+        )
+
+    def groups(self, extent: int) -> int:
+        """Their number; -1 is one for each channel."""
+        count = self.options["groups"]
+        return extent if count == -1 else int(count)
+
+    def grouped(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        """X with an axis for the groups before that of their channels, and the axes that moments are taken over."""
+        axis = self.options["axis"] % x.ndim
+        count = self.groups(x.shape[axis])
+        y = x.reshape(*x.shape[:axis], count, x.shape[axis] // count, *x.shape[axis + 1 :])
+        return y, tuple(i for i in range(1, y.ndim) if i != axis)
+
+    def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
+        """The output; moments are added up in double precision, since there may be many timesteps."""
+        (x,) = inputs
+        kind = np.result_type(x.dtype, np.float32)
+        y, over = self.grouped(x.astype(kind, copy=False))
+        mean = y.mean(axis=over, keepdims=True, dtype=np.float64)
+        variance = np.square(y - mean).mean(axis=over, keepdims=True, dtype=np.float64).astype(kind)
+        factor = 1 / np.sqrt(variance + kind.type(self.options["epsilon"]))
+        z = ((y - mean.astype(kind)) * factor).reshape(x.shape)
+        at = [1] * x.ndim
+        at[self.options["axis"]] = -1
+        if "gamma" in weights:
+            z = z * weights["gamma"].astype(kind).reshape(at)
+        if "beta" in weights:
+            z = z + weights["beta"].astype(kind).reshape(at)
+        return z.astype(x.dtype, copy=False).astype(self.policy.compute, copy=False)
 
 
 def stored(layer: Layer, name: str, shape: tuple[int, ...], number: int) -> WeightSpec:

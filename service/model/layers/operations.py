@@ -2,26 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from service.model import activations
-from service.model.layers.array_operations import RULES
+from service.model.layers.array_operations import RULES, Operand
 from service.model.layers.base import Built, Layer, Record
 from service.model.layers.merge import broadcast, together
 from service.model.layers.options import shown
 from service.model.tensors import POLICIES, Array, Shape, Tensor, Time
 
 Function = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Where a tensor stands among the arguments of an operation."""
-
-    place: int
 
 
 ARITHMETIC: dict[str, Function] = {

@@ -122,6 +122,8 @@ TRAINING_ONLY = {
         "alpha",
         "moving_mean",
         "moving_variance",
+        "depthwise",
+        "pointwise",
     )
     for kind in ("initializer", "regularizer", "constraint")
 } | {"activity_regularizer": ANY, "seed": ANY}

@@ -8,7 +8,7 @@ import numpy as np
 from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, WeightSpec
 from service.model.layers.cells import States
 from service.model.layers.dense import Dense
-from service.model.layers.options import Option, choice
+from service.model.layers.options import ANY, Option, choice
 from service.model.layers.patch import Hook
 from service.model.layers.recurrent import CellLayer, Recurrent
 from service.model.tensors import Array, Policy, Tensor, Time
@@ -84,6 +84,50 @@ class TimeDistributed(Layer):
     def _at(self, x: Tensor) -> list[Tensor]:
         """The input of the inner layer: one timestep."""
         return [Tensor((x.shape[0], *x.shape[2:]), x.dtype)]
+
+
+class SpectralNormalization(Layer):
+    """A layer whose kernel training has divided by its largest singular value; the file holds it divided."""
+
+    CLASS = "SpectralNormalization"
+    NOTE = "around a layer with a kernel or a table"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"layer": INNER, "power_iterations": ANY}
+    PASSES_MASK = False
+    AUTOCAST = False
+    KEEPS_INTEGERS = True
+
+    def __init__(self, name: str, policy: Policy, options: Mapping[str, Any], make: Make) -> None:
+        super().__init__(name, policy, options)
+        self.inner = make(options["layer"], name)
+        if isinstance(self.inner, Recurrent | TimeDistributed) or self.inner.MANY_INPUTS or self.inner.makes_mask():
+            raise self.unsupported(f"around a {self.inner.CLASS}")
+        if self.inner.policy != policy or policy.compute != policy.variable:
+            raise self.unsupported("of another type than its layer, or of mixed types")
+
+    def build(self, inputs: Sequence[Tensor]) -> Built:
+        """The layer, and the vector that training keeps."""
+        self.inner.check_types(inputs)
+        built = self.inner.build(inputs)
+        kernel = next((w for w in built.weights if w.name in {"kernel", "embeddings"}), None)
+        if kernel is None:
+            raise self.unsupported(f"around a {self.inner.CLASS}, which has no kernel")
+        if any(x.dtype != self.policy.compute for x in inputs):  # Keras gives out the type of what comes in
+            raise self.unsupported(f"an input of type {inputs[0].dtype.name} for {self.policy.compute.name}")
+        weights = [WeightSpec(w.name, w.shape, w.dtype, f"layer/{w.path}") for w in built.weights]
+        vector = WeightSpec("vector_u", (1, kernel.shape[-1]), self.policy.variable, "vars/0")
+        return Built(built.outputs, (*weights, vector))
+
+    def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
+        """That of the layer."""
+        return self.inner.workspace(inputs, outputs, traced=traced)
+
+    def prepare(self, weights: Weights) -> Any:
+        """As the layer."""
+        return self.inner.prepare({name: weight for name, weight in weights.items() if name != "vector_u"})
+
+    def call(self, weights: Any, inputs: Sequence[Array], masks: Sequence[Array | None], record: Record | None) -> Any:
+        """The layer."""
+        return self.inner.call(weights, inputs, masks, record)
 
 
 class Bidirectional(Recurrent):

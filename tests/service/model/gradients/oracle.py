@@ -41,7 +41,7 @@ def trainable(network):
         f"{layer}/{weight.name}"
         for layer, entry in network.graph.layers.items()
         for weight in entry.weights
-        if entry.layer.CLASS != "Normalization" and weight.name not in {"moving_mean", "moving_variance"}
+        if entry.layer.CLASS != "Normalization" and weight.name not in {"moving_mean", "moving_variance", "vector_u"}
     ]
 
 
