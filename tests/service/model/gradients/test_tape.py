@@ -106,7 +106,7 @@ def layer_cases():
         ],
         "EinsumDense": lambda k: [
             k.EinsumDense("abc,cde->abde", (None, 3, 2), bias_axes="de", activation="tanh"),
-            k.EinsumDense("...xy,yz->...zx", (6, 4, 3), bias_axes="z"),
+            k.EinsumDense("...xy,yz->...zx", (4, 3), bias_axes="z"),
         ],
         "SeparableConv1D": lambda k: [
             k.SeparableConv1D(3, 2, strides=2, padding="same", depth_multiplier=2, activation="tanh"),
