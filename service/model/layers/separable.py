@@ -173,6 +173,8 @@ class Conv1DTranspose(Sliding):
         added = self.options["output_padding"]
         if added is not None and added[0] >= stride:
             raise self.unsupported("output_padding is not below strides")
+        if self.geometry()[2] > 1:  # which Keras cannot compute on a CPU, so that nothing could be compared
+            raise self.unsupported("dilation_rate above 1 is not supported")
         if stride > MAX_STEPS // 64:
             raise self.unsupported("strides is too large")
         new = None if steps is None else self.length(steps)

@@ -119,7 +119,7 @@ def layer_cases():
         "Conv1DTranspose": lambda k: [
             k.Conv1DTranspose(3, 3, strides=2, padding="same", activation="tanh"),
             k.Conv1DTranspose(2, 2, strides=3, output_padding=1, use_bias=False),
-            k.Conv1DTranspose(2, 2, dilation_rate=2),
+            k.Conv1DTranspose(2, 1, strides=2),
         ],
         "Conv2D": lambda k: [
             *frames(k, k.Conv2D(4, (2, 1), strides=(1, 2), padding="same", activation="tanh")),
