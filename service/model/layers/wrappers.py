@@ -114,7 +114,8 @@ class SpectralNormalization(Layer):
         if any(x.dtype != self.policy.compute for x in inputs):  # Keras gives out the type of what comes in
             raise self.unsupported(f"an input of type {inputs[0].dtype.name} for {self.policy.compute.name}")
         weights = [WeightSpec(w.name, w.shape, w.dtype, f"layer/{w.path}") for w in built.weights]
-        vector = WeightSpec("vector_u", (1, kernel.shape[-1]), self.policy.variable, "vars/0")
+        # Keras counts the kernel among the variables of the wrapper too.
+        vector = WeightSpec("vector_u", (1, kernel.shape[-1]), self.policy.variable, "vars/1")
         return Built(built.outputs, (*weights, vector))
 
     def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
