@@ -94,7 +94,7 @@ def _schema(specs: Sequence[Spec]) -> Any:
     return Schema(
         [
             TensorSpec(
-                np.dtype(spec.dtype),
+                np.dtype(str if np.dtype(spec.dtype) == object else spec.dtype),
                 tuple(-1 if extent is None else extent for extent in spec.shape),
                 None if single else spec.name,
             )

@@ -11,5 +11,6 @@ DTYPES: dict["pb.DataType", "np.dtype[np.generic]"] = {
     pb.DATA_TYPE_INT32: np.dtype("<i4"),
     pb.DATA_TYPE_INT64: np.dtype("<i8"),
     pb.DATA_TYPE_BOOL: np.dtype("?"),
+    pb.DATA_TYPE_STRING: np.dtype(object),  # of Python's strings
 }
 DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}

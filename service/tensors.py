@@ -73,6 +73,28 @@ def from_values(
     return finite(array, field)
 
 
+def from_texts(texts: Sequence[str], shape: tuple[int, ...], field: str, limits: Limits) -> Array:
+    """Texts as an array of Python's strings.
+
+    Raises InvalidArgumentError for another number of them than the shape says, LimitExceededError for too much text.
+    """
+    count = math.prod(shape)
+    if len(texts) != count:
+        raise InvalidArgumentError(
+            f"{field}: shape {list(shape)} needs {count} strings, got {len(texts)}",
+            field=f"{field}.strings", expected=count, actual=len(texts),
+        )  # fmt: skip
+    size = sum(map(len, texts))
+    if size > limits.characters:
+        raise LimitExceededError(
+            f"{field}: {size} characters of text, the limit is {limits.characters}",
+            field=field, limit=limits.characters, actual=size,
+        )  # fmt: skip
+    array = np.empty(count, object)
+    array[:] = texts
+    return array.reshape(shape)
+
+
 def finite(array: Array, field: str) -> Array:
     """The array itself, if it holds neither NaN nor infinity. Raises InvalidArgumentError naming the first index."""
     if array.dtype.kind != "f":

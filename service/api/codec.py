@@ -13,9 +13,9 @@ from service.errors import InvalidArgumentError, LimitExceededError
 from service.model.changes import Change, ChangeKind
 from service.model.layers.patch import Patch, PatchKind
 from service.model.network import Network
-from service.model.tensors import Array, TensorSpec
+from service.model.tensors import STRING, Array, TensorSpec
 from service.pb import unroll_pb2 as pb
-from service.tensors import LITTLE, MOST_AXES, check_extents, checked_shape, from_raw, from_values
+from service.tensors import LITTLE, MOST_AXES, check_extents, checked_shape, from_raw, from_texts, from_values
 
 ENCODINGS = frozenset(pb.TensorEncoding.values())  # which makes a list at every call
 AT_ONCE = 65_536  # elements that are Python's numbers at a time
@@ -50,6 +50,10 @@ def decode(tensor: pb.Tensor, dtype: np.dtype, field: str, limits: Limits) -> Ar
         )
     shape = checked_shape(tensor.shape, field, limits)
     raw, values = tensor.raw, tensor.values
+    if tensor.strings or dtype == STRING:
+        if raw or values or dtype != STRING:
+            raise InvalidArgumentError(f"{field}: text is given in strings alone, numbers never", field=field)
+        return from_texts(tensor.strings, shape, field, limits)
     if raw:
         if values:
             raise InvalidArgumentError(f"{field}: values and raw are both given; give exactly one", field=field)
@@ -166,6 +170,10 @@ def add_all(tensors: Any, arrays: Mapping[str, Array], encoding: int) -> None:
 
 
 def _fields(array: Array, name: str, encoding: int) -> dict[str, Any]:
+    if array.dtype == STRING:
+        return {
+            "name": name, "data_type": pb.DATA_TYPE_STRING, "shape": array.shape, "strings": array.ravel().tolist()
+        }  # fmt: skip
     dtype = array.dtype if LITTLE else array.dtype.newbyteorder("<")
     fields: dict[str, Any] = {"name": name, "data_type": DATA_TYPES[dtype], "shape": array.shape}
     if encoding == pb.TENSOR_ENCODING_RAW:

@@ -65,8 +65,10 @@ def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
             f"{what}lists of different lengths do not form an array: send equal lengths, or one call for each",
             field=name,
         ) from None
+    if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(x, str) for x in array.flat)):
+        return pb.Tensor(name=name, data_type=pb.DATA_TYPE_STRING, shape=array.shape, strings=array.ravel().tolist())
     if array.dtype.kind not in "fiub":
-        raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers")
+        raise InvalidArgumentError(f"an array of {array.dtype} cannot be sent; send numbers or strings")
     if array.dtype in (np.float32, np.float16):
         return pb.Tensor(name=name, data_type=DATA_TYPES[array.dtype], shape=array.shape, raw=array.tobytes())
     return pb.Tensor(name=name, shape=array.shape, values=array.ravel().tolist())
@@ -75,6 +77,8 @@ def to_tensor(array: npt.ArrayLike, name: str = "") -> pb.Tensor:
 def to_array(tensor: pb.Tensor) -> Array:
     """A message as an array."""
     dtype = DTYPES[tensor.data_type]
+    if tensor.data_type == pb.DATA_TYPE_STRING:
+        return np.array(tensor.strings, object).reshape(tensor.shape)
     if tensor.raw:
         return np.frombuffer(tensor.raw, dtype).reshape(tensor.shape)
     return np.array(tensor.values, dtype).reshape(tensor.shape)

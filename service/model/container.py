@@ -171,6 +171,12 @@ def member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data
 
 
+def asset(archive: zipfile.ZipFile, limits: ReadLimits, path: str) -> bytes | None:
+    """A file beside the config, by its path under `assets`; None where there is none. Raises as `member`."""
+    name = f"assets/{path}"
+    return member(archive, name, limits.config_bytes) if name in archive.namelist() else None
+
+
 def parse_json(data: bytes, name: str = CONFIG) -> Any:
     """A config, with no NaN and no infinity in it."""
     try:

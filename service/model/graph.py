@@ -1,7 +1,7 @@
 """The graph of a network: which layer is called on which values, with nested models expanded."""
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from service.errors import LimitExceededError
@@ -52,6 +52,7 @@ class Graph:
     outputs: list[tuple[str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     calls: Tally[str] = field(default_factory=Tally)  # of each layer
+    asset: Callable[[str], bytes | None] = lambda _name: None  # a file beside the config, by its path under `assets`
     operations: set[str] = field(default_factory=set)  # nodes that are no layers: their names may be those of layers
 
     def add(self, tensor: Tensor, *, masked: bool = False) -> int:

@@ -1,7 +1,7 @@
 """Builds a graph from a Keras config."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.errors import CorruptModelError, LimitExceededError, UnsupportedModelError
@@ -9,6 +9,7 @@ from service.model import taken_masks
 from service.model.graph import Graph
 from service.model.layers import make_layer
 from service.model.layers.base import Layer
+from service.model.layers.categories import Lookup
 from service.model.layers.config import layer_policy, parse_shape, unwrap
 from service.model.layers.options import parse, shown
 from service.model.limits import ReadLimits
@@ -30,8 +31,8 @@ FUNCTIONAL = {"Functional", "Model"}
 MODELS = {"Sequential", *FUNCTIONAL}
 
 
-def build(document: Any, limits: ReadLimits) -> Graph:
-    """The graph of a config.json.
+def build(document: Any, limits: ReadLimits, asset: Callable[[str], bytes | None] | None = None) -> Graph:
+    """The graph of a config.json; `asset` gives the bytes of a file beside it.
 
     Raises UnsupportedModelError for what is not supported, CorruptModelError for what contradicts itself,
     LimitExceededError for what is too large.
@@ -39,6 +40,8 @@ def build(document: Any, limits: ReadLimits) -> Graph:
     check_class(document)
     name, class_name, config = unwrap(document, "the model")
     graph = Graph(name, limits)
+    if asset is not None:
+        graph.asset = asset
     if class_name == "Sequential":
         template: Template = sequential(graph, config, "", "layers", 0)
         places = [graph.input(*_sequential_input(name, config, document))]
@@ -131,13 +134,29 @@ def make_member(graph: Graph, document: Any, prefix: str, folder: str, depth: in
     """A layer or a model from its config."""
     name, class_name, config = unwrap(document, "a layer")
     if class_name not in MODELS:
-        return Member(make_layer(document, prefix=prefix), folder)
+        layer = make_layer(document, prefix=prefix)
+        if isinstance(layer, Lookup) and layer.needs_asset():
+            layer.load(_words(layer, graph.asset(f"{folder}/{Lookup.TABLE}")))
+        return Member(layer, folder)
     if depth >= graph.limits.depth:
         raise LimitExceededError(
             f"models inside each other, deeper than {graph.limits.depth}", limit=graph.limits.depth, actual=depth + 1
         )
     make = sequential if class_name == "Sequential" else functional
     return Member(make(graph, config, f"{prefix}{name}/", f"{folder}/layers", depth + 1), folder)
+
+
+def _words(layer: Lookup, data: bytes | None) -> list[Any]:
+    """The lines of a vocabulary, as Keras reads them."""
+    if data is None:
+        raise layer.corrupt(f"its vocabulary is neither in the config nor in the file ({Lookup.TABLE})")
+    try:
+        lines = data.decode("utf-8").splitlines()
+        while lines and not lines[-1]:
+            lines.pop()
+        return layer.parse_words(lines)
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise layer.corrupt("its vocabulary cannot be read") from error
 
 
 def input_layer(document: Any) -> tuple[str, Shape, str]:

@@ -7,11 +7,12 @@ is allocated; what is not supported is named.
 import os
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from service.errors import InvalidArgumentError
 from service.model import keras_config
-from service.model.container import WEIGHTS, member, open_model, read_config
+from service.model.container import WEIGHTS, asset, member, open_model, read_config
 from service.model.graph import Graph
 from service.model.graph_network import GraphNetwork
 from service.model.limits import ReadLimits
@@ -64,6 +65,6 @@ def rewrite(
 def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[GraphNetwork, Graph, bytes]:
     """The network, its graph, and the bytes of the H5 file."""
     with open_model(path, limits) as archive:
-        graph = keras_config.build(read_config(archive, limits), limits)
+        graph = keras_config.build(read_config(archive, limits), limits, partial(asset, archive, limits))
         data = unpack(archive, graph, limits)
     return GraphNetwork(graph, read_weights(data, graph)), graph, data

@@ -12,11 +12,14 @@ import numpy as np
 from service.errors import InvalidArgumentError
 from service.model.graph import Graph, Node
 from service.model.layers.base import Layer, Record, show
+from service.model.layers.categories import Lookup
 from service.model.layers.cells import States
 from service.model.layers.embedding import Embedding
 from service.model.layers.patch import Hook, Patch
 from service.model.results import Result, Trace
-from service.model.tensors import Array, Shape, TensorSpec
+from service.model.tensors import Array, Shape, TensorSpec, type_name
+
+SOME = 20  # words: of a vocabulary, and of a text
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,18 @@ class Network(ABC):
         found: dict[str, int] = {}
         for name, layer in self.tables:
             found[name] = min(layer.options["input_dim"], found.get(name, layer.options["input_dim"]))
+        return found
+
+    @cached_property
+    def words(self) -> Mapping[str, tuple[Sequence[str], int]]:
+        """Of each input of texts: some words that it may be made of, and how many make one."""
+        found: dict[str, tuple[Sequence[str], int]] = {}
+        for spec, place in self.graph.inputs:
+            layers = [self.graph.layers[node.layer].layer for node in self.graph.nodes if place in node.inputs]
+            lookups = [layer for layer in layers if isinstance(layer, Lookup)]
+            words = [word for layer in lookups for word in layer.tokens()[:SOME] if word]
+            split = any(layer.options.get("split") for layer in lookups)
+            found[spec.name] = words or ["word"], SOME if split else 1
         return found
 
     def layer_weights(self, name: str) -> dict[str, Array]:
@@ -242,7 +257,9 @@ class Network(ABC):
 
 def _check(array: Array, spec: TensorSpec, field: str, batch: int | None) -> None:
     if array.dtype != spec.dtype:
-        raise InvalidArgumentError(f"{field}: expected {spec.dtype.name}, got {array.dtype.name}", field=field)
+        raise InvalidArgumentError(
+            f"{field}: expected {type_name(spec.dtype)}, got {type_name(array.dtype)}", field=field
+        )
     shape = array.shape
     fits = len(shape) == len(spec.shape) and all(
         got == wanted or (wanted is None and got > 0) for got, wanted in zip(shape, spec.shape, strict=True)

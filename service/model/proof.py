@@ -18,7 +18,7 @@ from service.model.limits import ReadLimits
 from service.model.network import Network
 from service.model.results import Result
 from service.model.rounding import sensitivity
-from service.model.tensors import Array
+from service.model.tensors import STRING, Array
 
 # The largest difference from Keras on a CPU over some hundred random networks (tests/strategies.py), every output of
 # every layer, relative to the largest magnitude in the tensor or to 1, whichever is larger; rounded up.
@@ -50,7 +50,7 @@ class Proof:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an npz file without pickles."""
-        arrays = {f"{group}/{name}": array for group in GROUPS for name, array in getattr(self, group).items()}
+        arrays = {f"{group}/{name}": _stored(array) for group in GROUPS for name, array in getattr(self, group).items()}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, made_by=np.array(self.made_by), **arrays)
 
@@ -71,8 +71,8 @@ def load(path: str | os.PathLike[str], limits: ReadLimits = ReadLimits()) -> Pro
                 group, _, name = info.filename.removesuffix(".npy").partition("/")
                 if group == "made_by" and not name and array.shape == ():
                     made_by = str(array)
-                elif group in groups and name and array.dtype.kind in "fib" and name not in groups[group]:
-                    groups[group][name] = array
+                elif group in groups and name and array.dtype.kind in "fibU" and name not in groups[group]:
+                    groups[group][name] = array.astype(object) if array.dtype.kind == "U" else array
                 else:
                     raise ProofError(f"the proof holds {info.filename[:80]!r}, which no proof does")
     except CorruptModelError as error:
@@ -181,6 +181,11 @@ def unit(expected: Array, bounds: Mapping[str, float]) -> float:
 def network_outputs(network: Network) -> set[str]:
     """Names of the outputs."""
     return {spec.name for spec in network.outputs}
+
+
+def _stored(array: Array) -> Array:
+    """An array as the file holds it: texts of one length, since those of any length would be pickles."""
+    return array.astype(np.str_) if array.dtype == STRING else array
 
 
 def _open(file: BinaryIO, limits: ReadLimits) -> zipfile.ZipFile:

@@ -99,4 +99,12 @@ POLICIES = {
         ("mixed_float16", "f2", "f4"),
     )
 }
-INPUT_DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64", "int32", "int64")}
+STRING = np.dtype(object)  # of Python's strings
+INPUT_DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64", "int32", "int64")} | {
+    "string": STRING
+}
+
+
+def type_name(dtype: DType) -> str:
+    """A type of elements as errors show it."""
+    return "string" if dtype == STRING else dtype.name

@@ -14,9 +14,9 @@ from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
 from service.model.network import Network
 from service.model.results import Result
-from service.model.tensors import Array, TensorSpec
+from service.model.tensors import STRING, Array, TensorSpec
 from service.oip.messages import pb
-from service.tensors import LITTLE, check_extents, checked_shape, from_raw, from_values
+from service.tensors import LITTLE, check_extents, checked_shape, from_raw, from_texts, from_values
 
 DATATYPES = {
     np.dtype("<f2"): "FP16",
@@ -25,6 +25,7 @@ DATATYPES = {
     np.dtype("<i4"): "INT32",
     np.dtype("<i8"): "INT64",
     np.dtype("?"): "BOOL",
+    STRING: "BYTES",
 }
 # Where elements lie that are not raw, and what holds them exactly.
 CONTENTS: dict[str, tuple[str, type]] = {
@@ -33,6 +34,7 @@ CONTENTS: dict[str, tuple[str, type]] = {
     "INT32": ("int_contents", np.int64),
     "INT64": ("int64_contents", np.int64),
 }
+LENGTH = 4  # bytes of the length of an element of BYTES
 SHARED_MEMORY = "shared_memory_"  # how parameters begin that speak of it
 
 
@@ -106,7 +108,11 @@ def _array(tensor: Any, raw: bytes | None, spec: TensorSpec, field: str, limits:
             raise InvalidArgumentError(
                 f"{field}: contents and raw_input_contents are both given; give exactly one", field=f"{field}.contents"
             )
+        if spec.dtype == STRING:
+            return from_texts(texts(_elements(raw, field), field), shape, field, limits)
         return from_raw(raw, shape, spec.dtype, field)
+    if spec.dtype == STRING:
+        return from_texts(texts(tensor.contents.bytes_contents, field), shape, field, limits)
     if expected not in CONTENTS:
         raise InvalidArgumentError(f"{field}: {expected} travels in raw_input_contents only", field=f"{field}.contents")
     given, wide_type = CONTENTS[expected]
@@ -121,6 +127,37 @@ def _array(tensor: Any, raw: bytes | None, spec: TensorSpec, field: str, limits:
             f"{field}: no data: neither raw_input_contents nor contents.{given} is given", field=f"{field}.contents"
         )
     return from_values(values, shape, spec.dtype, field, wide_type)
+
+
+def _elements(raw: bytes, field: str) -> list[bytes]:
+    """Elements of BYTES: each as its length in four bytes, little-endian, and itself."""
+    found, at = [], 0
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + LENGTH], "little")
+        at += LENGTH
+        if at + size > len(raw):
+            raise InvalidArgumentError(
+                f"{field}: an element goes beyond the end of the data", field=f"{field}.contents"
+            )
+        found.append(raw[at : at + size])
+        at += size
+    return found
+
+
+def texts(elements: Sequence[bytes], field: str) -> list[str]:
+    """Elements of BYTES as text. Raises InvalidArgumentError for what is not UTF-8."""
+    try:
+        return [element.decode() for element in elements]
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{field}: an element is not UTF-8", field=f"{field}.contents") from error
+
+
+def _bytes(array: Array) -> bytes:
+    """An array as it travels raw."""
+    if array.dtype == STRING:
+        elements = [text.encode() for text in array.ravel().tolist()]
+        return b"".join(len(element).to_bytes(LENGTH, "little") + element for element in elements)
+    return array.astype(array.dtype if LITTLE else array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def chosen(request: pb.ModelInferRequest, network: Network) -> list[tuple[str, str, bool]]:
@@ -158,7 +195,7 @@ def add_output(response: pb.ModelInferResponse, name: str, array: Array) -> None
     """Adds an array as an output."""
     dtype = array.dtype if LITTLE else array.dtype.newbyteorder("<")
     response.outputs.add(name=name, datatype=DATATYPES[dtype], shape=array.shape)
-    response.raw_output_contents.append(array.astype(dtype, copy=False).tobytes())
+    response.raw_output_contents.append(_bytes(array))
 
 
 def refuse_shared_memory(parameters: Mapping[str, Any], field: str) -> None:

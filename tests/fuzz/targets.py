@@ -28,7 +28,7 @@ from service.model.layers.operations import AXIS, LIKE, OPERATIONS, UNARY
 from service.model.limits import ReadLimits
 from service.model.network import Network
 from service.model.results import Trace
-from service.model.tensors import INPUT_DTYPES, POLICIES, Array, TensorSpec
+from service.model.tensors import INPUT_DTYPES, POLICIES, STRING, Array, TensorSpec
 from service.model.weights_file import places
 from tests.data.hostile import build
 from tests.fuzz import h5, old_files
@@ -149,7 +149,9 @@ def _read_model(path: Path) -> None:
     rng = np.random.default_rng(0)
     inputs = {
         spec.name: (
-            rng.normal(size=(2, *extents[spec.name])) if spec.dtype.kind == "f" else np.ones((2, *extents[spec.name]))
+            rng.normal(size=(2, *extents[spec.name]))
+            if spec.dtype.kind == "f"
+            else np.full((2, *extents[spec.name]), "a b" if spec.dtype == STRING else 1)
         ).astype(spec.dtype)
         for spec in network.inputs
     }
@@ -225,6 +227,7 @@ INDICES: tuple[Any, ...] = (
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, *NUMBERS, *WORDS, [], {}, [1], [2], [-1], [1, 2], [3, 2], [2, 1], [None, 3, 2], [0, 1], [[0, 1]],
+    ["a", "b"],
     *INNER,
 )  # fmt: skip
 

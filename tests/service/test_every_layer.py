@@ -11,6 +11,7 @@ from service.errors import InvalidArgumentError, LimitExceededError, NotReadyErr
 from service.model import keras_file
 from service.model.engines import choice as engines
 from service.model.proof import Proof, allowed, difference
+from service.model.tensors import STRING
 from service.pb import unroll_pb2 as pb
 from service.pb.unroll_pb2_grpc import PredictionServiceStub
 from service.serving.loaded import MODEL_FILE, PROOF_FILE
@@ -80,7 +81,12 @@ def test_everything_can_be_asked(served):
                 answer = client.predict(inputs, model=name, return_state=True)
                 check(answer.outputs, expected.outputs, name)
                 check(answer.final_state, expected.final_state, name)
-                tensors = [pb.Tensor(name=key, shape=x.shape, values=x.ravel().tolist()) for key, x in inputs.items()]
+                tensors = [
+                    pb.Tensor(
+                        name=key, shape=x.shape, **{"strings" if x.dtype == STRING else "values": x.ravel().tolist()}
+                    )
+                    for key, x in inputs.items()
+                ]
                 request = pb.PredictRequest(model=name, inputs=tensors, encoding=pb.TENSOR_ENCODING_VALUES)
                 spelled = stub.Predict(request).outputs
                 check({tensor.name: to_array(tensor) for tensor in spelled}, expected.outputs, name)

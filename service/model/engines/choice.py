@@ -7,6 +7,7 @@ serves a prediction may serve a stream, and the two agree bit for bit.
 """
 
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from service.model.engines import onnx_runtime, scalar
 from service.model.network import Network
 from service.model.proof import Proof, Tolerance, replay
 from service.model.results import RawResult, Result
-from service.model.tensors import Array, RawSequence, TensorSpec
+from service.model.tensors import STRING, Array, RawSequence, TensorSpec
 
 logger = logging.getLogger(__name__)
 
@@ -303,6 +304,9 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
         for spec in network.declared:
             shape = [batch, *(timesteps if extent is None else extent for extent in spec.shape[1:])]
+            if spec.dtype == STRING:
+                found[spec.name] = _texts(network, spec.name, shape, rng)
+                continue
             ids = network.vocabulary.get(spec.name, 0 if spec.dtype.kind == "f" else 1)
             array = rng.integers(min(ids, MOST_IDS), size=shape) if ids else rng.normal(size=shape)
             found[spec.name] = array.astype(spec.dtype)
@@ -310,6 +314,14 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
             network.forward({spec.name: found[spec.name][: spec.shape[0] or 1] for spec in network.declared})
             break
     return found
+
+
+def _texts(network: Network, name: str, shape: Sequence[int], rng: np.random.Generator) -> Array:
+    """Texts of words that the network knows."""
+    known, count = network.words[name]
+    found = np.empty(math.prod(shape), object)
+    found[:] = [" ".join(known[i] for i in rng.integers(len(known), size=count)) for _ in range(found.size)]
+    return found.reshape(shape)
 
 
 def _cut(inputs: Mapping[str, Array], network: Network, timesteps: int) -> dict[str, Array]:

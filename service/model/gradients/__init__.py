@@ -2,6 +2,7 @@
 
 from service.model.gradients import (  # noqa: F401  # they register themselves
     attention,
+    categories,
     convolution,
     dense,
     einsum,

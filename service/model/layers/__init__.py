@@ -5,6 +5,7 @@ from typing import Any
 from service.errors import UnsupportedModelError
 from service.model.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
 from service.model.layers.base import Layer
+from service.model.layers.categories import CategoryEncoding, Discretization, Hashing, IntegerLookup, StringLookup
 from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
 from service.model.layers.convolution import (
     AveragePooling1D,
@@ -60,6 +61,7 @@ from service.model.layers.shape import (
     UpSampling1D,
     ZeroPadding1D,
 )
+from service.model.layers.text import TextVectorization
 from service.model.layers.wrappers import Bidirectional, SpectralNormalization, TimeDistributed
 
 FAMILIES: dict[str, tuple[type[Layer], ...]] = {
@@ -74,6 +76,14 @@ FAMILIES: dict[str, tuple[type[Layer], ...]] = {
         Conv1DTranspose,
         Conv2D,
         SpectralNormalization,
+    ),
+    "Text and categories": (
+        TextVectorization,
+        StringLookup,
+        IntegerLookup,
+        Hashing,
+        CategoryEncoding,
+        Discretization,
     ),
     "Ids and masks": (Embedding, Masking),
     "Pooling": (
@@ -135,7 +145,7 @@ def make_layer(document: Any, name: str = "", prefix: str = "", depth: int = 0) 
     if depth > 1:
         raise UnsupportedModelError(f"{where}: wrappers inside wrappers are not supported", layer=name)
     options = parse(config, kind.OPTIONS, where, COMMON)
-    policy = layer_policy(config.get("dtype"), where)
+    policy = layer_policy(kind.dtype_of(config.get("dtype")), where)
     check_composed(options, policy, where)
     if issubclass(kind, Bidirectional | TimeDistributed | SpectralNormalization):
         return kind(name, policy, options, lambda inner, inner_name: make_layer(inner, inner_name, depth=depth + 1))

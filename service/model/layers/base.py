@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from service.errors import CorruptModelError, UnsupportedModelError
 from service.model.layers.options import Option, in_equations
-from service.model.tensors import Array, DType, Policy, Shape, Tensor, Time
+from service.model.tensors import Array, DType, Policy, Shape, Tensor, Time, type_name
 
 Weights = Mapping[str, Array]  # by the name within the layer, such as `kernel`
 Record = dict[str, Array]  # what a trace keeps of one call of one layer
@@ -66,6 +66,11 @@ class Layer:
     # What a call may say: options, and tensors by name, in the order of the arguments of Keras's `call`.
     CALL: ClassVar[Mapping[str, Option]] = {}
     ROLES: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def dtype_of(cls, given: Any) -> Any:
+        """The dtype of a config, for layers that write there what they do not compute in."""
+        return given
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
         self.name = name
@@ -127,7 +132,7 @@ class Layer:
         """Whether the inputs are of types that the layer computes as Keras does. Raises UnsupportedModelError."""
         for x in inputs:
             if x.dtype.kind not in self.TYPES:
-                raise self.unsupported(f"an input of type {x.dtype.name} is not supported")
+                raise self.unsupported(f"an input of type {type_name(x.dtype)} is not supported")
 
     def cast_kinds(self) -> str:
         """The kinds of NumPy types among the inputs that are cast to the layer's type before `call`."""

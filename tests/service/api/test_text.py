@@ -1,0 +1,95 @@
+"""Texts as inputs, over both protocols: strings of ours and BYTES of the standard one, and their bounds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from service.config import DEFAULT_LIMITS
+from service.errors import InvalidArgumentError, LimitExceededError
+from service.model import keras_file
+from service.model.proof import Proof
+from service.oip import tensors
+from service.pb import unroll_pb2 as pb
+from service.pb.inference_pb2 import ModelInferRequest
+from service.serving.host import MODEL_FILE, PROOF_FILE
+from service.snapshot import VersionEntry
+from tests.data.hostile import build
+from tests.fuzz import targets
+from tests.service.support import entry, serving
+
+WORDS = ["the", "cat", "sat", "日本"]
+TEXTS = np.array([["The cat!"], ["日本 sat"], [""]], object)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A network from text to two numbers, served, and the network itself."""
+    folder = tmp_path_factory.mktemp("model")
+    config = build.functional(
+        targets.called(
+            build.layer(
+                "TextVectorization", "words", vocabulary=WORDS, output_sequence_length=4,
+                standardize="lower_and_strip_punctuation", split="whitespace",
+            ),
+            targets.tensor("x"),
+        ),
+        targets.called(build.layer("Embedding", "e", input_dim=6, output_dim=3), targets.tensor("words")),
+        targets.called(build.layer("GRU", "y", units=2), targets.tensor("e")),
+    )  # fmt: skip
+    config["config"]["layers"][0]["config"] |= {"batch_shape": [None, 1], "dtype": "string"}
+    build.write(folder / MODEL_FILE, config, targets.fitting_weights(config))
+    network = keras_file.read(folder / MODEL_FILE)
+    result = network.forward({"x": TEXTS})
+    Proof({"x": TEXTS}, result.outputs, result.final_state, "unroll").save(folder / PROOF_FILE)
+    version = VersionEntry("1", f"{1:064}", str(folder), engines=("numpy", "numpy"))
+    with serving(entry("texts", "a", v1=version)) as (_, client):
+        yield network, client
+
+
+def test_a_client_sends_texts_as_they_are(served):
+    """Lists and arrays of str are inputs of Predict and Trace; the description says what is wanted."""
+    network, client = served
+    expected = network.forward({"x": TEXTS}).outputs["y"]
+    for given in (TEXTS.tolist(), TEXTS, TEXTS.astype(str)):
+        assert np.array_equal(client.predict(given).outputs["y"], expected)
+    traced = client.trace(TEXTS)
+    assert traced.layers["words"].tensors["output"].tolist()[0] == [2, 3, 0, 0]
+    (wanted,) = client.model("texts").versions[0].inputs
+    assert wanted.data_type == pb.DATA_TYPE_STRING
+    with pytest.raises(InvalidArgumentError, match="text is given in strings alone"):
+        client.predict([[1.0]])
+
+
+def test_standard_clients_send_bytes(served):
+    """BYTES, raw, is text in UTF-8."""
+    network, client = served
+    with triton.InferenceServerClient(client.address) as standard:
+        assert standard.get_model_metadata("texts").inputs[0].datatype == "BYTES"
+        given = triton.InferInput("x", TEXTS.shape, "BYTES")
+        given.set_data_from_numpy(np.array([[text.encode()] for (text,) in TEXTS], object))
+        found = standard.infer("texts", [given]).as_numpy("y")
+    assert np.array_equal(found, network.forward({"x": TEXTS}).outputs["y"])
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [(b"\5\0\0\0abc", "beyond the end"), (b"\2\0\0\0\xff\xfe", "not UTF-8"), (b"", "needs 1 strings, got 0")],
+)
+def test_bytes_that_are_no_text_are_refused(served, raw, error):
+    """Damaged lengths, other encodings and a wrong number of elements are errors that name the input."""
+    network, _ = served
+    request = ModelInferRequest(raw_input_contents=[raw])
+    request.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
+    with pytest.raises(InvalidArgumentError, match=rf"inputs\[0\] \(x\).*{error}"):
+        tensors.decode(request, network, DEFAULT_LIMITS)
+
+
+def test_text_is_bounded(served):
+    """The characters of a tensor have a limit, which the error names."""
+    network, _ = served
+    request = ModelInferRequest(raw_input_contents=[b"\6\0\0\0abcdef"])
+    request.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
+    with pytest.raises(LimitExceededError, match="6 characters of text, the limit is 5"):
+        tensors.decode(request, network, dataclasses.replace(DEFAULT_LIMITS, characters=5))
