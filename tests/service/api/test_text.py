@@ -11,8 +11,8 @@ from service.errors import InvalidArgumentError, LimitExceededError
 from service.model import keras_file
 from service.model.proof import Proof
 from service.oip import tensors
+from service.oip.messages import pb as standard_pb
 from service.pb import unroll_pb2 as pb
-from service.pb.inference_pb2 import ModelInferRequest
 from service.serving.host import MODEL_FILE, PROOF_FILE
 from service.snapshot import VersionEntry
 from tests.data.hostile import build
@@ -80,7 +80,7 @@ def test_standard_clients_send_bytes(served):
 def test_bytes_that_are_no_text_are_refused(served, raw, error):
     """Damaged lengths, other encodings and a wrong number of elements are errors that name the input."""
     network, _ = served
-    request = ModelInferRequest(raw_input_contents=[raw])
+    request = standard_pb.ModelInferRequest(raw_input_contents=[raw])
     request.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
     with pytest.raises(InvalidArgumentError, match=rf"inputs\[0\] \(x\).*{error}"):
         tensors.decode(request, network, DEFAULT_LIMITS)
@@ -89,7 +89,7 @@ def test_bytes_that_are_no_text_are_refused(served, raw, error):
 def test_text_is_bounded(served):
     """The characters of a tensor have a limit, which the error names."""
     network, _ = served
-    request = ModelInferRequest(raw_input_contents=[b"\6\0\0\0abcdef"])
+    request = standard_pb.ModelInferRequest(raw_input_contents=[b"\6\0\0\0abcdef"])
     request.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
     with pytest.raises(LimitExceededError, match="6 characters of text, the limit is 5"):
         tensors.decode(request, network, dataclasses.replace(DEFAULT_LIMITS, characters=5))
