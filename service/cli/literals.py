@@ -34,7 +34,9 @@ def parse_inputs(text: str) -> npt.NDArray[np.generic] | dict[str, npt.NDArray[n
     """
     found = _read(text)
     return (
-        {name: _array(value, text) for name, value in found.items()} if isinstance(found, dict) else _array(found, text)
+        {name: _array(value, text, texts=True) for name, value in found.items()}
+        if isinstance(found, dict)
+        else _array(found, text, texts=True)
     )
 
 
@@ -57,14 +59,21 @@ def _read(text: str) -> Any:
         raise InvalidArgumentError(f"not an array: {text[:60]!r} ({error})") from None
 
 
-def _array(value: Any, text: str) -> npt.NDArray[np.generic]:
+def _array(value: Any, text: str, *, texts: bool = False) -> npt.NDArray[np.generic]:
+    """An array of numbers, or where `texts` are allowed of these, but not of both."""
     try:
         array = np.array(value)
     except ValueError as error:
         raise InvalidArgumentError(f"not an array: {text[:60]!r} ({error})") from None
+    if texts and array.ndim and array.dtype.kind == "U" and (isinstance(value, np.ndarray) or _only_texts(value)):
+        return array
     if array.dtype.kind not in "fiub":
         raise InvalidArgumentError(f"not an array of numbers: {text[:60]!r}")
     return array
+
+
+def _only_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(map(_only_texts, value)))
 
 
 def parse_change(text: str) -> WeightChange:

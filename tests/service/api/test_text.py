@@ -13,7 +13,7 @@ from service.model.proof import Proof
 from service.oip import tensors
 from service.oip.messages import pb as standard_pb
 from service.pb import unroll_pb2 as pb
-from service.serving.host import MODEL_FILE, PROOF_FILE
+from service.serving.loaded import MODEL_FILE, PROOF_FILE
 from service.snapshot import VersionEntry
 from tests.data.hostile import build
 from tests.fuzz import targets

@@ -57,3 +57,14 @@ def test_named_inputs(tmp_path):
     for bad in ('{"x": [[1], [2, 3]]}', '{"x": "y"}', f"@{tmp_path}/bad.npz", f"@{tmp_path}/none.npz"):
         with pytest.raises(InvalidArgumentError, match="not an array"):
             parse_inputs(bad)
+
+
+def test_inputs_may_be_texts():
+    """A list of strings is an array of texts; numbers among them are refused, and weights are never texts."""
+    found = parse_inputs('[["a text"], ["another"]]')
+    assert found.tolist() == [["a text"], ["another"]]
+    for refused in ('["a", 1]', '{"x": ["a", [1]]}'):
+        with pytest.raises(InvalidArgumentError, match="not an array"):
+            parse_inputs(refused)
+    with pytest.raises(InvalidArgumentError, match="not an array of numbers"):
+        parse_array('["a"]')
