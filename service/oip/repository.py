@@ -261,7 +261,8 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
 
 
 def _type(spec: TensorSpec) -> str:
-    return f"TYPE_{tensors.DATATYPES[spec.dtype]}"
+    datatype = tensors.DATATYPES[spec.dtype]
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
 def _parameters(version: LoadedVersion) -> dict[str, str]:
