@@ -70,16 +70,16 @@ class Sampler:
             logger.warning("OTEL_TRACES_SAMPLER: there is no %r; every call is traced", name)
             name, root = "parentbased_always_on", "always_on"
         self._follows_parent = name != root
-        self._ratio = {"always_on": 1.0, "always_off": 0.0}.get(root, _ratio(environment))
+        self.ratio = {"always_on": 1.0, "always_off": 0.0}.get(root, _ratio(environment))
 
     def keeps(self, traceparent: str) -> bool:
         """Whether a call is traced that came with this header; empty: with none."""
         parent = PARENT.fullmatch(traceparent) if traceparent else None
         if parent is None or (parent[1] == "00" and parent[5]):
-            return random.random() < self._ratio  # noqa: S311  # a sample, no secret
+            return random.random() < self.ratio  # noqa: S311  # a sample, no secret
         if self._follows_parent:
             return bool(int(parent[4], 16) & SAMPLED)
-        return int(parent[2][16:], 16) < self._ratio * 2**64  # so that all who see the trace decide alike
+        return int(parent[2][16:], 16) < self.ratio * 2**64  # so that all who see the trace decide alike
 
 
 def _ratio(environment: Mapping[str, str]) -> float:
@@ -124,7 +124,8 @@ class Traces:
 
     def __init__(self, address: str, send: Callable[[list[dict[str, Any]]], None]) -> None:
         """`address` is where the server listens. `send` takes records of some calls; it may raise OSError."""
-        self._keeps = Sampler().keeps
+        self._sampler = Sampler()
+        self._ratio = self._sampler.ratio  # most calls have no parent, and are decided by this alone
         self._address, self._send = address, send
         self._kept: deque[dict[str, Any]] = deque(maxlen=MOST_KEPT)  # the oldest are lost where they are too many
         self._closing = threading.Event()
@@ -134,7 +135,7 @@ class Traces:
     def began(self, call: "ServedCall") -> None:
         """Begins a trace where the call is sampled."""
         traceparent = call.metadata(TRACEPARENT)
-        if self._keeps(traceparent):
+        if self._sampler.keeps(traceparent) if traceparent else random.random() < self._ratio:  # noqa: S311  # as `keeps`
             trace = call.trace = CallTrace(traceparent, call.metadata(TRACESTATE))
             call.trace_id = trace.context[0]
 
