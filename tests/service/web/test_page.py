@@ -106,6 +106,23 @@ def test_paste(page, text):
     assert page.tab.get_by_label("x2, timestep 3").input_value() == "6"
 
 
+def test_windows_of_a_file(page, served):
+    """A dropped file gives windows as long as the version's example, of the columns after its times."""
+    page.open(model="reference").ready()
+    rows = np.arange(20.0).reshape(10, 2) / 4
+    text = "time,a,b\n" + "\n".join(f"{i},{a},{b}" for i, (a, b) in enumerate(rows))
+    page.tab.locator("#input").evaluate(
+        """(card, text) => { const data = new DataTransfer(); data.items.add(new File([text], "week.csv"));
+        card.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })); }""",
+        text,
+    )
+    page.tab.locator("#window-text", has_text="rows 1–3 of 10 in week.csv").wait_for()
+    page.tab.locator("#window").press("End")
+    page.tab.locator("#window-text", has_text="rows 8–10 of 10").wait_for()
+    expected = served.predict(rows[None, 7:].astype(np.float32)).output[0, 0]
+    eventually(lambda: predicted(page) == pytest.approx(expected, rel=1e-4), 30)
+
+
 def test_a_unit_written_out(page, served, tmp_path):
     """A unit's sum is written out, agrees with what was served, and runs as NumPy."""
     page.open(model="reference").ready()

@@ -190,7 +190,7 @@ function take(text, name, cell) {
     const found = read(text);
     if (found.inputs) return takeNamed(found.inputs);
     const [key, t] = (cell ?? "").split("\u0000");
-    takeRows(found, name, cell ? key : state.info.inputs[0].name, cell ? Number(t) : 0);
+    takeRows(found, name, cell ? key : state.info.inputs[0].name, cell ? Number(t) : 0, Boolean(cell));
     say(by("input-note"), file ? `Took ${count(file.total, "row")} of ${name}.` : `Took ${name}.`);
     by("input-note").className = "hint";
   } catch (error) {
@@ -210,7 +210,10 @@ function takeNamed(inputs) {
   setInput(given);
 }
 
-function takeRows(found, name, key, t) {
+/** How many timesteps a window of a file has: as many as in training, else as the version's own example. */
+const usual = (timesteps) => Number(state.examples?.window) || Object.values(exampleInputs(state.info, state.examples))[0]?.shape[0] || timesteps;
+
+function takeRows(found, name, key, t, cell) {
   const spec = state.info.inputs.find((one) => one.name === key), now = state.input[key], [timesteps, features] = grid(now.shape);
   const names = columnFacts(state.examples, features).map((fact) => fact.name);
   const rows = found.windows ? found.windows[0] : spreadOut(found, features, names);
@@ -224,7 +227,7 @@ function takeRows(found, name, key, t) {
     file = null;
     return set(key, rows.flatMap((row, i) => row.map((value, f) => [(t + i) * features + f, value])));
   }
-  const length = fixed ? timesteps : Math.min(rows.length, MOST_TIMESTEPS);
+  const length = fixed ? timesteps : Math.min(rows.length, cell ? MOST_TIMESTEPS : usual(timesteps));
   file = { name, key, rows, window: 0, length, total: rows.length, last: rows.length - length };
   cut();
 }

@@ -64,12 +64,14 @@ function readTable(text) {
 }
 
 /**
- * The columns of a table that an input takes: by name where both have names, else the first ones.
+ * The columns of a table that an input takes: by name where both have names, else the first ones after a column that
+ * only counts up, as times do.
  * Throws an Error in one sentence where there are too few.
  */
 export function columnsFor({ columns, rows }, features, names) {
   const found = names?.length === features && columns ? names.map((name) => columns.indexOf(name)) : [-1];
-  const places = found.every((place) => place >= 0) ? found : [...Array(features).keys()];
+  const more = rows[0].length > features, first = more && rows.every((row, i) => !i || row[0] > rows[i - 1][0]) ? 1 : 0;
+  const places = found.every((place) => place >= 0) ? found : Array.from({ length: features }, (_, f) => f + first);
   if (rows[0].length < features) {
     throw new Error(`The input takes ${features} columns of numbers, this has ${rows[0].length}.`);
   }

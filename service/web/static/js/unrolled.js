@@ -121,7 +121,7 @@ function svgOf(right, height, content, dense, from) {
   for (const layer of dense.slice(0, 4)) {
     const values = layer.tensors.output.values, width = layer.tensors.output.shape.at(-1), timesteps = values.length / width;
     const units = Math.min(width, MOST_UNITS), reach = reachOf(values), left = x + (x > LEFT ? GAP + 20 : 0), t = timesteps - 1;
-    if (x > LEFT) content.push(arrow(x + 4, from?.y ?? HEAD + 11, left - 6, from?.y ?? HEAD + 11));
+    if (x > LEFT && (layer === dense[0] || follows(layer, dense[dense.indexOf(layer) - 1]))) content.push(arrow(x + 4, from?.y ?? HEAD + 11, left - 6, from?.y ?? HEAD + 11));
     content.push(s("text", { class: "head", x: left + WIDE / 2, y: 16, "text-anchor": "middle" }, clip(layer.layer)));
     for (let u = 0; u < units; u++) {
       content.push(unitAt(left, u, values[t * width + u], reach, {
@@ -135,6 +135,12 @@ function svgOf(right, height, content, dense, from) {
   const width = x + LEFT;
   return s("svg", { class: "diagram", width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "the recurrence, unrolled; each unit is a button that shows its sum" },
     s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 0 8 4 0 8z" }))), content);
+}
+
+/** Whether a Dense layer can have another one before it: a layer beside it has inputs of another width. */
+function follows(layer, before) {
+  const kernel = state.weights.find((one) => one.name === `${layer.layer}/kernel`);
+  return kernel?.value.shape[0] === before.tensors.output.shape.at(-1);
 }
 
 function arrow(x1, y1, x2, y2) {
