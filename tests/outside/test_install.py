@@ -136,5 +136,5 @@ def test_extras_are_those_of_the_distribution():
     code = "import sys, importlib.metadata as m; print(*[k for k, v in m.packages_distributions().items()])"
     known = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     for extra, modules in EXTRAS.items():
-        if extra != "cluster":  # too large to be installed for tests
+        if extra not in ("cluster", "convert", "torch"):  # too large to be installed for tests
             assert set(modules) <= known, extra
