@@ -14,8 +14,8 @@ def test_ragged_lists():
     assert caught.value.field == "x"
 
 
-def test_what_is_no_number():
-    """Texts and objects are refused by their type."""
-    for array in (["a"], [None], np.array([1j])):
-        with pytest.raises(InvalidArgumentError, match="cannot be sent; send numbers"):
+def test_what_is_neither_number_nor_text():
+    """Objects, even among texts, and bytes are refused by their type."""
+    for array in ([b"a"], [None], ["a", None], np.array([1j])):
+        with pytest.raises(InvalidArgumentError, match="cannot be sent; send numbers or strings"):
             to_tensor(array)
