@@ -131,7 +131,7 @@ HOSTILE = {
     "no maker": npz(**{"inputs/x": np.zeros(1), "outputs/y": np.zeros(1)}),
     "another maker": npz(**{"inputs/x": np.zeros(1), "outputs/y": np.zeros(1), "made_by": np.array("me")}),
     "no outputs": npz(**{"inputs/x": np.zeros(1), "made_by": np.array("keras")}),
-    "text": npz(**{"inputs/x": np.array("text"), "outputs/y": np.zeros(1), "made_by": np.array("keras")}),
+    "bytes": npz(**{"inputs/x": np.array(b"text"), "outputs/y": np.zeros(1), "made_by": np.array("keras")}),
     "a header that lies": lying(),
     "a header without an end": endless(),
     "a bomb": bomb(),
