@@ -112,7 +112,8 @@ class SpectralNormalization(Layer):
         if kernel is None:
             raise self.unsupported(f"around a {self.inner.CLASS}, which has no kernel")
         if any(x.dtype != self.policy.compute for x in inputs):  # Keras gives out the type of what comes in
-            raise self.unsupported(f"an input of type {inputs[0].dtype.name} for {self.policy.compute.name}")
+            types = f"{inputs[0].dtype.name} for {self.policy.compute.name}"
+            raise self.unsupported(f"an input of type {types} is not supported")
         weights = [WeightSpec(w.name, w.shape, w.dtype, f"layer/{w.path}") for w in built.weights]
         # Keras counts the kernel among the variables of the wrapper too.
         vector = WeightSpec("vector_u", (1, kernel.shape[-1]), self.policy.variable, "vars/1")
