@@ -1,11 +1,14 @@
 """service.api.weights: what reading weights costs, and whom it keeps waiting."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from service.config import Limits
+from service.serving.admission import COMPUTING
 from tests.service.support import entry, eventually, serving
 
 LIMITS = Limits(computed=30)  # the reference network has 33 weights, and makes 5 numbers of a timestep
@@ -28,20 +31,39 @@ def test_weights_within_the_bound(model):
         assert client.compare_weights("1", "2", names=["output/kernel"]).differences[0].changed == 4
 
 
+@contextmanager
+def taken(slots):
+    """While a block runs, others compute in all slots."""
+    begun, done = threading.Semaphore(0), threading.Event()
+
+    def compute():
+        with slots:
+            begun.release()
+            done.wait(60)
+
+    with ThreadPoolExecutor(COMPUTING) as pool:
+        computing = [pool.submit(compute) for _ in range(COMPUTING)]
+        try:
+            assert all(begun.acquire(timeout=10) for _ in computing)
+            yield
+        finally:
+            done.set()
+
+
 def test_reading_weights_keeps_nobody_waiting(model):
     """While calls that read weights wait for others to finish, the one thread for calls answers others."""
     with serving(model, unary_threads=1) as (host, client), ThreadPoolExecutor(3) as pool:
-        with host.admission.slots, host.admission.slots:
+        with taken(host.admission.slots):
             waiting = [
                 pool.submit(client.get_weights),
                 pool.submit(client.get_weights, values=True),
                 pool.submit(client.compare_weights, "1", "2"),
             ]
-            eventually(lambda: len(host.admission.slots._waiting) == 3)
+            eventually(lambda: len(host.admission.slots._line) == 3)
             assert client.model().name == "reference"
             assert client.predict(X).version == "1"
             assert not any(call.done() for call in waiting)
         for call in waiting:
             call.result(60)
-        with host.admission.slots, host.admission.slots:
+        with taken(host.admission.slots):
             assert client.get_weights().weights[0].statistics.note == ""  # known by now, so it waits for nobody
