@@ -139,12 +139,12 @@ def test_the_listener_hears_how_it_goes(trained):
 
 
 def test_the_version_is_tagged_and_the_alias_points_at_it(trained):
-    """The version belongs to the run, carries its kind and the digest of its file, and the alias means it."""
+    """The version belongs to the run, carries its kind, file's digest and proof's origin; the alias means it."""
     outcome, _, run = trained
     version = Store().resolve(parse("models:/reference@champion"))
     assert (version.number, version.run_id) == (outcome.version, run.info.run_id)
-    assert version.tags.keys() == {tag.KIND, tag.DIGEST, tag.DECISION, tag.DECISION_REASON}
-    assert version.tags[tag.KIND] == "trained"
+    assert version.tags.keys() == {tag.KIND, tag.DIGEST, tag.PROOF, tag.DECISION, tag.DECISION_REASON}
+    assert (version.tags[tag.KIND], version.tags[tag.PROOF]) == ("trained", "keras")
 
 
 def test_the_version_is_what_was_trained(trained, tmp_path):
