@@ -189,9 +189,10 @@ def end(server):
 @contextmanager
 def gateway(folder, mlflow, backends, servers):
     """Envoy with the configuration of the deployment, but for where it listens and whom it asks."""
-    ports = {name: free_port() for name in ("api", "mlflow", "statistics", "admin")}
+    ports = {name: free_port() for name in ("api", "mlflow", "page", "statistics", "admin")}
     host, _, port = mlflow.removeprefix("http://").partition(":")
-    config = relocated(envoy(), ports, {"service": backends, "mlflow": [(host, port)]})
+    clusters = {"service": backends, "mlflow": [(host, port)], "page": [("127.0.0.1", free_port())]}  # no page is there
+    config = relocated(envoy(), ports, clusters)
     file = folder / "envoy.yaml"
     file.write_text(yaml.safe_dump(config))
     command = [Path(sys.executable).parent / "envoy", "--config-path", file, "--use-dynamic-base-id"]

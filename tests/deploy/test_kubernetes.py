@@ -123,12 +123,21 @@ def test_what_selects_finds():
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_names_the_gateway_asks(overlay):
-    """The gateway's configuration finds a Service by each name that it asks, on the port that it asks."""
+    """The gateway's configuration finds a Service by each name that it asks, on the port that it asks.
+
+    But for the page, which is not deployed here: nobody can reach the gateway's port for it.
+    """
     here = found("Service", "base", overlay)
+    listening = {
+        x["name"]: x["address"]["socket_address"]["port_value"] for x in envoy()["static_resources"]["listeners"]
+    }
+    assert listening["page"] not in {port["port"] for port in here["gateway"]["spec"]["ports"]}
+    policy = found("NetworkPolicy", "base")["gateway"]["spec"]
+    assert {"port": listening["page"]} not in [port for rule in policy["ingress"] for port in rule["ports"]]
     for cluster in envoy()["static_resources"]["clusters"]:
         (group,) = cluster["load_assignment"]["endpoints"]
         place = group["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        if cluster["name"] != "admin":
+        if cluster["name"] not in ("admin", "page"):
             spec = here[place["address"]]["spec"]
             assert spec.get("type") == "ExternalName" or place["port_value"] in {p["port"] for p in spec["ports"]}
 
