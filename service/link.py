@@ -77,8 +77,8 @@ class Link:
     ) -> tuple[dict[str, Any], bytes]:
         """Asks the other end and waits for its answer.
 
-        Raises the ServiceError that the other end answered with; UnavailableError when it is gone or takes longer
-        than `timeout` seconds.
+        Raises the ServiceError that the other end answered with; UnavailableError when it is gone; TimeLimitError
+        when it takes longer than `timeout` seconds.
         """
         answer: Future[tuple[dict[str, Any], bytes]] = Future()
         with self._calling:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from service import records
 from service.callers import Callers
 from service.config import ServerConfig, unix_path
-from service.errors import ServiceError, UnavailableError
+from service.errors import ServiceError, TimeLimitError, UnavailableError
 from service.link import HELLO, error_from_dict
 from service.snapshot import Snapshot, VersionKey
 from service.supervisor.cores import cores_available, cpu_quota
@@ -372,7 +372,7 @@ class Fleet:
             try:
                 result, _ = worker.link.call("statistics", {}, timeout=STATISTICS_SECONDS)
                 counts.append(result["counts"])
-            except UnavailableError:
+            except (TimeLimitError, UnavailableError):
                 if worker.process.poll() is None:
                     raise UnavailableError(
                         f"{worker.name} did not report statistics within {STATISTICS_SECONDS:g} s; it may be loading"
