@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from registry import tag
 from service import cli
+from service.cli import common
 from service.errors import InvalidArgumentError, LimitExceededError, NotFoundError
 from service.pb import unroll_pb2 as pb
 from tests.service.support import running, stopped
@@ -64,17 +65,17 @@ def test_all_versions(client):
     assert (found["3"].gate.metric, found["3"].gate.HasField("error")) == ("rmse", False)  # that is no number
 
 
-def test_the_command(client):
+def test_the_command(client, monkeypatch):
     """`unroll models versions` shows the newest of them, for people and for scripts."""
-    env = {"COLUMNS": "200"}
-    shown = CliRunner().invoke(cli.app, ["models", "versions", "--address", client.address, "--most", "3"], env=env)
+    monkeypatch.setattr(common.console, "_width", 200)  # it may have been made where COLUMNS was set
+    shown = CliRunner().invoke(cli.app, ["models", "versions", "--address", client.address, "--most", "3"])
     rows = shown.output.splitlines()[3:6]
     assert shown.exit_code == 0, shown.output
     assert [row.split()[0] for row in rows] == ["4", "3", "2"]
     for word in ("override of 2", "sensor 7 reads low", "derived"):
         assert word in rows[0]
     assert "rmse 0.125 (last value: 0.5)" in rows[2]
-    listed = CliRunner().invoke(cli.app, ["models", "versions", "--address", client.address, "--json"], env=env)
+    listed = CliRunner().invoke(cli.app, ["models", "versions", "--address", client.address, "--json"])
     assert [version["version"] for version in json.loads(listed.output)] == ["4", "3", "2", "1"]
 
 
