@@ -66,6 +66,7 @@ class Follower:
         self._fetching: dict[VersionKey, Future[VersionEntry]] = {}
         self._late: set[VersionKey] = set()  # what was being fetched already when the last look began
         self._checked: dict[VersionKey, float] = {}  # when the registry last knew a served version; monotonic seconds
+        self._kept = 0  # served versions, when the memory in use was last set apart from what is collected
         self._problems: dict[VersionKey, str] = {}  # why a version that is served is not what the registry says
         self.confirmed: dict[str, float] = {}  # when the registry last agreed, by model; seconds since the epoch
         self._news = threading.Event()  # any thread sets it: something was fetched, or a look is worth while
@@ -126,6 +127,10 @@ class Follower:
             self._versions.store = self._versions.store or counted(Store(self._config.registry_lock), counts)
             self._search = counted(Search(self._versions.store), counts)
             gc.freeze()  # what MLflow brings stays: without this each full collection walks all of it, for 0.15 s
+        elif len(self._checked) > 1.25 * self._kept + 32:
+            self._kept = len(self._checked)
+            gc.collect()
+            gc.freeze()  # so does what is held of versions: of 500 models, walking it was half the cost of a look
         epochs = {name: self._declared.epoch(name) for name in list(self._declared.references)}
         found = self._search.aliases(epochs)
         self._answers = {name: _Answer(epochs[name], aliases) for name, aliases in found.items()}
