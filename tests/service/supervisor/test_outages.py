@@ -174,7 +174,7 @@ def test_the_present_cause(wire, remote, tmp_path):
     with running(REFERENCE, cache=tmp_path, env=env, workers=1, poll=0.2) as (_, client):
         wire.cut()
         try:
-            assert "refuses connections" in eventually(lambda: client.model().stale_reason)
+            eventually(lambda: "refuses connections" in client.model().stale_reason, 60)
             wire.mend("hung")
             assert "does not answer in time" in eventually(
                 lambda: "refuses" not in client.model().stale_reason and client.model().stale_reason, 60
