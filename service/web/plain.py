@@ -27,6 +27,16 @@ class Subject:
     what_if: Sequence[WeightChange] = ()
     patches: Sequence[Patch] = ()
 
+    def options(self) -> dict[str, Any]:
+        """All but the inputs, as the arguments that calls of the client have in common."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "initial_state": self.initial_state,
+            "what_if": self.what_if,
+            "patches": self.patches,
+        }
+
 
 def read_object(body: bytes) -> Mapping[str, Any]:
     """The JSON object in the body of a request. Raises InvalidArgumentError for anything else."""

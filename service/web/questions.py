@@ -15,6 +15,7 @@ from service.web import plain
 MOST_PLAYED = 2048  # timesteps of one sequence that are played one by one
 MOST_SUMS = 64
 MOST_VERSIONS = 1000
+MOST_DIGITS = 9
 
 
 def models(client: Client, _: Mapping[str, Any]) -> Any:
@@ -24,7 +25,10 @@ def models(client: Client, _: Mapping[str, Any]) -> Any:
 
 def versions(client: Client, asked: Mapping[str, Any]) -> Any:
     """The newest versions of a model in the registry: at most `limit`, and whether there are more."""
-    limit = max(1, min(int(plain.text(asked, "limit", "20") or 0), MOST_VERSIONS))
+    text = plain.text(asked, "limit", "20") or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise InvalidArgumentError(f"limit: expected a whole number, got {text[:40]!r}", field="limit")
+    limit = max(1, min(int(text), MOST_VERSIONS))
     found = list(itertools.islice(client.versions(plain.text(asked, "model")), limit + 1))
     return {"versions": [plain.message(version) for version in found[:limit]], "more": len(found) > limit}
 
@@ -94,13 +98,9 @@ def predict(client: Client, asked: Mapping[str, Any]) -> Any:
     about = plain.read_subject(asked)
     answer = client.predict(
         about.inputs,
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
         return_state=True,
-        what_if=about.what_if,
-        patches=about.patches,
         levels=plain.numbers(asked, "levels"),
+        **about.options(),
     )
     return {
         "model": answer.model,
@@ -128,13 +128,9 @@ def trace(client: Client, asked: Mapping[str, Any]) -> Any:
         wanted.append((one[0], 0, timestep, column))
     answer = client.trace(
         about.inputs,
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
         layers=plain.texts(asked, "layers"),
-        what_if=about.what_if,
-        patches=about.patches,
         sums=wanted,
+        **about.options(),
     )
     return {
         "model": answer.model,
@@ -157,12 +153,8 @@ def play(client: Client, asked: Mapping[str, Any]) -> Any:
     chunks = ({name: value[:, t : t + 1] for name, value in about.inputs.items()} for t in range(length))
     answers = client.stream(
         chunks,
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
         return_state=True,
-        what_if=about.what_if,
-        patches=about.patches,
+        **about.options(),
     )
     steps = [
         {"outputs": plain.arrays(answer.outputs), "state": plain.arrays(answer.final_state), "version": answer.version}
@@ -181,11 +173,7 @@ def attribute(client: Client, asked: Mapping[str, Any]) -> Any:
         method=plain.text(asked, "method", "integrated_gradients"),
         baseline=baseline or plain.text(asked, "baseline", "zeros"),
         points=plain.integer(asked, "points"),
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
-        what_if=about.what_if,
-        patches=about.patches,
+        **about.options(),
     )
     return {
         "version": answer.version,
@@ -203,11 +191,7 @@ def gradients(client: Client, asked: Mapping[str, Any]) -> Any:
         about.inputs,
         _target(asked),
         by=plain.texts(asked, "by") or ["inputs", "states"],
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
-        what_if=about.what_if,
-        patches=about.patches,
+        **about.options(),
     )
     return {
         "version": answer.version,
@@ -222,10 +206,7 @@ def memory(client: Client, asked: Mapping[str, Any]) -> Any:
     about = plain.read_subject(asked)
     answer = client.remember(
         about.inputs,
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
-        what_if=about.what_if,
+        **about.options(),
     )
     return {
         "version": answer.version,
@@ -251,10 +232,7 @@ def dynamics(client: Client, asked: Mapping[str, Any]) -> Any:
         layer=plain.text(asked, "layer"),
         timesteps=plain.integers(asked, "timesteps"),
         starts=plain.integer(asked, "starts"),
-        model=about.model,
-        version=about.version,
-        initial_state=about.initial_state,
-        what_if=about.what_if,
+        **about.options(),
     )
     return plain.message(answer)
 
