@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from registry import tag
-from registry.cache import INTERVALS_FILE, MODEL_FILE, PROOF_FILE, Cache
+from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.references import parse
 from registry.store import Store
 from service.errors import InvalidArgumentError
-from service.model import intervals, keras_file
+from service.model import keras_file
 from service.model import proof as proofs
-from service.model.intervals import Intervals
+from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
 from training.data import files
 from training.data.cleaning import forward_fill, is_uneven
@@ -68,9 +68,7 @@ def load(reference: str, cache: Path) -> Model:
             field="model",
         )
     layout = Layout.loads(text)
-    path = path / INTERVALS_FILE
-    found = intervals.load(path, network.outputs[0].shape[1] or 0) if path.is_file() else None
-    return Model(network, layout, version.name, version.number, found)
+    return Model(network, layout, version.name, version.number, intervals_of(path, network))
 
 
 def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Score:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArgumentError, ModelError
+from service.model.network import Network
 
 FILE = "intervals.json"
 METHOD = "split-conformal"
@@ -106,3 +107,12 @@ def load(path: Path, steps: int) -> Intervals:
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError) as error:
         raise IntervalsError(f"{FILE} cannot be used: {str(error)[:200]}") from error
     return Intervals(dict(sorted(half_widths.items())), count)
+
+
+def intervals_of(directory: Path, network: Network) -> Intervals | None:
+    """The intervals next to a network; None: it has none. Raises IntervalsError for a file that does not fit."""
+    path = directory / FILE
+    if not path.exists():
+        return None
+    fits = len(network.inputs) == len(network.outputs) == 1 and len(network.outputs[0].shape) == 2
+    return load(path, (network.outputs[0].shape[1] or 0) if fits else 0)

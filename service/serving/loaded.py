@@ -16,11 +16,10 @@ from service.errors import (
     UnavailableError,
 )
 from service.model import gradient_proof
-from service.model import intervals as prediction_intervals
 from service.model import proof as proofs
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
-from service.model.intervals import Intervals
+from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
 from service.model.results import Result
 from service.model.statistics import WeightStatistics
@@ -193,17 +192,8 @@ def load_version(
             engine=engine,
             computes=computes,
             fast_path=FastPath(network, computes, limits),
-            intervals=_intervals(directory, network),
+            intervals=intervals_of(directory, network),
         )
     except ServiceError as error_of_version:
         message = f"version {entry.number} of {model}: {error_of_version.message}"
         raise type(error_of_version)(message, **error_of_version.details) from error_of_version
-
-
-def _intervals(directory: Path, network: Network) -> Intervals | None:
-    """The prediction intervals that lie next to a network. Raises IntervalsError for a file that does not fit it."""
-    path = directory / prediction_intervals.FILE
-    if not path.exists():
-        return None
-    fits = len(network.inputs) == len(network.outputs) == 1 and len(network.outputs[0].shape) == 2
-    return prediction_intervals.load(path, (network.outputs[0].shape[1] or 0) if fits else 0)
