@@ -22,7 +22,7 @@ from registry.store import Store
 from service.errors import InvalidArgumentError, ServiceError
 from service.model import keras_file
 from service.model import proof as proofs
-from service.model.intervals import calibrate
+from service.model.intervals import Intervals, calibrate
 from service.model.network import Network
 from training import config, recording
 from training.checkpoints import Checkpoints, Progress
@@ -185,12 +185,13 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
     checkpoints = Checkpoints(mlrun.run_id, examples.digest)
     with temporary_folder() as folder, interruptible() as check:
         fitted = _fit(ready, checkpoints, listener, folder, mlrun)
-        measured = None
+        measured = intervals_file = None
         if examples.held_out:
-            measured = measure(fitted.served, examples, ready.job.source, fitted.intervals)
-        intervals_file = folder / INTERVALS_FILE if fitted.intervals else None
-        if fitted.intervals and intervals_file:
-            fitted.intervals.save(intervals_file)
+            intervals = _intervals(fitted.served, examples)
+            measured = measure(fitted.served, examples, ready.job.source, intervals)
+            if intervals is not None:
+                intervals_file = folder / INTERVALS_FILE
+                intervals.save(intervals_file)
         current = _current(store, registration.name, registration.alias)
         champion = _compare(store, current, fitted.served, examples, folder) if current and measured else None
         decision = decide(measured, champion, registration)
@@ -248,19 +249,21 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     proof.save(folder / "proof.npz")
     parity = proofs.replay(served, proof)
 
-    intervals = None
-    if examples.held_out and not examples.classes:
-        validation = examples.parts.validation
-        intervals = calibrate(predict(served, validation), validation.expected())
     drawn = (examples.parts.test if examples.held_out else examples.parts.train).some(slice(DRAWN))
     targets = drawn.expected() if examples.held_out else ready.targets
     fitted = Fitted(
         folder / "model.keras", folder / "proof.npz", served, progress, before, after, shown, predict(served, drawn),
-        targets, parity, intervals,
+        targets, parity,
     )  # fmt: skip
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
     recording.fit(mlrun, folder / "pictures", fitted, over_time)
     return fitted
+
+
+def _intervals(served: Network, examples: Examples) -> Intervals | None:
+    """The prediction intervals of a network that gives numbers, from its errors on the validation part."""
+    validation = examples.parts.validation
+    return None if examples.classes else calibrate(predict(served, validation), validation.expected())
 
 
 # The gate and the registry.

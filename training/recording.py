@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from registry.run import Run
-from service.model.intervals import Intervals
 from service.model.network import Network
 from service.version import version
 from training import config
@@ -37,7 +36,6 @@ class Fitted:
     predictions: Array  # what it gives for examples that are held out, or, where none are, for those it learned from
     targets: Array
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
-    intervals: Intervals | None = None  # of a forecast: how far off it was on the validation part
 
 
 def beginning(job: Job, examples: Examples, mlrun: Run) -> None:
