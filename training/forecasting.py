@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
 from training.data import calendar, cleaning, files
@@ -70,12 +69,16 @@ def forecast(
 
     names = table.group_names if layout.group else ("",)
     if group and group not in names:
-        raise InvalidArgumentError(f"group: the table has no series {group!r}; it has {_listed(names)}", field="group")
+        raise InvalidArgumentError(
+            f"group: the table has no series {group!r}; it has {files.listed(names)}", field="group"
+        )
     ends, left_out = {}, {}
     for code, name in enumerate(names):
         if group and name != group:
             continue
-        rows = np.arange(len(table.features)) if table.groups is None else np.flatnonzero(table.groups == code)
+        # Sorted rows of a series lie next to each other.
+        ends_at = (0, len(table.features)) if table.groups is None else np.searchsorted(table.groups, [code, code + 1])
+        rows = slice(*map(int, ends_at))
         try:
             ends[name] = rows, _last_window(table, rows, layout)
         except ValueError as error:
@@ -86,7 +89,7 @@ def forecast(
     predicted, intervals = predict(np.stack([window for _, window in ends.values()]), levels)
     found = []
     for i, (name, (rows, _)) in enumerate(ends.items()):
-        times = np.arange(-len(rows) + 1, 1) if table.times is None else table.times[rows]
+        times = np.arange(rows.start - rows.stop + 1, 1) if table.times is None else table.times[rows]
         past_times = times[-layout.window :]
         found.append(
             Forecast(
@@ -95,13 +98,13 @@ def forecast(
                 predicted=predicted[i],
                 intervals={level: (lower[i], upper[i]) for level, (lower, upper) in intervals.items()},
                 past_times=calendar.in_zone(past_times, zone),
-                past=table.target[rows[-layout.window :]] if known else None,
+                past=table.target[rows][-layout.window :] if known else None,
             )
         )
     return Forecasts(layout, tuple(found), left_out)
 
 
-def _last_window(table: files.Table, rows: npt.NDArray[np.int64], layout: Layout) -> Array:
+def _last_window(table: files.Table, rows: slice, layout: Layout) -> Array:
     """The last rows of a series, (timesteps, features). Raises ValueError that says why there are not enough."""
     features = table.features[rows].copy()
     begin, since = 0, ""
@@ -133,12 +136,6 @@ def _times(times: Any, layout: Layout, outputs: int, zone: str) -> Any:
     if layout.classes:
         return calendar.following(times, layout.horizon, zone)[-1:]
     return calendar.following(times, outputs, zone)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[: files.NAMED]) + (
-        f" and {len(names) - files.NAMED} more" if len(names) > files.NAMED else ""
-    )
 
 
 def as_table(forecasts: Forecasts) -> Any:

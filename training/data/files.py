@@ -78,7 +78,7 @@ def check(found: "pa.Schema", *, time: str, group: str, target: str, features: S
     for option, name in (("time", time), ("group", group), ("target", target), *(("features", f) for f in features)):
         if name and name not in found.names:
             near = difflib.get_close_matches(name, found.names, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {_listed(found.names)}"
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {listed(found.names)}"
             raise InvalidArgumentError(f"{option}: there is no column {name!r}{hint}", field=option)
     for name in features:
         if not _is_numeric(found, name):
@@ -311,7 +311,8 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in {".parquet", ".pq"}
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names for an error: the first ones, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
