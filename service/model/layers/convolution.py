@@ -115,17 +115,22 @@ class Conv1D(Windows):
             raise ValueError(f"{inputs[0].shape[1]} timesteps are fewer than one window")
         starts = np.arange(count)[:, None] * stride + np.arange(width) * dilation  # (steps, k)
         seen = x[:, starts]  # (batch, steps, k, n)
-        parts = [
-            product(part.reshape(*part.shape[:2], -1), matrix)
-            for part, matrix in zip(np.split(seen, len(matrices), axis=3), matrices, strict=True)
-        ]
-        y = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        y = grouped_product(seen, matrices, axes=2)
         if bias is not None:
             y = y + bias
         if record is not None:
             record["pre_activation"] = self.channels_last(y)
         y = self.channels_last(y)
         return function(y)
+
+
+def grouped_product(seen: Array, matrices: Sequence[Any], axes: int) -> Array:
+    """Windows (…, window, channels), with the first `axes` kept, times the matrix of each group of channels."""
+    parts = [
+        product(part.reshape(*part.shape[:axes], -1), matrix)
+        for part, matrix in zip(np.split(seen, len(matrices), axis=-1), matrices, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 class Pooling(Windows):

@@ -8,9 +8,9 @@ import numpy as np
 
 from service.model.activations import ACTIVATIONS
 from service.model.layers.base import Built, Layer, Record, Weights
-from service.model.layers.convolution import padding_of, windows
+from service.model.layers.convolution import grouped_product, padding_of, windows
 from service.model.layers.options import MAX_EXTENT, Option, activation, choice, flag, optional, size, sizes
-from service.model.numerics import prepare, product
+from service.model.numerics import prepare
 from service.model.tensors import Array, Shape, Tensor, Time
 
 LAST = choice("channels_last", None, default=None)  # none: channels_last
@@ -138,11 +138,7 @@ class Conv2D(Frames):
         """The output; keeps `pre_activation`."""
         matrices, bias = weights
         seen = self.seen(inputs[0], 0)
-        parts = [
-            product(part.reshape(*part.shape[:3], -1), matrix)
-            for part, matrix in zip(np.split(seen, len(matrices), axis=5), matrices, strict=True)
-        ]
-        y = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+        y = grouped_product(seen, matrices, axes=3)
         if bias is not None:
             y = y + bias
         if record is not None:

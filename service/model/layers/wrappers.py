@@ -28,9 +28,7 @@ class TimeDistributed(Layer):
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any], make: Make) -> None:
         super().__init__(name, policy, options)
-        self.inner = make(options["layer"], name)
-        if isinstance(self.inner, Recurrent | TimeDistributed) or self.inner.MANY_INPUTS or self.inner.makes_mask():
-            raise self.unsupported(f"around a {self.inner.CLASS}")
+        self.inner = _inner(self, make)
         own, outer = self.inner.policy.compute, policy.compute
         if own != outer and not (isinstance(self.inner, Dense) and own.itemsize > outer.itemsize):
             # Keras casts to the outer type only; a product is made in the wider type of the two.
@@ -98,9 +96,7 @@ class SpectralNormalization(Layer):
 
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any], make: Make) -> None:
         super().__init__(name, policy, options)
-        self.inner = make(options["layer"], name)
-        if isinstance(self.inner, Recurrent | TimeDistributed) or self.inner.MANY_INPUTS or self.inner.makes_mask():
-            raise self.unsupported(f"around a {self.inner.CLASS}")
+        self.inner = _inner(self, make)
         if self.inner.policy != policy or policy.compute != policy.variable:
             raise self.unsupported("of another type than its layer, or of mixed types")
 
@@ -281,3 +277,11 @@ def _reversed(document: Any) -> Any:
         return document
     config = document["config"]
     return {**document, "config": {**config, "go_backwards": config.get("go_backwards") is not True}}
+
+
+def _inner(outer: Layer, make: Make) -> Layer:
+    """The layer inside a wrapper. Raises UnsupportedModelError unless it has one input, and neither state nor mask."""
+    inner = make(outer.options["layer"], outer.name)
+    if isinstance(inner, Recurrent | TimeDistributed) or inner.MANY_INPUTS or inner.makes_mask():
+        raise outer.unsupported(f"around a {inner.CLASS}")
+    return inner
