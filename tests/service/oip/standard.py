@@ -51,3 +51,30 @@ class Stream:
 def steps(x):
     """A sequence, timestep by timestep."""
     return [x[:, t : t + 1] for t in range(x.shape[1])]
+
+
+# Calls of the standard client, by method, that take only names: those that the server does not offer, and the others.
+UNOFFERED_CALLS = {
+    "update_trace_settings": {"settings": {"trace_level": "TIMESTAMPS"}},
+    "update_log_settings": {"settings": {"log_info": False}},
+    "get_system_shared_memory_status": {},
+    "register_system_shared_memory": {"name": "a", "key": "/a", "byte_size": 4},
+    "unregister_system_shared_memory": {},
+    "get_cuda_shared_memory_status": {},
+    "register_cuda_shared_memory": {"name": "a", "raw_handle": b"YQ==", "device_id": 0, "byte_size": 4},
+    "unregister_cuda_shared_memory": {},
+    "load_model": {"model_name": "reference"},  # here, where there is no registry; with one: test_repository
+    "unload_model": {"model_name": "reference"},
+}
+ANSWERED_CALLS = {
+    "is_server_live": {},
+    "is_server_ready": {},
+    "is_model_ready": {"model_name": "reference"},
+    "get_server_metadata": {},
+    "get_model_metadata": {"model_name": "reference", "model_version": "1"},
+    "get_model_config": {"model_name": "reference", "model_version": "champion"},
+    "get_model_repository_index": {},
+    "get_inference_statistics": {"model_name": "reference"},
+    "get_trace_settings": {"model_name": "reference"},
+    "get_log_settings": {},
+}

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from service.config import Limits
-from tests.service.oip.standard import ONE, infer, tensor
+from tests.service.oip.standard import ANSWERED_CALLS, ONE, UNOFFERED_CALLS, infer, tensor
 from tests.service.support import R3_INPUTS, entry, serving
 
 pytestmark = pytest.mark.usefixtures("edge")
@@ -250,31 +250,6 @@ def test_asyncio(server):
 
 # The whole surface of the client.
 
-
-UNOFFERED_CALLS = {
-    "update_trace_settings": {"settings": {"trace_level": "TIMESTAMPS"}},
-    "update_log_settings": {"settings": {"log_info": False}},
-    "get_system_shared_memory_status": {},
-    "register_system_shared_memory": {"name": "a", "key": "/a", "byte_size": 4},
-    "unregister_system_shared_memory": {},
-    "get_cuda_shared_memory_status": {},
-    "register_cuda_shared_memory": {"name": "a", "raw_handle": b"YQ==", "device_id": 0, "byte_size": 4},
-    "unregister_cuda_shared_memory": {},
-    "load_model": {"model_name": "reference"},  # here, where there is no registry; with one: test_repository
-    "unload_model": {"model_name": "reference"},
-}
-ANSWERED_CALLS = {
-    "is_server_live": {},
-    "is_server_ready": {},
-    "is_model_ready": {"model_name": "reference"},
-    "get_server_metadata": {},
-    "get_model_metadata": {"model_name": "reference", "model_version": "1"},
-    "get_model_config": {"model_name": "reference", "model_version": "champion"},
-    "get_model_repository_index": {},
-    "get_inference_statistics": {"model_name": "reference"},
-    "get_trace_settings": {"model_name": "reference"},
-    "get_log_settings": {},
-}
 ELSEWHERE = {"close", "infer", "async_infer", "start_stream", "stop_stream", "async_stream_infer", "stream_infer"}
 
 

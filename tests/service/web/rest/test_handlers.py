@@ -9,6 +9,8 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from tests.service.oip.standard import ANSWERED_CALLS as STANDARD_CALLS
+from tests.service.oip.standard import UNOFFERED_CALLS
 from tests.service.support import R3_INPUTS
 
 ONE = R3_INPUTS[:1]
@@ -29,31 +31,7 @@ def triton_type(array):
 
 # The whole surface of the client.
 
-UNOFFERED_CALLS = {
-    "update_trace_settings": {"settings": {"trace_level": "TIMESTAMPS"}},
-    "update_log_settings": {"settings": {"log_info": False}},
-    "get_system_shared_memory_status": {},
-    "register_system_shared_memory": {"name": "a", "key": "/a", "byte_size": 4},
-    "unregister_system_shared_memory": {},
-    "get_cuda_shared_memory_status": {},
-    "register_cuda_shared_memory": {"name": "a", "raw_handle": b"YQ==", "device_id": 0, "byte_size": 4},
-    "unregister_cuda_shared_memory": {},
-    "load_model": {"model_name": "reference"},  # here, where there is no registry; with one: test_repository
-    "unload_model": {"model_name": "reference"},
-}
-ANSWERED_CALLS = {
-    "is_server_live": {},
-    "is_server_ready": {},
-    "is_model_ready": {"model_name": "reference"},
-    "get_server_metadata": {},
-    "get_model_metadata": {"model_name": "reference", "model_version": "1"},
-    "get_model_config": {"model_name": "reference", "model_version": "champion"},
-    "get_model_repository_index": {},
-    "get_inference_statistics": {"model_name": "reference"},
-    "get_trace_settings": {"model_name": "reference"},
-    "get_log_settings": {},
-    "infer": {"model_name": "reference", "inputs": [tensor("x", ONE)]},
-}
+ANSWERED_CALLS = STANDARD_CALLS | {"infer": {"model_name": "reference", "inputs": [tensor("x", ONE)]}}
 ELSEWHERE = {"close", "async_infer", "generate_request_body", "parse_response_body", "aio_infer"}
 
 
