@@ -145,7 +145,7 @@ class Follower:
         """Asks for what is known of versions: those that are to be fetched, and sometimes those that are served."""
         assert self._search is not None
         now = time.monotonic()
-        new, old = [], []
+        new, known, due = [], [], False
         for name, answer in self._answers.items():
             served = self._declared.entry(name).versions
             for number in wanted(self._declared.references.get(name, ()), answer.aliases):
@@ -153,8 +153,10 @@ class Follower:
                 if number not in served:
                     if key not in self._fetching and not self._versions.refusal(*key):
                         new.append(key)
-                elif now - self._checked.get(key, -CHECK_SECONDS) >= CHECK_SECONDS:
-                    old.append(key)
+                else:
+                    known.append(key)
+                    due = due or now - self._checked.get(key, -CHECK_SECONDS) >= CHECK_SECONDS
+        old = known if due else []  # all at once: they come from one search, which else each look would need for some
         if not new and not old:
             return
         infos = self._search.versions([*new, *old])
