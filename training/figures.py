@@ -8,6 +8,8 @@ import numpy as np
 from service.drawing import ACCENT, GUIDE, INK, figure, heat, panel, scale, whole_numbers
 from training.data.windows import Array
 
+MOST_TARGETS = 6  # that are drawn
+
 
 def loss_curve(losses: Sequence[float], validation_losses: Sequence[float] = ()) -> Any:
     """The loss of each epoch, on a logarithmic scale, with that on the validation part where there is one."""
@@ -40,10 +42,20 @@ def weights_before_and_after(before: Mapping[str, Array], after: Mapping[str, Ar
     return drawn
 
 
-def predictions_against_targets(predictions: Array, targets: Array) -> Any:
-    """Each prediction over its target; on the line they are equal."""
-    drawn = figure(5, 5)
-    axes = drawn.add_subplot()
+def predictions_against_targets(predictions: Array, targets: Array, columns: Sequence[str] = ()) -> Any:
+    """Each prediction over its target; on the line they are equal. Of several `columns`, a panel for each."""
+    if len(columns) < 2:
+        drawn = figure(5, 5)
+        _against(drawn.add_subplot(), predictions, targets, "Predictions against targets")
+        return drawn
+    shown = columns[:MOST_TARGETS]
+    drawn = figure(1 + 4 * len(shown), 4.4, "Predictions against targets")
+    for i, axes in enumerate(drawn.subplots(1, len(shown), squeeze=False)[0]):
+        _against(axes, predictions[..., i], targets[..., i], shown[i])
+    return drawn
+
+
+def _against(axes: Any, predictions: Array, targets: Array, title: str) -> None:
     x, y = np.ravel(targets), np.ravel(predictions)
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.05 * (high - low) or 1.0
@@ -51,10 +63,9 @@ def predictions_against_targets(predictions: Array, targets: Array) -> Any:
     axes.plot(ends, ends, color=GUIDE, linewidth=1, zorder=0)
     many = len(x) > 200  # which would hide each other
     axes.scatter(x, y, color=ACCENT, s=3 if many else 36, alpha=0.3 if many else 1.0, linewidths=0)
-    panel(axes, "Predictions against targets", "target", "prediction")
+    panel(axes, title, "target", "prediction")
     axes.set(xlim=ends, ylim=ends)
     axes.grid(alpha=0.3)
-    return drawn
 
 
 def hidden_states(layer: str, over_time: Array, most: int = 6) -> Any:

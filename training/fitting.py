@@ -11,7 +11,7 @@ from training.backend import keras, tf
 from training.checkpoints import Checkpoints, Progress, State
 from training.data.examples import Examples
 from training.data.windows import Array, Windows
-from training.network import DENSE, OUTPUT
+from training.network import DENSE, OUTPUT, TARGETS
 from training.options import Options
 from training.scaling import Scaling
 
@@ -119,7 +119,8 @@ def fit(
 def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
     names = {layer.name for layer in model.layers}
-    made = keras.Model(model.inputs[0], model.get_layer(DENSE if DENSE in names else OUTPUT).output, name="learner")
+    last = next(name for name in (TARGETS, DENSE, OUTPUT) if name in names)
+    made = keras.Model(model.inputs[0], model.get_layer(last).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
     return made
 
@@ -142,8 +143,9 @@ class _Feed:
         def gather(chosen: Any) -> tuple[Any, Any]:
             x = tf.gather(values, tf.gather(starts, chosen)[:, None] + seen)
             y = tf.gather(targets, tf.gather(target_starts, chosen)[:, None] + ahead)
-            if scaling.relative is not None:
-                y -= x[:, -1, scaling.relative, None]
+            if scaling.relative:
+                last = tf.gather(x[:, -1], scaling.relative, axis=1)  # (batch, targets)
+                y -= last[:, None] if windows.several else last
             return x, (y - scaling.offset) / scaling.scale if y.dtype == tf.float32 else y
 
         def epoch(number: Any) -> Any:

@@ -13,14 +13,15 @@ from training.data.layout import Layout
 from training.data.windows import Array
 
 PredictFunction = Callable[[Array, Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
-"""Predictions, (batch, outputs), for windows (batch, timesteps, features), with the ends of intervals by level."""
+"""Predictions, (batch, outputs[, targets]), for windows (batch, timesteps, features), and intervals' ends by level."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is predicted for one series."""
+    """What is predicted of one target of one series."""
 
     group: str  # name of the series; empty: the table is one series
+    target: str
     times: Any  # (steps,): numbers, or pandas' DatetimeIndex; numbers of steps where the table has no times
     predicted: Array  # (steps,), or (classes,) probabilities of the classes at the last of these times
     intervals: Mapping[float, tuple[Array, Array]]  # lower and upper ends, (steps,) each, by level in percent
@@ -33,7 +34,7 @@ class Forecasts:
     """What is predicted for a table."""
 
     layout: Layout
-    found: tuple[Forecast, ...]
+    found: tuple[Forecast, ...]  # by series, then by target
     left_out: Mapping[str, str] = field(default_factory=dict)  # why a series has no forecast, by its name
 
 
@@ -58,12 +59,11 @@ def forecast(
     if group and not layout.group:
         raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
     schema = files.schema(data)
-    files.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
-    known = layout.target in schema.names and not layout.classes
-    columns = files.Columns(layout.features, layout.target if known else "", layout.time, layout.group)
+    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.features)
+    known = tuple(name for name in layout.predicted if name in schema.names and not layout.classes)
+    columns = files.Columns(layout.features, known, layout.time, layout.group)
     table = files.read(data, schema, columns, progress)
-    if not known:
-        table.target = np.full(len(table.features), np.nan, np.float32)
+    table.target = table.target.reshape(len(table.features), len(known))
     cleaning.sort(table, lambda _: None)
     zone = str(getattr(schema.field(layout.time).type, "tz", "") or "") if layout.time else ""
 
@@ -90,17 +90,21 @@ def forecast(
     found = []
     for i, (name, (rows, _)) in enumerate(ends.items()):
         times = np.arange(rows.start - rows.stop + 1, 1) if table.times is None else table.times[rows]
-        past_times = times[-layout.window :]
-        found.append(
-            Forecast(
-                group=name,
-                times=_times(times, layout, predicted.shape[1], zone),
-                predicted=predicted[i],
-                intervals={level: (lower[i], upper[i]) for level, (lower, upper) in intervals.items()},
-                past_times=calendar.in_zone(past_times, zone),
-                past=table.target[rows][-layout.window :] if known else None,
+        past_times = calendar.in_zone(times[-layout.window :], zone)
+        following = _times(times, layout, predicted.shape[1], zone)
+        for place, target in enumerate(layout.predicted):
+            at = (i, slice(None), place) if layout.targets else i
+            found.append(
+                Forecast(
+                    group=name,
+                    target=target,
+                    times=following,
+                    predicted=predicted[at],
+                    intervals={level: (lower[at], upper[at]) for level, (lower, upper) in intervals.items()},
+                    past_times=past_times,
+                    past=table.target[rows][-layout.window :, known.index(target)] if target in known else None,
+                )
             )
-        )
     return Forecasts(layout, tuple(found), left_out)
 
 
@@ -141,7 +145,7 @@ def _times(times: Any, layout: Layout, outputs: int, zone: str) -> Any:
 def as_table(forecasts: Forecasts) -> Any:
     """An Arrow table with a row for each series and step: group, time, prediction, and the ends of intervals.
 
-    Of classes: the most probable one, its probability, and the probability of each class.
+    Of several targets: a row for each, with a column `target`. Of classes: the most probable one, its probability, and the probability of each class.
     """
     import pyarrow as pa
 
@@ -150,6 +154,8 @@ def as_table(forecasts: Forecasts) -> Any:
     steps = [len(one.times) for one in found]
     if layout.group:
         columns[layout.group] = [one.group for one, count in zip(found, steps, strict=True) for _ in range(count)]
+    if layout.targets:
+        columns["target"] = [one.target for one in found for _ in one.times]
     columns[layout.time or "step"] = [time for one in found for time in one.times]
     if layout.classes:
         columns["prediction"] = [layout.classes[int(one.predicted.argmax())] for one in found]

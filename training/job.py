@@ -121,7 +121,7 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
         found = errors(predict(fitted.served, part), part.expected(), classes)
         mlrun.log_summary({f"validation_{name}": error for name, error in found.items()})
         checkpoints.remove()
-        error = found[metric(classes)]
+        error = found[metric(classes, part.several)]
         return mlrun.run_id, error if math.isfinite(error) else math.inf  # so that errors can be compared
 
 
@@ -175,7 +175,8 @@ def headed(options: Options, examples: Examples) -> Options:
         raise InvalidArgumentError(
             f"loss: for classes there is sparse_categorical_crossentropy, got {options.loss}", field="loss"
         )
-    units, activation = (classes, "softmax") if classes else (examples.parts.train.outputs, "linear")
+    train = examples.parts.train
+    units, activation = (classes, "softmax") if classes else (train.outputs * max(1, train.several), "linear")
     return replace(options, return_sequences=False, dense_units=units, dense_activation=activation)
 
 
@@ -253,7 +254,7 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     targets = drawn.expected() if examples.held_out else ready.targets
     fitted = Fitted(
         folder / "model.keras", folder / "proof.npz", served, progress, before, after, shown, predict(served, drawn),
-        targets, parity,
+        targets, examples.layout.predicted, parity,
     )  # fmt: skip
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
     recording.fit(mlrun, folder / "pictures", fitted, over_time)

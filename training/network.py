@@ -11,7 +11,7 @@ from training.data.windows import Array
 from training.options import Options
 from training.scaling import Scaling
 
-INPUT, DENSE, CHANGE, OUTPUT = "sequence", "dense", "change", "output"
+INPUT, DENSE, TARGETS, CHANGE, OUTPUT = "sequence", "dense", "targets", "change", "output"
 KINDS = {
     "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
     "gru": ("gru", keras.layers.GRU),
@@ -35,7 +35,7 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
     optimizer.learning_rate = options.learning_rate
     try:
-        if scaling is None or scaling.relative is None:
+        if scaling is None or not scaling.relative:
             model = keras.Sequential(layers, name="sequential")
         else:
             model = _residual(layers, features, scaling.relative)
@@ -48,7 +48,10 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
 
 
 def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | None) -> list[Any]:
-    """Input, scaling, recurrent layers, Dense, scaling back; with scaling the one target is scaled or a class."""
+    """Input, scaling, recurrent layers, Dense, scaling back; with scaling targets are scaled, or the one is a class.
+
+    The output is (batch, steps), of several targets (batch, steps, targets).
+    """
     layers: list[Any] = [keras.Input((timesteps, features), name=INPUT)]
     if scaling is not None:
         normalization = keras.layers.Normalization(name="normalization")
@@ -68,20 +71,28 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
         name = DENSE if scaled_back else OUTPUT
         layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=name))
     if scaling is not None and scaled_back:
-        name = OUTPUT if scaling.relative is None else CHANGE
-        layers.append(keras.layers.Rescaling(scaling.scale, scaling.offset, name=name))
+        scale: Any = scaling.scale[0]
+        offset: Any = scaling.offset[0]
+        if (several := len(scaling.scale)) > 1:
+            layers.append(keras.layers.Reshape((options.dense_units // several, several), name=TARGETS))
+            scale, offset = list(scaling.scale), list(scaling.offset)
+        layers.append(keras.layers.Rescaling(scale, offset, name=CHANGE if scaling.relative else OUTPUT))
     return layers
 
 
-def _residual(layers: list[Any], features: int, feature: int) -> keras.Model:
-    """Layers between a subtraction of a feature's last value from its sequence and the addition of it to the output."""
+def _residual(layers: list[Any], features: int, relative: tuple[int, ...]) -> keras.Model:
+    """Layers between a subtraction of features' last values from their sequences and the addition to the output."""
     sequence, *others = layers
-    only = [float(i == feature) for i in range(features)]
+    only = [float(i in relative) for i in range(features)]
     last = keras.layers.Rescaling(only, name="last")(sequence[:, -1:, :])  # (batch, 1, features), zero elsewhere
     x = keras.layers.Subtract(name="relative")([sequence, last])
     for layer in others:
         x = layer(x)
-    return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, last[:, 0, feature : feature + 1]]), name="residual")
+    if len(relative) == 1:
+        added = last[:, 0, relative[0] : relative[0] + 1]  # (batch, 1)
+    else:
+        added = keras.layers.Concatenate(name="before")([last[:, :, i : i + 1] for i in relative])  # (batch, 1, targets)
+    return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, added]), name="residual")
 
 
 def targets_for(model: keras.Model, targets: Array, loss: str) -> Array:

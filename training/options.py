@@ -83,8 +83,8 @@ class Source:
 
     data: str = ""
     """A CSV or Parquet file with a row for each timestep, or an `.npz` file with sequences `x` and targets `y`."""
-    target: str = ""
-    """Column to predict."""
+    target: tuple[str, ...] = ()
+    """Column to predict; of several, which have to be numbers, each is predicted."""
     features: tuple[str, ...] = ()
     """Columns to predict from; none: all that hold numbers."""
     time: str = ""
@@ -112,6 +112,10 @@ class Source:
         """Raises InvalidArgumentError for what makes no sense."""
         for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS)):
             _one_of(self, name, choices)
+        for name in ("target", "features"):
+            given = getattr(self, name)
+            if twice := next((column for column in given if given.count(column) > 1), ""):
+                raise InvalidArgumentError(f"{name}: column {twice!r} is named twice", field=name)
         for name in ("window", "horizon", "season"):
             _at_least(self, name, 0)
         _within(self, "validation", 0, 1)

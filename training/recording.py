@@ -35,6 +35,7 @@ class Fitted:
     shown: Array  # inputs of the proof and of the example
     predictions: Array  # what it gives for examples that are held out, or, where none are, for those it learned from
     targets: Array
+    columns: tuple[str, ...]  # that are predicted
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 
@@ -72,7 +73,9 @@ def fit(mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array]
     if progress.losses:
         drawn["loss.png"] = figures.loss_curve(progress.losses, progress.validation_losses)
     if fitted.predictions.shape == fitted.targets.shape:
-        drawn["predictions.png"] = figures.predictions_against_targets(fitted.predictions, fitted.targets)
+        drawn["predictions.png"] = figures.predictions_against_targets(
+            fitted.predictions, fitted.targets, fitted.columns
+        )
     drawn |= {f"hidden_states_{name}.png": figures.hidden_states(name, states) for name, states in over_time.items()}
     (folder / "figures").mkdir(parents=True)
     (folder / "weights").mkdir()

@@ -17,34 +17,35 @@ class Scaling:
     """Real units in and out: what is scaled is scaled inside the network."""
 
     sample: Array  # (rows, features): what the input is normalised by
-    scale: float = 1.0  # of the output
-    offset: float = 0.0
-    relative: int | None = None  # the feature that is seen, and predicted, as its difference from the last timestep
+    scale: tuple[float, ...] = (1.0,)  # of each target
+    offset: tuple[float, ...] = (0.0,)
+    relative: tuple[int, ...] = ()  # the features of the targets, where their differences from the last step are seen
 
 
 def scaling_of(options: Options, examples: Examples) -> Scaling:
     """The scales of a training part. Raises InvalidArgumentError where `residual` has no target among the features."""
     train, layout = examples.parts.train, examples.layout
     if options.residual:
-        if layout.classes or layout.target not in layout.features:
+        unknown = [name for name in layout.predicted if name not in layout.features]
+        if layout.classes or unknown:
             raise InvalidArgumentError(
-                f"residual: the target {layout.target!r} has to be a number and among the features", field="residual"
+                f"residual: the target {(unknown or [layout.target])[0]!r} has to be a number and among the features",
+                field="residual",
             )
-        feature = layout.features.index(layout.target)
+        relative = tuple(layout.features.index(name) for name in layout.predicted)
         some = train.some(slice(None, None, 1 + len(train) * train.window // SAMPLED))
-        sample, last = some.inputs(), train.values[train.starts + train.window - 1, feature, None]
-        sample[..., feature] -= sample[:, -1:, feature]
-        changes = train.expected() - last
-        return Scaling(
-            sample.reshape(-1, sample.shape[-1]), _deviation(changes), float(changes.mean(dtype=np.float64)), feature
-        )
+        sample, last = some.inputs(), train.values[train.starts + train.window - 1][:, relative]
+        sample[..., relative] -= sample[:, -1:, relative]
+        changes = train.expected() - (last[:, None] if train.several else last)  # (windows, outputs[, targets])
+        return Scaling(sample.reshape(-1, sample.shape[-1]), *_spread(changes, train.several), relative)
     sample = train.values[train.rows()]
     if layout.classes:
         return Scaling(sample)
-    targets = train.expected()
-    return Scaling(sample, _deviation(targets), float(targets.mean(dtype=np.float64)))
+    return Scaling(sample, *_spread(train.expected(), train.several))
 
 
-def _deviation(values: Array) -> float:
-    """The standard deviation, or 1 where values do not differ."""
-    return float(values.std(dtype=np.float64)) or 1.0
+def _spread(values: Array, several: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The standard deviation of each target, or 1 where its values do not differ, and its mean."""
+    each = [values[..., i] for i in range(several)] or [values]
+    deviations = tuple(float(one.std(dtype=np.float64)) or 1.0 for one in each)
+    return deviations, tuple(float(one.mean(dtype=np.float64)) for one in each)

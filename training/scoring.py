@@ -84,8 +84,8 @@ def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Scor
     if not data.is_file():
         raise InvalidArgumentError(f"data: there is no file {data}", field="data")
     schema = files.schema(data)
-    files.check(schema, time=layout.time, group=layout.group, target="", features=layout.features)
-    columns = files.Columns(layout.features, "", layout.time, layout.group)
+    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.features)
+    columns = files.Columns(layout.features, (), layout.time, layout.group)
     stream = Stream(model.network, layout)
     rows = predicted = 0
     with writer(out) as write:
@@ -211,7 +211,9 @@ class Stream:
         else:
             (outputs,) = self.network.outputs
             ahead = outputs.shape[1] or 1
-            for i in range(ahead):
-                name = "prediction" if ahead == 1 else f"prediction_{i + 1}"
-                columns[name] = spread(lambda p, i=i: p[:, i], np.float32)
+            for place, target in enumerate(layout.predicted):
+                base = f"prediction_{target}" if layout.targets else "prediction"
+                for i in range(ahead):
+                    name = base if ahead == 1 else f"{base}_{i + 1}"
+                    columns[name] = spread(lambda p, i=i, k=place: p[:, i].reshape(len(p), -1)[:, k], np.float32)
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -132,9 +132,10 @@ def _served(model: str) -> tuple[str, str]:
 def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
     """A table with a row for each series and step."""
     layout = found.layout
-    columns = [*([layout.group] if layout.group else []), layout.time or "step", layout.target]
+    columns = [layout.group] if layout.group else []
+    columns += ["target", layout.time or "step", "forecast"] if layout.targets else [layout.time or "step", layout.target]
     columns += ["probability"] if layout.classes else [f"{level:g} %" for level in levels]
-    shown = table(*columns, title=f"{title}: forecast of {layout.target}")
+    shown = table(*columns, title=f"{title}: forecast of {', '.join(layout.predicted)}")
     rows = [row for one in found.found for row in _rows(one, layout)]
     for row in rows[:MOST_ROWS]:
         shown.add_row(*row)
@@ -146,8 +147,8 @@ def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
 
 
 def _rows(one: Any, layout: "Layout") -> list[list[str]]:
-    """The rows of a series."""
-    begin = [one.group] if layout.group else []
+    """The rows of a series, or of one target of it."""
+    begin = [*([one.group] if layout.group else []), *([one.target] if layout.targets else [])]
     if layout.classes:
         best = int(one.predicted.argmax())
         return [[*begin, _time(one.times[0]), layout.classes[best], f"{one.predicted[best]:.3f}"]]

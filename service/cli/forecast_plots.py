@@ -10,17 +10,18 @@ from service.drawing import ACCENT, INK, figure, panel
 if TYPE_CHECKING:
     from training.forecasting import Forecast, Forecasts
 
-MOST_SERIES = 12  # that are drawn
+MOST_PANELS = 12  # that are drawn, of series and targets
 BANDS = (0.32, 0.2, 0.12, 0.08)  # how dark the bands are, the narrowest first
 
 
 def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
-    """A file with a panel for each series; classes are drawn as bars of their probabilities."""
-    series = found.found[:MOST_SERIES]
+    """A file with a panel for each series and target; classes are drawn as bars of their probabilities."""
+    series = found.found[:MOST_PANELS]
     more = f", {len(series)} of {len(found.found)} series" if len(series) < len(found.found) else ""
-    drawn = figure(8, 2.4 * len(series) + 0.8, f"{title}: forecast of {found.layout.target}{more}")
+    drawn = figure(8, 2.4 * len(series) + 0.8, f"{title}: forecast of {', '.join(found.layout.predicted)}{more}")
     for axes, one in zip(drawn.subplots(len(series), 1, squeeze=False)[:, 0], series, strict=True):
-        panel(axes, one.group, "probability" if found.layout.classes else "")
+        name = ": ".join(filter(None, [one.group, one.target if found.layout.targets else ""]))
+        panel(axes, name, "probability" if found.layout.classes else "")
         if found.layout.classes:
             _draw_classes(axes, one, found.layout.classes)
         else:

@@ -19,6 +19,8 @@ def report(outcome: "Outcome", console: Console) -> None:
     """What was measured, what was decided, and what was registered."""
     if outcome.measured:
         console.print(_errors(outcome.measured, outcome.champion))
+        if outcome.measured.by_target:
+            console.print(_errors_by_target(outcome.measured.by_target))
     else:
         _reference(outcome, console)
     if outcome.measured and outcome.measured.coverage:
@@ -40,7 +42,7 @@ def _advice(outcome: "Outcome", baseline: str) -> str:
     """What may help a network that a baseline beats."""
     layout, options = outcome.examples.layout, outcome.options
     ways = ["more --epochs or another --learning-rate", "unroll sweep"]
-    if not layout.classes and not options.residual and layout.target in layout.features:
+    if not layout.classes and not options.residual and set(layout.predicted) <= set(layout.features):
         ways.insert(0, "--residual, which learns changes from the last value and suits series that drift")
     text = f"this network is worse than the baseline {baseline!r}; what may help: {'; '.join(ways)}"
     return text if outcome.decision.promoted else f"{text}. --promote always moves the alias regardless"
@@ -64,6 +66,18 @@ def _errors(measured: "Measured", champion: "Champion | None") -> Table:
         rows[f"baseline: {measured.better_baseline} (better)"] = rows.pop(f"baseline: {measured.better_baseline}")
     for who, figures in rows.items():
         table.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in measured.network))
+    return table
+
+
+def _errors_by_target(by_target: "dict[str, Measured]") -> Table:
+    """The errors of each of several targets, in its own units, beside those of the baselines."""
+    table = Table(title="By target", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    first = next(iter(by_target.values()))
+    for column in ("", *first.network, *(f"{first.metric} of {name}" for name in first.baselines)):
+        table.add_column(column, justify="right" if column else "left")
+    for name, one in by_target.items():
+        figures = [*one.network.values(), *(baseline[one.metric] for baseline in one.baselines.values())]
+        table.add_row(name, *(f"{figure:.5g}" for figure in figures))
     return table
 
 

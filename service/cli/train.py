@@ -49,7 +49,9 @@ def train(
     config: Config = None,
     resume: Annotated[str, typer.Option(help="Go on with a run that was interrupted or killed.", metavar="RUN")] = "",
     data: Data = None,
-    target: Annotated[str | None, typer.Option(help="Column to predict.", rich_help_panel=DATA)] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict, or several, separated by commas.", rich_help_panel=DATA)
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(

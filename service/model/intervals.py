@@ -34,9 +34,12 @@ class IntervalsError(ModelError):
 
 @dataclass(frozen=True)
 class Intervals:
-    """Half-widths of the prediction intervals of a network with one output of shape (batch, steps)."""
+    """Half-widths of the prediction intervals of a network with one output, (batch, steps) or (batch, steps, targets).
 
-    half_widths: dict[float, Array]  # by level in percent, ascending: (steps,) in the units of the output
+    half_widths: by level in percent, ascending: (steps,) or (steps, targets), in the units of the output.
+    """
+
+    half_widths: dict[float, Array]
     count: int  # errors that they were computed from
 
     def check(self, level: float) -> None:
@@ -48,13 +51,17 @@ class Intervals:
             )
 
     def around(self, predicted: Array, level: float) -> tuple[Array, Array]:
-        """The lower and upper ends, each of the shape of `predicted`, (batch, steps).
+        """The lower and upper ends, each of the shape of `predicted`, (batch, steps[, targets]).
 
         Raises InvalidArgumentError for a level that there is not.
         """
         self.check(level)
         half = self.half_widths[level]
         return predicted - half, predicted + half
+
+    def of_target(self, place: int) -> "Intervals":
+        """The intervals of one of several targets."""
+        return Intervals({level: half[:, place] for level, half in self.half_widths.items()}, self.count)
 
     def save(self, path: Path) -> None:
         """Writes the file."""
@@ -67,7 +74,7 @@ class Intervals:
 
 
 def calibrate(predicted: Array, expected: Array, levels: Sequence[float] = LEVELS) -> Intervals | None:
-    """Intervals from predictions and true values, (windows, steps) each, that the network did not learn from.
+    """Intervals from predictions and true values, (windows, steps[, targets]), that the network did not learn from.
 
     Levels for which there are too few windows are left out; None if there is none left, or if errors are not finite.
     """
@@ -81,7 +88,7 @@ def calibrate(predicted: Array, expected: Array, levels: Sequence[float] = LEVEL
 
 
 def coverage(intervals: Intervals, predicted: Array, expected: Array) -> dict[float, float]:
-    """The share of true values, (windows, steps), within the intervals around the predictions, by level."""
+    """The share of true values, (windows, steps[, targets]), within the intervals around predictions, by level."""
     found = {}
     for level in intervals.half_widths:
         lower, upper = intervals.around(predicted, level)
@@ -89,8 +96,11 @@ def coverage(intervals: Intervals, predicted: Array, expected: Array) -> dict[fl
     return found
 
 
-def load(path: Path, steps: int) -> Intervals:
-    """Reads a file for a network with so many outputs. Raises IntervalsError for one that does not fit."""
+def load(path: Path, shape: tuple[int | None, ...]) -> Intervals:
+    """Reads a file for a network whose output has that shape, without the batch.
+
+    Raises IntervalsError for one that does not fit.
+    """
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST} bytes")
@@ -100,8 +110,8 @@ def load(path: Path, steps: int) -> Intervals:
         count = int(document["count"])
         half_widths = {float(level): np.asarray(half, np.float32) for level, half in document["half_widths"].items()}
         for level, half in half_widths.items():
-            if not 0 < level < 100 or half.shape != (steps,) or not (np.isfinite(half) & (half >= 0)).all():
-                raise ValueError(f"level {level:g} has no {steps} finite half-widths")
+            if not 0 < level < 100 or half.shape != shape or not (np.isfinite(half) & (half >= 0)).all():
+                raise ValueError(f"level {level:g} has no finite half-widths of shape {list(shape)}")
         if not half_widths:
             raise ValueError("it names no level")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError) as error:
@@ -114,5 +124,6 @@ def intervals_of(directory: Path, network: Network) -> Intervals | None:
     path = directory / FILE
     if not path.exists():
         return None
-    fits = len(network.inputs) == len(network.outputs) == 1 and len(network.outputs[0].shape) == 2
-    return load(path, (network.outputs[0].shape[1] or 0) if fits else 0)
+    if len(network.outputs) != 1 or len(network.outputs[0].shape) not in (2, 3):
+        raise IntervalsError(f"{FILE} cannot be used: the network does not have one output of steps")
+    return load(path, network.outputs[0].shape[1:])

@@ -300,7 +300,7 @@ def test_a_forecast_has_prediction_intervals(first, tmp_path):
     """A version that forecasts numbers has intervals; its tags and run say how many held-out values they cover."""
     version = Store().resolve(parse(f"models:/wave/{first.version}"))
     path = fetched(version, tmp_path)
-    found = intervals.load(path / intervals.FILE, 1)
+    found = intervals.load(path / intervals.FILE, (1,))
     assert found.count == len(first.examples.parts.validation)
     assert version.tags[f"{tag.COVERAGE}.80"] == f"{first.measured.coverage[80]:.4f}"
     assert 0 <= first.measured.coverage[80] <= first.measured.coverage[95] <= 1

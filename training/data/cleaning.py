@@ -94,10 +94,11 @@ def fill(
     """
     columns = table.columns
     empty = np.isnan(table.features)
-    observed = table.target >= 0 if columns.labels else np.isfinite(table.target)
+    rows = len(table.target)
+    there = (table.target >= 0 if columns.labels else np.isfinite(table.target)).reshape(rows, -1)  # (rows, targets)
+    observed: npt.NDArray[np.bool_] = there.all(axis=1)
     counts = dict(zip(columns.features, np.count_nonzero(empty, axis=0).tolist(), strict=True))
-    counts[columns.target] = int(np.count_nonzero(~observed))
-    rows = len(observed)
+    counts |= dict(zip(columns.targets, np.count_nonzero(~there, axis=0).tolist(), strict=True))
     listed = ", ".join(f"{name!r} in {count} of {rows} rows" for name, count in counts.items() if count)
     kept: npt.NDArray[np.bool_] = np.ones(rows, bool)
     if not listed:

@@ -39,6 +39,11 @@ class Examples:
         """The classes, in the order of the outputs; none: the targets are numbers."""
         return self.layout.classes
 
+    def of_target(self, place: int) -> "Examples":
+        """The examples with one of several targets."""
+        parts = Parts(*(part.of_target(place) for part in self.parts.named().values()))
+        return replace(self, layout=replace(self.layout, target=self.layout.targets[place], targets=()), parts=parts)
+
     @property
     def timesteps(self) -> int:
         """Timesteps of all series."""
@@ -98,11 +103,13 @@ def _check_varied(path: Path, layout: Layout, train: Windows) -> None:
                 f"features: column {name!r} {_sameness(path, name, float(column[0]), '; leave it out')}",
                 field="features",
             )
-    if not layout.classes:
-        first = train.targets[train.target_starts[0]]
-        if (train.targets[train.target_starts] == first).all():
+    if layout.classes:
+        return
+    targets = train.targets[train.target_starts].reshape(len(train), -1)
+    for name, column in zip(layout.predicted, targets.T, strict=True):
+        if (column == column[0]).all():
             raise InvalidArgumentError(
-                f"target: column {layout.target!r} {_sameness(path, layout.target, float(first))}", field="target"
+                f"target: column {name!r} {_sameness(path, name, float(column[0]))}", field="target"
             )
 
 

@@ -31,14 +31,14 @@ class Columns:
     """Which columns of a table mean what; empty: there is none."""
 
     features: tuple[str, ...]
-    target: str = ""
+    targets: tuple[str, ...] = ()
     time: str = ""
     group: str = ""
-    labels: bool = False  # whether the target names classes
+    labels: bool = False  # whether the one target names classes
 
     def all(self) -> list[str]:
         """Every column once."""
-        return list(dict.fromkeys(name for name in (*self.features, self.target, self.time, self.group) if name))
+        return list(dict.fromkeys(name for name in (*self.features, *self.targets, self.time, self.group) if name))
 
 
 def schema(path: Path) -> "pa.Schema":
@@ -73,9 +73,10 @@ def _checked(found: "pa.Schema") -> "pa.Schema":
     return found
 
 
-def check(found: "pa.Schema", *, time: str, group: str, target: str, features: Sequence[str]) -> None:
+def check(found: "pa.Schema", *, time: str, group: str, targets: Sequence[str], features: Sequence[str]) -> None:
     """Raises InvalidArgumentError for columns that are not there, and for features that are not numbers."""
-    for option, name in (("time", time), ("group", group), ("target", target), *(("features", f) for f in features)):
+    named = [("time", time), ("group", group), *(("target", t) for t in targets), *(("features", f) for f in features)]
+    for option, name in named:
         if name and name not in found.names:
             near = difflib.get_close_matches(name, found.names, 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {listed(found.names)}"
@@ -125,8 +126,8 @@ def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress
     from pyarrow import csv, parquet
 
     wanted = columns.all()
-    texts = {columns.group, columns.target if columns.labels else ""} - {""}
-    numbers = {*columns.features, columns.target} - texts - {columns.time, columns.group, ""}
+    texts = {columns.group, *(columns.targets if columns.labels else ())} - {""}
+    numbers = {*columns.features, *columns.targets} - texts - {columns.time, columns.group}
     marked = {name for name in numbers if textual.marked(found, name)}
     flags = {name for name in numbers if pa.types.is_boolean(found.field(name).type)}
     kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(texts, pa.string())
@@ -160,7 +161,7 @@ class Table:
 
     columns: Columns
     features: npt.NDArray[np.float32]  # (rows, features), NaN where there is nothing
-    target: npt.NDArray[Any]  # (rows,); places in `classes` if there are any, or -1
+    target: npt.NDArray[Any]  # (rows,) or, of several, (rows, targets); places in `classes` if there are any, or -1
     classes: tuple[str, ...]
     times: npt.NDArray[Any] | None  # (rows,) numbers or datetime64
     groups: npt.NDArray[np.int32] | None  # (rows,) places in `group_names`
@@ -176,9 +177,11 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
     classes, names = Codes(), Codes()
     for batch in batches(path, found, columns, progress):
         features.append(matrix(batch, columns.features))
-        if columns.target:
-            column = batch.column(columns.target)
-            targets.append(classes.of(column) if columns.labels else single(column, columns.target))
+        if columns.labels:
+            targets.append(classes.of(batch.column(columns.targets[0])))
+        elif columns.targets:
+            each = [single(batch.column(name), name) for name in columns.targets]
+            targets.append(each[0] if len(each) == 1 else np.stack(each, axis=1))
         if columns.time:
             times.append(times_of(batch.column(columns.time), columns.time, sum(map(len, times))))
         if columns.group:
@@ -191,7 +194,7 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
     target = _joined(targets)
     ordered: tuple[str, ...] = ()
     if columns.labels:
-        ordered, places = classes.ordered(columns.target)
+        ordered, places = classes.ordered(columns.targets[0])
         target = np.append(places, np.int32(-1))[target]
     return Table(
         columns,

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+LISTS = ("features", "classes", "targets")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -11,6 +13,7 @@ class Layout:
 
     features: tuple[str, ...]
     target: str
+    """The column that is predicted; of several the first."""
     window: int
     horizon: int
     classes: tuple[str, ...] = ()
@@ -24,6 +27,13 @@ class Layout:
     """The usual distance of two times, in seconds where they are dates; 0: there are no times."""
     ranges: tuple[tuple[float, float], ...] = ()
     """Smallest and largest value of each feature in the part to train on; none: the version does not say."""
+    targets: tuple[str, ...] = ()
+    """The columns that are predicted, in the order of the output's last axis, where there are several."""
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Every column that is predicted."""
+        return self.targets or (self.target,)
 
     def dumps(self) -> str:
         """As JSON."""
@@ -34,14 +44,14 @@ class Layout:
         """From the message of a server, `unroll.v1.DataLayout`."""
         known = {field.name for field in fields(Layout)}
         found = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields if field.name in known}
-        return Layout(**{**found, "features": tuple(found["features"]), "classes": tuple(found["classes"])})
+        return Layout(**found | {name: tuple(found[name]) for name in LISTS})
 
     @staticmethod
     def loads(text: str) -> "Layout":
         """From JSON; what later versions added is left out."""
         known = {field.name for field in fields(Layout)}
         found = {name: value for name, value in json.loads(text).items() if name in known}
-        for name in ("features", "classes"):
-            found[name] = tuple(found[name])
+        for name in LISTS:
+            found[name] = tuple(found.get(name, ()))
         found["ranges"] = tuple(map(tuple, found.get("ranges", ())))
         return Layout(**found)

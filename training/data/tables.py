@@ -51,10 +51,10 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
         table.features, table.target, segments, parts, observed, window=source.window, first=first, outputs=outputs
     )
     if chosen.labels:
-        _check_classes(chosen.target, table.classes, made)
+        _check_classes(chosen.targets[0], table.classes, made)
     layout = Layout(
         chosen.features,
-        chosen.target,
+        chosen.targets[0],
         source.window,
         source.horizon,
         table.classes,
@@ -63,26 +63,30 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
         source.missing,
         source.gaps,
         step,
+        targets=chosen.targets if len(chosen.targets) > 1 else (),
     )
     return layout, made
 
 
 def _choose(schema: Any, source: Source) -> files.Columns:
     """Which columns are read, and whether the target names classes."""
-    target = source.target
-    files.check(schema, time=source.time, group=source.group, target=target, features=source.features)
-    text = files.names_classes(schema, target)
+    targets = source.target
+    files.check(schema, time=source.time, group=source.group, targets=targets, features=source.features)
+    text = next((target for target in targets if files.names_classes(schema, target)), "")
     if text and source.task == "regression":
         raise InvalidArgumentError(
-            f"task: column {target!r} holds text or truth values; it can only be classified", field="task"
+            f"task: column {text!r} holds text or truth values; it can only be classified", field="task"
         )
-    labels = text or source.task == "classification"
-    if target in source.features and (labels or source.horizon == 0):
-        why = "holds the classes to find" if labels else "is the target, and with horizon 0 not known yet"
-        raise InvalidArgumentError(f"features: column {target!r} {why}", field="features")
-    unknown = {target} if labels or source.horizon == 0 else set()
+    labels = bool(text) or source.task == "classification"
+    if labels and len(targets) > 1:
+        why = f"column {text!r} holds text or truth values" if text else "the task is classification"
+        raise InvalidArgumentError(f"target: several targets have to be numbers, but {why}", field="target")
+    unknown = set(targets) if labels or source.horizon == 0 else set()
+    if given := unknown.intersection(source.features):
+        why = "holds the classes to find" if labels else "is a target, and with horizon 0 not known yet"
+        raise InvalidArgumentError(f"features: column {min(given)!r} {why}", field="features")
     features = source.features or files.numeric(schema, {source.time, source.group} | unknown)
-    return files.Columns(features, target, source.time, source.group, labels)
+    return files.Columns(features, targets, source.time, source.group, labels)
 
 
 def _check_length(segments: Ints, source: Source) -> None:

@@ -20,7 +20,7 @@ class Windows:
     """Windows of equal length with their targets."""
 
     values: Array  # (rows, features), shared by all parts
-    targets: npt.NDArray[Any]  # (any,): float32 numbers, or int32 places of classes
+    targets: npt.NDArray[Any]  # (any,): float32 numbers, or int32 places of classes; of several targets (any, targets)
     starts: Places  # (windows,): first row of each
     target_starts: Places  # (windows,): place of its first target
     window: int  # timesteps
@@ -50,9 +50,18 @@ class Windows:
         return gathered
 
     def expected(self) -> npt.NDArray[Any]:
-        """All targets, (windows, outputs)."""
+        """All targets, (windows, outputs); of several (windows, outputs, targets)."""
         gathered: npt.NDArray[Any] = self.targets[self.target_starts[:, None] + np.arange(self.outputs)]
         return gathered
+
+    @property
+    def several(self) -> int:
+        """How many targets there are, where there are several; else 0."""
+        return self.targets.shape[1] if self.targets.ndim > 1 else 0
+
+    def of_target(self, place: int) -> "Windows":
+        """The windows with one of several targets."""
+        return replace(self, targets=np.ascontiguousarray(self.targets[:, place]))
 
     def batches(self, size: int) -> Iterator["Windows"]:
         """The windows in batches, in order."""

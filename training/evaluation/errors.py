@@ -1,6 +1,7 @@
 """Errors of a network on windows."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ class Measured:
     network: Figures
     baselines: dict[str, Figures] = field(default_factory=dict)
     coverage: dict[float, float] = field(default_factory=dict)  # of the prediction intervals, by level in percent
+    by_target: dict[str, "Measured"] = field(default_factory=dict)  # of several targets, each by itself
 
     @property
     def better_baseline(self) -> str:
@@ -40,11 +42,16 @@ class Measured:
             for name, value in figures.items()
         }
         covered = {f"held_out_coverage_{level:g}": share for level, share in self.coverage.items()}
-        return own | others | covered
+        apart = {
+            f"{name}.{re.sub(r'[^A-Za-z0-9_]', '_', target)}": value
+            for target, measured in self.by_target.items()
+            for name, value in measured.as_metrics().items()
+        }
+        return own | others | covered | apart
 
 
 def predict(network: Network, windows: Windows, progress: Callable[[int, int], None] = lambda *_: None) -> Array:
-    """What a network gives for windows, (windows, outputs), computed batch by batch without Keras."""
+    """What a network gives for windows, (windows, outputs[, targets]), computed batch by batch without Keras."""
     (name,) = (spec.name for spec in network.inputs)
     (output,) = (spec.name for spec in network.outputs)
     parts = []
@@ -57,8 +64,11 @@ def predict(network: Network, windows: Windows, progress: Callable[[int, int], N
 def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) -> Figures:
     """Of numbers the root of the mean squared and the mean absolute error; of classes how many are wrong, and log loss.
 
-    For classes `predicted` holds probabilities.
+    For classes `predicted` holds probabilities. Of several targets, (windows, steps, targets), see `combined`.
     """
+    if predicted.ndim == 3:
+        each = [errors(predicted[..., i], expected[..., i], 0) for i in range(predicted.shape[2])]
+        return combined(each, expected)
     if not classes:
         difference = predicted.astype(np.float64) - np.asarray(expected, np.float64)
         return {"rmse": float(np.sqrt(np.mean(difference**2))), "mae": float(np.mean(np.abs(difference)))}
@@ -70,6 +80,19 @@ def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) ->
     }
 
 
-def metric(classes: int) -> str:
-    """The error that decides."""
-    return "error_rate" if classes else "rmse"
+def combined(each: Sequence[Figures], expected: npt.NDArray[np.generic]) -> Figures:
+    """The errors of several targets as one: the mean of them, each relative to its target's standard deviation.
+
+    expected: (windows, steps, targets); of a target that does not vary here the error counts as it is.
+    """
+    units = np.asarray(expected, np.float64).std(axis=(0, 1))
+    units[units == 0] = 1
+    return {
+        f"n{name}": float(np.mean([figures[name] / unit for figures, unit in zip(each, units, strict=True)]))
+        for name in ("rmse", "mae")
+    }
+
+
+def metric(classes: int, several: int = 0) -> str:
+    """The error that decides: of classes, of one target, or of several."""
+    return "error_rate" if classes else "nrmse" if several else "rmse"

@@ -46,7 +46,7 @@ def compare(
     theirs, both = test.reaching_back(length)
     if not len(theirs):
         return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
-    deciding = metric(classes)
+    deciding = metric(classes, test.several)
     steps = len(layout.classes) or min(test.outputs, champion.outputs[0].shape[1] or test.outputs)
     expected = theirs.expected()[:, :steps]
     return Champion(
@@ -94,15 +94,18 @@ def _incomparable(layout: Layout, champion: Network, known: Layout | None, test:
     width, outputs = champion.inputs[0].shape[2], champion.outputs[0].shape
     if width != test.values.shape[1]:
         return f"it takes {width} features, not {test.values.shape[1]}"
-    expected = len(layout.classes) or (known.horizon or 1 if known else test.outputs)
-    if len(outputs) != 2 or outputs[1] != expected:
+    if known is not None and known.predicted != layout.predicted:
+        return f"its target is {', '.join(known.predicted)}, not {', '.join(layout.predicted)}"
+    steps = len(layout.classes) or (known.horizon or 1 if known else test.outputs)
+    expected = (steps, test.several) if test.several else (steps,)
+    if outputs[1:] != expected:
         return f"it gives outputs of shape {outputs[1:]}, not {expected}"
     if known is None:
         return ""
     if known.horizon != layout.horizon and (layout.classes or not known.horizon or not layout.horizon):
         return f"its horizon is {known.horizon}, not {layout.horizon}"
-    for what in ("features", "target", "classes"):
+    for what in ("features", "classes"):
         mine, its = getattr(layout, what), getattr(known, what)
         if mine != its:
-            return f"its {what} {'are' if what.endswith('s') else 'is'} {its}, not {mine}"
+            return f"its {what} are {its}, not {mine}"
     return ""

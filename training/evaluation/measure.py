@@ -3,14 +3,35 @@
 from service.model.intervals import Intervals, coverage
 from service.model.network import Network
 from training.data.examples import Examples
+from training.data.windows import Array
 from training.evaluation.baselines import baselines
-from training.evaluation.errors import Measured, errors, metric, predict
+from training.evaluation.errors import Measured, combined, errors, metric, predict
 from training.options import Source
 
 
 def measure(network: Network, examples: Examples, source: Source, intervals: Intervals | None = None) -> Measured:
-    """A network, its prediction intervals and the baselines on the held-out windows."""
-    test, classes = examples.parts.test, len(examples.classes)
-    predicted, expected = predict(network, test), test.expected()
+    """A network, its prediction intervals and the baselines on the held-out windows; several targets also by target."""
+    test = examples.parts.test
+    predicted = predict(network, test)
+    if not test.several:
+        return _measured(predicted, examples, source, intervals)
+    by_target = {
+        name: _measured(predicted[..., i], examples.of_target(i), source, intervals and intervals.of_target(i))
+        for i, name in enumerate(examples.layout.targets)
+    }
+    each, expected = list(by_target.values()), test.expected()
+    return Measured(
+        metric(0, test.several),
+        errors(predicted, expected, 0),
+        {name: combined([one.baselines[name] for one in each], expected) for name in each[0].baselines},
+        coverage(intervals, predicted, expected) if intervals else {},
+        by_target,
+    )
+
+
+def _measured(predicted: Array, examples: Examples, source: Source, intervals: Intervals | None) -> Measured:
+    """Predictions of one target, or of classes."""
+    expected, classes = examples.parts.test.expected(), len(examples.classes)
     covered = coverage(intervals, predicted, expected) if intervals else {}
-    return Measured(metric(classes), errors(predicted, expected, classes), baselines(examples, source.season), covered)
+    figures = errors(predicted, expected, classes)
+    return Measured(metric(classes), figures, baselines(examples, source.season), covered)

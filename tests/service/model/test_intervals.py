@@ -64,7 +64,7 @@ def test_each_step_has_its_own_width(tmp_path):
     assert all((np.diff(half) > 0).all() for half in found.half_widths.values())
     assert all((a < b).all() for a, b in itertools.pairwise(found.half_widths.values()))
     found.save(tmp_path / FILE)
-    again = load(tmp_path / FILE, 3)
+    again = load(tmp_path / FILE, (3,))
     assert again.count == 500
     for level in LEVELS:
         assert np.array_equal(again.half_widths[level], found.half_widths[level])
@@ -93,7 +93,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path, change):
     """A file of another method, of other steps, or with what is no half-width, is refused in one sentence."""
     (tmp_path / FILE).write_text(json.dumps(GOOD | change))
     with pytest.raises(IntervalsError, match=r"intervals\.json cannot be used"):
-        load(tmp_path / FILE, 2)
+        load(tmp_path / FILE, (2,))
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_what_is_no_such_file_is_refused(tmp_path, text):
     """Text that is no JSON, that is nested too deeply, or that is too large, is refused."""
     (tmp_path / FILE).write_text(text)
     with pytest.raises(IntervalsError):
-        load(tmp_path / FILE, 2)
+        load(tmp_path / FILE, (2,))

@@ -10,7 +10,7 @@ from training.options import Source
 def test_rows_out_of_order_are_sorted(tmp_path):
     """Rows are put in order of time, and it is said that they were not."""
     times = np.random.default_rng(0).permutation(60)
-    examples, found = load(Source(write(tmp_path / "t.csv", t=times, y=times**2), target="y", time="t", window=3))
+    examples, found = load(Source(write(tmp_path / "t.csv", t=times, y=times**2), target=("y",), time="t", window=3))
     np.testing.assert_array_equal(examples.parts.train.values[:, 0], np.arange(60) ** 2)
     assert "rows were not in order of 't': sorted" in found
 
@@ -19,7 +19,7 @@ def test_rows_out_of_order_are_sorted(tmp_path):
 def test_missing_values_are_treated_as_asked(tmp_path, choice):
     """They are counted; dropped rows break windows, others are filled; what was missing is never a target."""
     path = write(tmp_path / "h.csv", t=range(100), y=HOLES)
-    examples, found = load(Source(path, target="y", time="t", window=4, missing=choice))
+    examples, found = load(Source(path, target=("y",), time="t", window=4, missing=choice))
     assert any(line.startswith("no value for 'y' in 2 of 100 rows: ") for line in found)
     values = examples.parts.train.values
     assert np.isfinite(values).all()
@@ -35,7 +35,7 @@ def test_missing_values_are_treated_as_asked(tmp_path, choice):
 def test_held_out_values_are_not_filled_from_their_future(tmp_path):
     """Where data is held out, a missing value becomes the one before it, even where training interpolates."""
     path = write(tmp_path / "h.csv", t=range(100), y=[*numbers(90), "", *numbers(9, seed=1)])
-    values = load(Source(path, target="y", time="t", window=4, missing="interpolate"))[0].parts.test.values
+    values = load(Source(path, target=("y",), time="t", window=4, missing="interpolate"))[0].parts.test.values
     assert values[90] == values[89]
 
 
@@ -43,9 +43,9 @@ def test_gaps_are_split_or_kept(tmp_path):
     """No window spans an uneven step, or all do, as asked; months of different lengths are even."""
     times = [*range(40), *range(50, 110)]
     path = write(tmp_path / "g.csv", t=times, y=numbers(100))
-    split, found = load(Source(path, target="y", time="t", window=4, gaps="split"))
-    kept, _ = load(Source(path, target="y", time="t", window=4, gaps="keep"))
+    split, found = load(Source(path, target=("y",), time="t", window=4, gaps="split"))
+    kept, _ = load(Source(path, target=("y",), time="t", window=4, gaps="keep"))
     assert "column 't' has 1 uneven steps, the first from 39 to 50: no window spans one" in found
     assert len(kept.parts.train) - len(split.parts.train) == 4
     months = np.arange("2000-01", "2009-01", dtype="datetime64[M]").astype("datetime64[D]").astype(str)
-    load(Source(write(tmp_path / "m.csv", t=months, y=numbers(108)), target="y", time="t", window=4))
+    load(Source(write(tmp_path / "m.csv", t=months, y=numbers(108)), target=("y",), time="t", window=4))

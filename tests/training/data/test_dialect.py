@@ -48,7 +48,7 @@ def test_the_same_table_in_any_dialect(tmp_path, content, dialect):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     assert find(path) == dialect
-    examples, _ = load(Source(str(path), target="y", time="t", window=4))
+    examples, _ = load(Source(str(path), target=("y",), time="t", window=4))
     assert examples.layout.features == ("y",)
     np.testing.assert_array_equal(examples.parts.train.values[:, 0], np.array([y for _, y, _ in ROWS], np.float32))
 
@@ -70,4 +70,4 @@ def test_a_torn_compressed_file_is_one_line(tmp_path):
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress(written())[:-40])
     with pytest.raises((OSError, InvalidArgumentError), match=r"ends too early|cannot be read"):
-        load(Source(str(path), target="y", time="t", window=4))
+        load(Source(str(path), target=("y",), time="t", window=4))

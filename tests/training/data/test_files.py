@@ -16,7 +16,7 @@ def test_parquet_gives_what_csv_gives(table, tmp_path):
     from pyarrow import csv
 
     pq.write_table(csv.read_csv(table), tmp_path / "table.parquet", row_group_size=64)
-    options = {"target": "level", "time": "day", "group": "place", "window": 7}
+    options = {"target": ("level",), "time": "day", "group": "place", "window": 7}
     one, other = (load(Source(str(path), **options))[0] for path in (table, tmp_path / "table.parquet"))
     np.testing.assert_array_equal(one.parts.train.values, other.parts.train.values)
     for name, part in one.parts.named().items():
@@ -29,7 +29,7 @@ def test_a_word_far_down_is_found(tmp_path):
     count = files.BLOCK // 3
     path = write(tmp_path / "long.csv", y=[*(i % 1000 for i in range(count)), "oops"])
     with pytest.raises(InvalidArgumentError, match=r"^data: column 'y' mixes types: expected numbers, got 'oops'"):
-        load(Source(path, target="y", window=3))
+        load(Source(path, target=("y",), window=3))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, message
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InvalidArgumentError) as caught:
-        load(Source(str(path), target="y", window=3))
+        load(Source(str(path), target=("y",), window=3))
     assert caught.value.message.startswith(message)
     assert "\n" not in caught.value.message
 
@@ -58,5 +58,5 @@ def test_a_table_in_parquet_keeps_its_times(tmp_path):
     times = pa.array(np.arange("2020-01-01T00", "2020-01-04T12", dtype="datetime64[h]").astype("datetime64[ms]"))
     columns = {"t": times, "y": numbers(84), "gone": pa.nulls(84)}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    examples, _ = load(Source(str(tmp_path / "t.parquet"), target="y", time="t", window=3))
+    examples, _ = load(Source(str(tmp_path / "t.parquet"), target=("y",), time="t", window=3))
     assert examples.layout.features == ("y",)

@@ -11,7 +11,7 @@ def test_the_layout_says_what_was_done(tmp_path):
     """Window, treatment of gaps and missing values, and the usual step travel with the version."""
     days = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]").astype(str)
     path = write(tmp_path / "d.csv", t=days, y=numbers(100))
-    layout = load(Source(path, target="y", time="t", window=4, missing="ffill", gaps="split"))[0].layout
+    layout = load(Source(path, target=("y",), time="t", window=4, missing="ffill", gaps="split"))[0].layout
     assert (layout.missing, layout.gaps, layout.step) == ("ffill", "split", 86400)
     seen = numbers(100)[:72]  # the part to train on, and what its last windows reach to
     (between,) = layout.ranges

@@ -12,9 +12,9 @@ SPOILED = [*numbers(40), "n.a.", *numbers(59, seed=1)]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "y"}, "target: column 'y' holds numbers, but 'n.a.' in line 42"),
-        ({"target": "z", "features": ("y",)}, "features: column 'y' holds numbers, but 'n.a.' in line 42"),
-        ({"target": "word"}, "features: no column is left that holds numbers: 'y' does but for 'n.a.' in line 42"),
+        ({"target": ("y",)}, "target: column 'y' holds numbers, but 'n.a.' in line 42"),
+        ({"target": ("z",), "features": ("y",)}, "features: column 'y' holds numbers, but 'n.a.' in line 42"),
+        ({"target": ("word",)}, "features: no column is left that holds numbers: 'y' does but for 'n.a.' in line 42"),
     ],
 )
 def test_the_value_that_spoils_a_column_is_named(tmp_path, options, message):
@@ -29,7 +29,7 @@ def test_a_column_of_words_stays_one(tmp_path):
     """Words are classes, also where some of them look like numbers with marks."""
     words = ["1,000", "many", "few", "2,000"] * 25
     path = write(tmp_path / "d.csv", y=numbers(100), word=[f'"{word}"' for word in words])
-    assert load(Source(path, target="word", window=4))[0].classes == ("1,000", "2,000", "few", "many")
+    assert load(Source(path, target=("word",), window=4))[0].classes == ("1,000", "2,000", "few", "many")
 
 
 def test_two_columns_of_one_name(tmp_path):
@@ -37,4 +37,4 @@ def test_two_columns_of_one_name(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("y,x,y\n1,2,3\n")
     with pytest.raises(InvalidArgumentError, match="data: there are two columns 'y'; rename one"):
-        load(Source(str(path), target="y", window=4))
+        load(Source(str(path), target=("y",), window=4))

@@ -27,7 +27,7 @@ def test_windows_of_another_length_keep_their_targets():
 
 def test_windows_are_gathered_from_one_array(table):
     """A window holds the rows before its targets, of one series, and nothing is copied for it."""
-    examples, _ = load(Source(table, target="level", time="day", group="place", window=7, horizon=3))
+    examples, _ = load(Source(table, target=("level",), time="day", group="place", window=7, horizon=3))
     for part in examples.parts.named().values():
         assert part.values is examples.parts.train.values
         assert part.values.shape == (200, 2)
@@ -84,7 +84,7 @@ def _of(places, groups, whose):
 
 def test_equal_times_never_part(table):
     """Series are cut at one moment: no training row of one is as late as a held-out target of another."""
-    examples, _ = load(Source(table, target="level", time="day", group="place", window=7))
+    examples, _ = load(Source(table, target=("level",), time="day", group="place", window=7))
     train, test = examples.parts.train, examples.parts.test
     assert (train.target_starts % 100).max() < (test.target_starts % 100).min()
     assert {0, 1} == set((test.starts // 100).tolist())
