@@ -29,6 +29,7 @@ RULES = {
     "training": {
         "training",
         "registry",
+        "service.calendar_features",
         "service.convert",
         "service.drawing",
         "service.errors",
@@ -36,7 +37,7 @@ RULES = {
         "service.version",
     },
     "service": {"service", "registry"},
-    "unroll": {"service.client", "service.errors", "service.version"},
+    "unroll": {"service.calendar_features", "service.client", "service.errors", "service.version"},
 }
 ROOTS = {"service/supervisor", "service/cli"}
 # Within the service: protocols know serving and not each other, and serving knows no protocol and no transport.

@@ -59,13 +59,15 @@ def forecast(
     if group and not layout.group:
         raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
     schema = files.schema(data)
-    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.features)
+    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
     known = tuple(name for name in layout.predicted if name in schema.names and not layout.classes)
-    columns = files.Columns(layout.features, known, layout.time, layout.group)
+    columns = files.Columns(layout.columns, known, layout.time, layout.group)
     table = files.read(data, schema, columns, progress)
     table.target = table.target.reshape(len(table.features), len(known))
     cleaning.sort(table, lambda _: None)
-    zone = str(getattr(schema.field(layout.time).type, "tz", "") or "") if layout.time else ""
+    zone = calendar.zone_of(schema, layout.time)
+    local = calendar.local_zone(schema, layout)
+    table.features = calendar.with_features(table.features, table.times, layout.calendar, local)
 
     names = table.group_names if layout.group else ("",)
     if group and group not in names:
@@ -145,7 +147,8 @@ def _times(times: Any, layout: Layout, outputs: int, zone: str) -> Any:
 def as_table(forecasts: Forecasts) -> Any:
     """An Arrow table with a row for each series and step: group, time, prediction, and the ends of intervals.
 
-    Of several targets: a row for each, with a column `target`. Of classes: the most probable one, its probability, and the probability of each class.
+    Of several targets: a row for each, with a column `target`. Of classes: the most probable one, its probability, and
+    the probability of each class.
     """
     import pyarrow as pa
 

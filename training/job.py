@@ -121,7 +121,7 @@ def attempt(job: Job, parent: str) -> tuple[str, float]:
         found = errors(predict(fitted.served, part), part.expected(), classes)
         mlrun.log_summary({f"validation_{name}": error for name, error in found.items()})
         checkpoints.remove()
-        error = found[metric(classes, part.several)]
+        error = found[metric(ready.examples.layout)]
         return mlrun.run_id, error if math.isfinite(error) else math.inf  # so that errors can be compared
 
 

@@ -91,7 +91,9 @@ def _residual(layers: list[Any], features: int, relative: tuple[int, ...]) -> ke
     if len(relative) == 1:
         added = last[:, 0, relative[0] : relative[0] + 1]  # (batch, 1)
     else:
-        added = keras.layers.Concatenate(name="before")([last[:, :, i : i + 1] for i in relative])  # (batch, 1, targets)
+        added = keras.layers.Concatenate(name="before")(
+            [last[:, :, i : i + 1] for i in relative]
+        )  # (batch, 1, targets)
     return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, added]), name="residual")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from service import calendar_features
 from service.errors import InvalidArgumentError
 
 NETWORKS = ("simple-rnn", "gru", "lstm")
@@ -89,6 +90,8 @@ class Source:
     """Columns to predict from; none: all that hold numbers."""
     time: str = ""
     """Column of times; empty: rows are in order."""
+    calendar: tuple[str, ...] = ()
+    """Features computed from the times, as sine and cosine: month, dayofyear, day, weekday, hour."""
     group: str = ""
     """Column that distinguishes series; empty: there is one."""
     window: int = 0
@@ -112,10 +115,13 @@ class Source:
         """Raises InvalidArgumentError for what makes no sense."""
         for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS)):
             _one_of(self, name, choices)
-        for name in ("target", "features"):
+        calendar_features.check(self.calendar)
+        if self.calendar and not self.time:
+            raise InvalidArgumentError("calendar: name the column of times with --time", field="calendar")
+        for name in ("target", "features", "calendar"):
             given = getattr(self, name)
             if twice := next((column for column in given if given.count(column) > 1), ""):
-                raise InvalidArgumentError(f"{name}: column {twice!r} is named twice", field=name)
+                raise InvalidArgumentError(f"{name}: {twice!r} is named twice", field=name)
         for name in ("window", "horizon", "season"):
             _at_least(self, name, 0)
         _within(self, "validation", 0, 1)

@@ -16,7 +16,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
-from training.data import files
+from training.data import calendar, files
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
 from training.data.output import writer
@@ -84,9 +84,9 @@ def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Scor
     if not data.is_file():
         raise InvalidArgumentError(f"data: there is no file {data}", field="data")
     schema = files.schema(data)
-    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.features)
-    columns = files.Columns(layout.features, (), layout.time, layout.group)
-    stream = Stream(model.network, layout)
+    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
+    columns = files.Columns(layout.columns, (), layout.time, layout.group)
+    stream = Stream(model.network, layout, calendar.local_zone(schema, layout))
     rows = predicted = 0
     with writer(out) as write:
         for batch in files.batches(data, schema, columns, progress):
@@ -113,6 +113,7 @@ class Stream:
 
     network: Network
     layout: Layout
+    zone: str = ""  # of the times, for calendar features
     gaps: int = 0
     filled: int = 0
     _read: int = 0  # rows
@@ -122,10 +123,10 @@ class Stream:
     def predict(self, batch: "pa.RecordBatch") -> tuple["pa.RecordBatch", int]:
         """Predictions for the rows of a batch, and how many there are."""
         layout, count = self.layout, batch.num_rows
-        rows = files.matrix(batch, layout.features)
         codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
         times = times_of(batch.column(layout.time), layout.time, self._read) if layout.time else None
         self._read += count
+        rows = calendar.with_features(files.matrix(batch, layout.columns), times, layout.calendar, self.zone)
         order = np.argsort(codes, kind="stable")
         firsts = np.flatnonzero(np.diff(codes[order], prepend=-2))
         pieces: list[Array] = []

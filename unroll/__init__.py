@@ -1,6 +1,7 @@
 """The public API for Python programs: the client and its types. Needs gRPC, protobuf and NumPy."""
 
 from service import errors
+from service.calendar_features import calendar_columns, calendar_features
 from service.client import (
     Attribution,
     Client,
@@ -34,5 +35,7 @@ __all__ = [
     "Trace",
     "WeightChange",
     "__version__",
+    "calendar_columns",
+    "calendar_features",
     "errors",
 ]

@@ -133,7 +133,9 @@ def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
     """A table with a row for each series and step."""
     layout = found.layout
     columns = [layout.group] if layout.group else []
-    columns += ["target", layout.time or "step", "forecast"] if layout.targets else [layout.time or "step", layout.target]
+    columns += (
+        ["target", layout.time or "step", "forecast"] if layout.targets else [layout.time or "step", layout.target]
+    )
     columns += ["probability"] if layout.classes else [f"{level:g} %" for level in levels]
     shown = table(*columns, title=f"{title}: forecast of {', '.join(layout.predicted)}")
     rows = [row for one in found.found for row in _rows(one, layout)]

@@ -61,6 +61,13 @@ def train(
     time: Annotated[
         str | None, typer.Option(help="Column of times; default: rows are in order.", rich_help_panel=DATA)
     ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            help="Features of the times, as sine and cosine: month, dayofyear, day, weekday, hour, or several.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column that distinguishes series; default: one series.", rich_help_panel=DATA)
     ] = None,

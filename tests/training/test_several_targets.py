@@ -141,7 +141,7 @@ def run(*arguments, cwd):
     [
         ({"target": "heat,kind"}, "target: several targets have to be numbers, but column 'kind' holds text"),
         ({"target": "heat,snow"}, "target: there is no column 'snow'; there are: t, heat"),
-        ({"target": "heat,heat"}, "target: column 'heat' is named twice"),
+        ({"target": "heat,heat"}, "target: 'heat' is named twice"),
         ({"residual": True, "features": "heat"}, "residual: the target 'rain' has to be a number and among"),
         ({"horizon": 0, "features": "heat,z"}, "features: column 'heat' is a target, and with horizon 0 not known"),
     ],

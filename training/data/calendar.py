@@ -1,13 +1,20 @@
 """The times that follow a series, in its own calendar: months, quarters, weeks, business days, local days, or numbers.
 
-The calendar is the step of which the most neighbours are apart, so that a holiday or a missing row does not hide it.
+And what a network sees of the calendar. A series' calendar is the step of which the most neighbours are apart, so that
+a holiday or a missing row does not hide it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from service.calendar_features import calendar_features
+from service.errors import InvalidArgumentError
+from training.data.layout import Layout
+
+Array = npt.NDArray[np.float32]
 LOOKED_AT = 1_000  # of the last times
 DAY = 86_400.0  # seconds
 AGREEING = 0.6  # share of neighbours that a calendar step must explain; a single gap in a short series is tolerated
@@ -45,6 +52,32 @@ def in_zone(times: npt.NDArray[Any], zone: str) -> Any:
 
     index = pd.DatetimeIndex(times)
     return index.tz_localize("UTC").tz_convert(zone) if zone else index
+
+
+def with_features(rows: Array, times: Any, names: Sequence[str], zone: str) -> Array:
+    """Rows with calendar features of their times behind the others, (rows, features + 2 · names).
+
+    times: datetime64, in UTC if there is a time `zone`; the features are those of local time.
+
+    Raises InvalidArgumentError for times that are not dates.
+    """
+    if not names:
+        return rows
+    if times.dtype.kind != "M":
+        raise InvalidArgumentError("calendar: the times are numbers; expected dates and times", field="calendar")
+    local = in_zone(times, zone).tz_localize(None).to_numpy() if zone else times
+    return np.concatenate([rows, calendar_features(local, names)], axis=1)
+
+
+def zone_of(schema: Any, time: str) -> str:
+    """The time zone of a table's column of times; empty: it has none, or there is no such column."""
+    return str(getattr(schema.field(time).type, "tz", "") or "") if time else ""
+
+
+def local_zone(schema: Any, layout: Layout) -> str:
+    """The zone in which calendar features of a table are computed: that of training, if the table's times have one."""
+    zone = zone_of(schema, layout.time)
+    return layout.zone or zone if zone else ""
 
 
 def _step(index: Any) -> Any:

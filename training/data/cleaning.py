@@ -96,7 +96,7 @@ def fill(
     empty = np.isnan(table.features)
     rows = len(table.target)
     there = (table.target >= 0 if columns.labels else np.isfinite(table.target)).reshape(rows, -1)  # (rows, targets)
-    observed: npt.NDArray[np.bool_] = there.all(axis=1)
+    observed: npt.NDArray[np.bool_] = np.logical_and.reduce(there, axis=1)
     counts = dict(zip(columns.features, np.count_nonzero(empty, axis=0).tolist(), strict=True))
     counts |= dict(zip(columns.targets, np.count_nonzero(~there, axis=0).tolist(), strict=True))
     listed = ", ".join(f"{name!r} in {count} of {rows} rows" for name, count in counts.items() if count)

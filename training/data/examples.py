@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from service.errors import InvalidArgumentError
 from training.data import files, sequences, tables
 from training.data.layout import Layout
 from training.data.reference import reference
 from training.data.windows import Parts, Windows
 from training.options import Source
+
+SAME = 1e-6  # a sine or cosine that varies by less does so by rounding alone
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def load(source: Source, progress: files.Progress, found: Callable[[str], None])
     if not path.is_file():
         raise InvalidArgumentError(f"data: there is no file {source.data}", field="data")
     if path.suffix.lower() == ".npz":
+        if source.calendar:
+            raise InvalidArgumentError("calendar: sequences in an .npz file have no times", field="calendar")
         layout, parts = sequences.read(path, source, note)
     else:
         layout, parts = tables.read(path, source, progress, note)
@@ -96,12 +102,19 @@ def _ranges(train: Windows) -> tuple[tuple[float, float], ...]:
 def _check_varied(path: Path, layout: Layout, train: Windows) -> None:
     """Raises InvalidArgumentError for a feature or target that says nothing in the part to train on."""
     rows = train.rows()
-    for i, name in enumerate(layout.features):
+    for i, name in enumerate(layout.columns):
         column = train.values[rows, i]
         if (column == column[0]).all():
             raise InvalidArgumentError(
                 f"features: column {name!r} {_sameness(path, name, float(column[0]), '; leave it out')}",
                 field="features",
+            )
+    for i, name in enumerate(layout.calendar):
+        at = len(layout.columns) + 2 * i
+        both = train.values[rows][:, at : at + 2]
+        if np.ptp(both, axis=0).max() < SAME:
+            raise InvalidArgumentError(
+                f"calendar: {name} is the same at all times in the part to train on; leave it out", field="calendar"
             )
     if layout.classes:
         return

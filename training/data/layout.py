@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-LISTS = ("features", "classes", "targets")
+LISTS = ("features", "classes", "targets", "calendar")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,20 @@ class Layout:
     """Smallest and largest value of each feature in the part to train on; none: the version does not say."""
     targets: tuple[str, ...] = ()
     """The columns that are predicted, in the order of the output's last axis, where there are several."""
+    calendar: tuple[str, ...] = ()
+    """What the last features were computed from the times of, two for each: month, dayofyear, day, weekday, hour."""
+    zone: str = ""
+    """The time zone in which they were; empty: the times had none."""
 
     @property
     def predicted(self) -> tuple[str, ...]:
         """Every column that is predicted."""
         return self.targets or (self.target,)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features that are columns of a table; the others are computed from the times."""
+        return self.features[: len(self.features) - 2 * len(self.calendar)]
 
     def dumps(self) -> str:
         """As JSON."""

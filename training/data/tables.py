@@ -1,13 +1,15 @@
 """Windows from a CSV or Parquet table with one row for each timestep."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
-from training.data import cleaning, files
+from training.data import calendar, cleaning, files
 from training.data.layout import Layout
 from training.data.windows import Ints, Parts, parts_by_place, parts_by_time, slide
 from training.options import Source
@@ -26,6 +28,10 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
         note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
     table = files.read(path, schema, chosen, progress)
     cleaning.sort(table, note)
+    zone = calendar.zone_of(schema, source.time)
+    if source.calendar:
+        table.features = calendar.with_features(table.features, table.times, source.calendar, zone)
+        table.columns = replace(table.columns, features=(*chosen.features, *calendar_columns(source.calendar)))
     segments = np.zeros(len(table.target), np.int32) if table.groups is None else table.groups
     series = segments
     step = cleaning.usual_step(table.times, segments)
@@ -53,7 +59,7 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
     if chosen.labels:
         _check_classes(chosen.targets[0], table.classes, made)
     layout = Layout(
-        chosen.features,
+        table.columns.features,
         chosen.targets[0],
         source.window,
         source.horizon,
@@ -64,6 +70,8 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
         source.gaps,
         step,
         targets=chosen.targets if len(chosen.targets) > 1 else (),
+        calendar=source.calendar,
+        zone=zone,
     )
     return layout, made
 
@@ -86,6 +94,11 @@ def _choose(schema: Any, source: Source) -> files.Columns:
         why = "holds the classes to find" if labels else "is a target, and with horizon 0 not known yet"
         raise InvalidArgumentError(f"features: column {min(given)!r} {why}", field="features")
     features = source.features or files.numeric(schema, {source.time, source.group} | unknown)
+    if computed := set(calendar_columns(source.calendar)).intersection(features):
+        raise InvalidArgumentError(
+            f"calendar: the table has a column {min(computed)!r} of its own; leave it out of --features",
+            field="calendar",
+        )
     return files.Columns(features, targets, source.time, source.group, labels)
 
 

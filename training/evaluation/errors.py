@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.model.network import Network
+from training.data.layout import Layout
 from training.data.windows import Array, Windows
 
 BATCH = 512  # windows that are computed at once
@@ -93,6 +94,8 @@ def combined(each: Sequence[Figures], expected: npt.NDArray[np.generic]) -> Figu
     }
 
 
-def metric(classes: int, several: int = 0) -> str:
-    """The error that decides: of classes, of one target, or of several."""
-    return "error_rate" if classes else "nrmse" if several else "rmse"
+def metric(layout: Layout) -> str:
+    """The error that decides: of classes, of several targets, or of one."""
+    if layout.classes:
+        return "error_rate"
+    return "nrmse" if layout.targets else "rmse"

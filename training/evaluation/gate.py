@@ -46,7 +46,7 @@ def compare(
     theirs, both = test.reaching_back(length)
     if not len(theirs):
         return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
-    deciding = metric(classes, test.several)
+    deciding = metric(layout)
     steps = len(layout.classes) or min(test.outputs, champion.outputs[0].shape[1] or test.outputs)
     expected = theirs.expected()[:, :steps]
     return Champion(

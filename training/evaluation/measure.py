@@ -21,7 +21,7 @@ def measure(network: Network, examples: Examples, source: Source, intervals: Int
     }
     each, expected = list(by_target.values()), test.expected()
     return Measured(
-        metric(0, test.several),
+        metric(examples.layout),
         errors(predicted, expected, 0),
         {name: combined([one.baselines[name] for one in each], expected) for name in each[0].baselines},
         coverage(intervals, predicted, expected) if intervals else {},
@@ -34,4 +34,4 @@ def _measured(predicted: Array, examples: Examples, source: Source, intervals: I
     expected, classes = examples.parts.test.expected(), len(examples.classes)
     covered = coverage(intervals, predicted, expected) if intervals else {}
     figures = errors(predicted, expected, classes)
-    return Measured(metric(classes), figures, baselines(examples, source.season), covered)
+    return Measured(metric(examples.layout), figures, baselines(examples, source.season), covered)

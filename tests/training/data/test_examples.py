@@ -60,7 +60,7 @@ GOOD = {"t": list(range(60)), "y": numbers(60), "x": numbers(60, seed=1)}
         ({"y": HOLES[:60]}, {"target": ("y",)}, "missing: no value for 'y' in 2 of 60 rows; choose --missing drop"),
         ({"y": ["up"] * 60}, {"target": ("y",)}, "target: column 'y' is always 'up' in the part to train on"),
         ({"y": ["a", "b"] * 30}, {"target": ("y",), "task": "regression"}, "task: column 'y' holds text or truth"),
-        ({}, {"target": ("y",), "task": "classification", "features": ("y",)}, "features: column 'y' holds the classes"),
+        ({}, {"target": ("y",), "task": "classification", "features": ("y",)}, "features: column 'y' holds the class"),
         ({"y": ["2020-01-01"] * 60}, {"target": ("y",)}, "target: column 'y' holds times, not numbers or classes"),
         ({"g": ["", *"a" * 59]}, {"target": ("y",), "group": "g"}, "group: column 'g' has rows without a value"),
     ],
