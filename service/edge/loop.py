@@ -6,6 +6,7 @@ It knows HTTP/2 connections, and nothing of what they carry. What a peer may hol
 import heapq
 import itertools
 import logging
+import math
 import os
 import select
 import socket
@@ -23,9 +24,13 @@ from service.edge.tls import certificate_name
 from service.edge.transport import ACKNOWLEDGE_SECONDS, Patience, Protocol_, Transport, Verdict
 from service.logs import RateLimit
 
-READ_BYTES = 65_536  # from a connection at a time: a hundred small calls, after which others have their turn
+READ_BYTES = 65_536  # from a connection at a time: hundreds of small calls
+READ_BYTES_IN_DEBT = 8_192  # the same, where others come first
 READS_OF_TLS = 8  # records are 16 KiB
+TURN_SECONDS = 5e-4  # for all that is ready; what is left waits until those that became ready meanwhile were sorted in
 ACCEPTED = 64  # connections at a time
+MOST_EVENTS = 256  # in a turn
+LAST = (math.inf, math.inf)
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
 LOOK_SECONDS = 1.0  # between two looks at who is slow
 HELD_BYTES = 268_435_456  # of unfinished requests and unsent answers, of all connections together
@@ -90,31 +95,53 @@ class Loop:
         heapq.heappush(self._timers, (when, next(self._numbers), function))
 
     def _run(self) -> None:
-        transports, inbox, monotonic = self.transports, self._inbox, time.monotonic
-        poll = self._epoll.poll
+        inbox, monotonic, poll = self._inbox, time.monotonic, self._epoll.poll
         while not self._is_over():
             self._asleep = True
-            events = poll(0 if inbox else self._pause(), 256)
+            events = poll(0 if inbox else self._pause(), MOST_EVENTS)
             self._asleep = False
             self.now = monotonic()
-            for fd, event in events:
-                transport = transports.get(fd)
-                if transport is not None:
-                    try:
-                        self._ready(transport, event)
-                    except Exception:  # a fault of ours: it costs this connection, and no other
-                        logger.exception("a connection from %s is closed for a fault of this server", transport.peer)
-                        self.close(transport)
-                elif fd == self._bell:
-                    with suppress(BlockingIOError):
-                        os.eventfd_read(fd)
-                elif fd in self._listeners:
-                    self._accept(self._listeners[fd])
+            self._take_turns(events)
             try:
                 self._do_the_rest()
             except Exception:  # a fault of ours in one thing to do; the others are done in the next turn
                 logger.exception("a fault of this server")
         self._end()
+
+    def _take_turns(self, events: list[tuple[int, int]]) -> None:
+        """Does what sockets are ready for, those first that took least of the thread's time, until the turn is over.
+
+        A listener comes last, but accepts one connection at least. What is left over is ready in the next turn too.
+        """
+        transports, monotonic = self.transports, time.monotonic
+        now, until = self.now, self.now + TURN_SECONDS
+        if len(events) > 1:
+            events.sort(key=self._precedence)
+        for fd, event in events:
+            transport = transports.get(fd)
+            if transport is None:
+                if fd == self._bell:
+                    with suppress(BlockingIOError):
+                        os.eventfd_read(fd)
+                elif fd in self._listeners:
+                    self._accept(self._listeners[fd], until)
+                continue
+            if now > until:
+                continue
+            try:
+                self._ready(transport, event)
+            except Exception:  # a fault of ours: it costs this connection, and no other
+                logger.exception("a connection from %s is closed for a fault of this server", transport.peer)
+                self.close(transport)
+            begun, now = now, monotonic()
+            transport.charge(begun, now)
+
+    def _precedence(self, event: tuple[int, int]) -> tuple[float, float]:
+        """Connections by their debt, and with the same debt those first that were heard least recently."""
+        transport = self.transports.get(event[0])
+        if transport is None:
+            return LAST
+        return max(transport.debt_until, self.now), transport.heard
 
     def _do_the_rest(self) -> None:
         """What was posted, what it is time for, and what there is to send."""
@@ -139,8 +166,11 @@ class Loop:
 
     # Connections begin and end
 
-    def _accept(self, listener: Listener) -> None:
-        for _ in range(ACCEPTED):
+    def _accept(self, listener: Listener, until: float = math.inf) -> None:
+        """Accepts those who wait, one at least, until a time of `time.monotonic`."""
+        for number in range(ACCEPTED):
+            if number and time.monotonic() > until:
+                return
             if len(self.transports) >= self._most:
                 self._shed()
             try:
@@ -260,9 +290,11 @@ class Loop:
         if not event & ~OUT:
             return None
         connection, receive = transport.connection, transport.sock.recv
-        for _ in range(READS_OF_TLS):
+        in_debt, is_tls = transport.debt_until > self.now, isinstance(transport.sock, ssl.SSLSocket)
+        size = READ_BYTES_IN_DEBT if in_debt and not is_tls else READ_BYTES  # a record of TLS is to be read whole
+        for _ in range(1 if in_debt or not is_tls else READS_OF_TLS):
             try:
-                data = receive(READ_BYTES)
+                data = receive(size)
             except (BlockingIOError, ssl.SSLWantReadError):
                 break
             except OSError:
@@ -272,8 +304,6 @@ class Loop:
             transport.heard = self.now
             transport.pinged = False
             connection.receive(data)
-            if not isinstance(transport.sock, ssl.SSLSocket):
-                break
         if connection.out or connection.blocked or connection.ended:
             self._flush(transport)
         return None

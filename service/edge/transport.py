@@ -10,6 +10,8 @@ from service.edge.http2 import Connection
 SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a request
 ACKNOWLEDGE_SECONDS = 5.0  # for a peer to acknowledge that we go: calls that it begins until then are answered
 GOODBYE_SECONDS = 1.0  # for a peer to close what has ended
+FAIR_SHARE = 1 / 16  # of the thread's time; a connection that takes more comes after those that take less
+MOST_DEBT_SECONDS = 1.0  # which a connection has when it begins, too: who is cut off gains nothing by coming again
 
 
 class Protocol_(Protocol):  # noqa: N801  # typing has the other
@@ -43,6 +45,12 @@ class Transport:
     def __init__(self, sock: socket.socket, peer: str, now: float) -> None:
         self.sock, self.fd, self.peer = sock, sock.fileno(), peer
         self.since = self.heard = now
+        self.debt_until = now + MOST_DEBT_SECONDS  # others come first until then
+
+    def charge(self, begun: float, ended: float) -> None:
+        """Notes that the connection took the thread's time: it pays back at the rate of a fair share."""
+        debt = max(self.debt_until, begun) + (ended - begun) / FAIR_SHARE
+        self.debt_until = min(debt, ended + MOST_DEBT_SECONDS)
 
 
 class Verdict(Enum):
