@@ -37,7 +37,7 @@ class GrpcConnection(Connection):
     def blocks(self, call: "UnaryCall", size: int) -> tuple[bytes, bytes]:
         """Headers and trailers of a successful answer of so many bytes, where they are not those that follow others."""
         if call.trailing:
-            return grpc.PLAIN_HEADERS, grpc.trailers(grpc.OK, "", b"", call.trailing, self.most_header_bytes)
+            return grpc.PLAIN_HEADERS, grpc.success(call.trailing, self.most_header_bytes)
         if self.table_bytes < TABLE_BYTES or self.headed or not self.goes_at_once(call, size):
             return grpc.PLAIN_HEADERS, grpc.PLAIN_TRAILERS
         self.headed = True

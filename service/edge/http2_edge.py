@@ -247,9 +247,7 @@ class Http2Edge:
                 return
             if not call.headed:
                 call.connection.send_headers(call, grpc.PLAIN_HEADERS)
-            call.connection.finish(
-                call, grpc.trailers(grpc.OK, "", b"", call.trailing, call.connection.most_header_bytes)
-            )
+            call.connection.finish(call, grpc.success(call.trailing, call.connection.most_header_bytes))
         else:
             assert answer is not None
             self._answer(call, answer)

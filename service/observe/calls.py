@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
 
@@ -106,11 +107,15 @@ class Answering:
             return
         told: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.id())]
         if call.inference is not None:
-            done = Done.of(call.inference)
-            told.append(("unroll-version", f"models:/{quote(done.model)}/{done.version}"))
-            queue, compute = done.queue_ns / 1e6, done.compute_ns / 1e6
-            told.append(("server-timing", f"queue;dur={queue:.3f}, compute;dur={compute:.3f}"))
+            model, version, *_, queue_ns, compute_ns, _asked_ns, _computed_ns, _shared = call.inference
+            told.append(("unroll-version", _uri(model, version)))
+            told.append(("server-timing", f"queue;dur={queue_ns * 1e-6:.3f}, compute;dur={compute_ns * 1e-6:.3f}"))
         call.trailing = (*call.trailing, *told)
+
+
+@lru_cache(1024)
+def _uri(model: str, version: str) -> str:
+    return f"models:/{quote(model)}/{version}"
 
 
 class AccessLog:
