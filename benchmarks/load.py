@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -62,9 +63,19 @@ def load(
     return done
 
 
-def _h2load(url: str, request: Path, shape: Shape, core: int, headers: Sequence[str]) -> tuple[Done, int]:
+def latencies(url: str, request: Path, seconds: int, core: int) -> list[float]:
+    """Seconds of each call of one caller, which waits for one answer before it asks again. Needs h2load."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        _h2load(url, request, Shape(1, 1, seconds), core, [], log.name)
+        return [int(line.split("\t")[2]) * 1e-6 for line in log]
+
+
+def _h2load(
+    url: str, request: Path, shape: Shape, core: int, headers: Sequence[str], log: str = ""
+) -> tuple[Done, int]:
     command = [
-        "h2load", f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
+        "h2load", *([f"--log-file={log}"] if log else []),
+        f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
         f"--duration={shape.seconds}", f"--data={request}",
         "--header=content-type: application/grpc", "--header=te: trailers",
         *(f"--header={header}" for header in headers), url if "://" in url else f"http://{url}",

@@ -7,7 +7,7 @@ cores but the last; the load, the client and this process have the last.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from benchmarks.common import Figure, console, machine, middle, python, show, timed
 from benchmarks.empty_server import ANSWER
-from benchmarks.load import Shape, has_h2load, load
+from benchmarks.load import Shape, has_h2load, latencies, load
 from benchmarks.servers import (
     BATCH,
     IMPORTS,
@@ -42,8 +42,7 @@ from benchmarks.servers import (
 )  # fmt: skip
 from service.pb import unroll_pb2 as pb
 
-START_ROUNDS, LOAD_ROUNDS, LATENCY_ROUNDS = 5, 5, 20
-CALLS = 500  # of one connection, in each round
+START_ROUNDS, LOAD_ROUNDS, LATENCY_ROUNDS = 5, 5, 5
 LOAD_SECONDS = 2
 
 
@@ -86,7 +85,8 @@ def _figures(place: Place, notes: list[str]) -> list[Figure]:
         before = [_predict(server.address) for server in (unroll, empty)]
         figures += _load(place, servers, notes)
         figures.append(_memory(unroll, bare, "memory of a worker after the load"))
-        figures += _latency(unroll, empty)
+        if has_h2load():
+            figures += _latency(place, unroll, empty)
         if [_predict(server.address) for server in (unroll, empty)] != before:
             raise RuntimeError("the servers answer otherwise than before the load")
     return figures
@@ -209,32 +209,27 @@ def _compared(target: Target, rates: Mapping[Load, list[float]], costs: Mapping[
             )
 
 
-def _latency(unroll: Served, empty: Served) -> Iterator[Figure]:
-    """The time of a call that has a server to itself, as a Python client sees it."""
+def _latency(place: Place, unroll: Served, empty: Served) -> Iterator[Figure]:
+    """The time of a call that has a server to itself, as h2load sees it; a Python client takes longer than the call."""
+    request = request_file(place, "Predict", REQUEST)
     found: dict[Served, list[list[float]]] = {unroll: [], empty: []}
-    with grpc.insecure_channel(unroll.address) as one, grpc.insecure_channel(empty.address) as other:
-        calls = {unroll: _caller(one), empty: _caller(other)}
-        for number in range(LATENCY_ROUNDS + 1):
-            for server, call in calls.items():
-                timings = sorted(_timings(call))
-                if number:  # the first warms up
-                    found[server].append(timings)
-    for name, place, target in (("p50", CALLS // 2, 0.55), ("p99", CALLS * 99 // 100, 1.0)):
-        ours, theirs = ([timings[place] * 1e3 for timings in found[server]] for server in (unroll, empty))
+    for number in range(LATENCY_ROUNDS + 1):
+        console.print(f"one caller, round {number} of {LATENCY_ROUNDS} …" if number else "one caller, warming up …")
+        for server in (unroll, empty) if number % 2 else (empty, unroll):
+            timings = sorted(latencies(server.address + PREDICT, request, LOAD_SECONDS, place.load_core))
+            if number:
+                found[server].append(timings)
+    for name, share, target in (("p50", 50, 0.55), ("p99", 99, 1.0)):
+        ours, theirs = (
+            [timings[len(timings) * share // 100] * 1e3 for timings in found[server]] for server in (unroll, empty)
+        )
         yield Figure(
-            f"{name} of a call, one connection",
+            f"{name} of a call, one caller",
             f"{middle(ours):.3f} ms",
             f"{middle(theirs):.3f} ms",
             [a / b for a, b in zip(ours, theirs, strict=True)],
             target=target,
         )
-
-
-def _timings(call: Callable[[pb.PredictRequest], pb.PredictResponse]) -> Iterator[float]:
-    for _ in range(CALLS):
-        begin = time.perf_counter()
-        call(REQUEST)
-        yield time.perf_counter() - begin
 
 
 def _predict(address: str) -> pb.PredictResponse:
