@@ -52,14 +52,14 @@ class Run:
         with mlflow_errors():
             self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
 
-    def log_dataset(self, name: str, file: Path, digest: str, profile: Mapping[str, object]) -> None:
-        """Says which file the run learned from, so that MLflow links its versions with the data.
+    def log_dataset(self, name: str, uri: str, digest: str, profile: Mapping[str, object]) -> None:
+        """Says which data the run learned from, so that MLflow links its versions with the data.
 
-        `digest` is the SHA-256 of the file, of which MLflow keeps the beginning; `profile` is what it is like.
+        `digest` is its SHA-256, of which MLflow keeps the beginning; `profile` is what it is like.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        source = json.dumps({"uri": str(file.resolve())})
+        source = json.dumps({"uri": uri})
         entry = Dataset(name, digest[:DATASET_DIGEST], "local", source, profile=json.dumps(profile))
         inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", "training")])]
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from service.errors import InvalidArgumentError
+from training.data.sources import is_uri, stem
 from training.options import FOR_TABLES, Options, Registration, Source, as_document
 
 REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with a file the target decides
@@ -56,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise InvalidArgumentError(f"config: {path.name} is not a mapping of options to values", field="config")
-    if relative := document.get("data"):
+    if (relative := document.get("data")) and not is_uri(str(relative)):
         document["data"] = str(path.parent / str(relative))  # an absolute path stays as it is
     return document
 
@@ -73,7 +74,7 @@ def job_of(document: Mapping[str, Any]) -> Job:
         for name in REFERENCE_ONLY:
             if name in values:
                 raise InvalidArgumentError(f"{name}: with --data the target decides that", field=name)
-        given.setdefault("name", _name(Path(given["data"]).stem))
+        given.setdefault("name", _name(stem(given["data"])))
 
     def pick(kind: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
@@ -84,7 +85,7 @@ def job_of(document: Mapping[str, Any]) -> Job:
                 raise InvalidArgumentError(f"{name}: makes sense only with --data", field=name)
     options = replace(FOR_TABLES if from_file else Options(), **pick(Options))
     source = Source(**pick(Source))
-    if source.data:  # of the same file from any folder, in every record of the run
+    if source.data and not is_uri(source.data):  # of the same file from any folder, in every record of the run
         source = replace(source, data=os.path.abspath(source.data))
     return Job(options, source, Registration(**pick(Registration)))
 

@@ -18,6 +18,7 @@ from training.scaling import Scaling
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
 CHECKPOINT_SECONDS = 2.0  # between two checkpoints, at least
 VALIDATION_BATCH = 1024
+RELEASED = 1024  # windows that are gathered from files before their memory is let go of
 
 
 def fit_examples(
@@ -126,36 +127,46 @@ def learner(model: keras.Model) -> keras.Model:
 
 
 class _Feed:
-    """Windows as batches, gathered from rows when they are asked for."""
+    """Windows as batches, gathered from rows when they are asked for, so that rows may lie in files."""
 
     def __init__(self, windows: Windows, scaling: Scaling, batch: int) -> None:
         self._windows, self._scaling = windows, scaling
         self._batch = min(batch or len(windows), len(windows))
+        self._gathered = 0  # since memory was let go of
         self.steps = -(-len(windows) // self._batch)  # in an epoch
 
     def epochs(self, first: int, last: int, seed: int | None) -> Any:
         """The batches of some epochs, one after the other, each in an order that its number and the seed decide."""
-        windows, scaling, size = self._windows, self._scaling, self._batch
-        values, targets = tf.constant(windows.values), tf.constant(windows.targets)
-        starts, target_starts = tf.constant(windows.starts), tf.constant(windows.target_starts)
-        seen, ahead = np.arange(windows.window), np.arange(windows.outputs)
+        windows, size = self._windows, self._batch
+        targets = tf.as_dtype(windows.targets.dtype)
 
-        def gather(chosen: Any) -> tuple[Any, Any]:
-            x = tf.gather(values, tf.gather(starts, chosen)[:, None] + seen)
-            y = tf.gather(targets, tf.gather(target_starts, chosen)[:, None] + ahead)
-            if scaling.relative:
-                last = tf.gather(x[:, -1], scaling.relative, axis=1)  # (batch, targets)
-                y -= last[:, None] if windows.several else last
-            return x, (y - scaling.offset) / scaling.scale if y.dtype == tf.float32 else y
+        def batch(number: Any) -> tuple[Any, Any]:
+            epoch, step = number // self.steps, number % self.steps
+            places = tf.range(step * size, tf.minimum((step + 1) * size, len(windows)))
+            if seed is not None:  # computed place by place, so that no order of all windows is held
+                key = tf.stack([tf.constant(seed, tf.int64), epoch])
+                places = tf.random.experimental.index_shuffle(places, seed=key, max_index=len(windows) - 1)
+            x, y = tf.numpy_function(self._gather, [places], [tf.float32, targets], stateful=False)
+            x = tf.ensure_shape(x, (None, windows.window, windows.values.shape[1]))
+            return x, tf.ensure_shape(y, (None, windows.outputs, *windows.targets.shape[1:]))
 
-        def epoch(number: Any) -> Any:
-            order = tf.range(len(windows), dtype=tf.int64)
-            if seed is not None:
-                order = tf.random.experimental.stateless_shuffle(order, seed=[tf.constant(seed, tf.int64), number])
-            return tf.data.Dataset.range(self.steps).map(lambda step: order[step * size : (step + 1) * size])
-
-        batches = tf.data.Dataset.range(first, last).flat_map(epoch).map(gather, num_parallel_calls=2)
+        batches = tf.data.Dataset.range(first * self.steps, last * self.steps).map(batch, num_parallel_calls=2)
         return iter(batches.prefetch(2))
+
+    def _gather(self, places: Any) -> tuple[Any, Any]:
+        """Inputs and scaled targets of some windows."""
+        scaling, some = self._scaling, self._windows.some(places)
+        x, y = some.inputs(), some.expected()
+        self._gathered += len(places)
+        if self._gathered > RELEASED:
+            self._windows.release()
+            self._gathered = 0
+        if scaling.relative:
+            last = x[:, -1, scaling.relative]  # (batch, targets)
+            y = y - (last[:, None] if some.several else last)
+        if y.dtype == np.float32:
+            y = (y - np.array(scaling.offset, np.float32)) / np.array(scaling.scale, np.float32)
+        return x, y
 
 
 class _Fit:

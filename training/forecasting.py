@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from training.data import calendar, cleaning, files
+from training.data import calendar, cleaning, files, sources
 from training.data.layout import Layout
 from training.data.windows import Array
+from training.options import Format
 
 PredictFunction = Callable[[Array, Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
 """Predictions, (batch, outputs[, targets]), for windows (batch, timesteps, features), and intervals' ends by level."""
@@ -41,30 +42,33 @@ class Forecasts:
 def forecast(
     predict: PredictFunction,
     layout: Layout,
-    data: Path,
+    data: str | Path,
     *,
+    how: Format | None = None,
     group: str = "",
     levels: Sequence[float] = (),
-    progress: files.Progress = lambda *_: None,
+    progress: sources.Progress = lambda *_: None,
 ) -> Forecasts:
     """Predicts from the last window of each series, or of the series `group`.
+
+    `how`: how the table is written; None: as the one that the version was trained on.
 
     Gaps and missing values are treated as training treated them.
 
     Raises InvalidArgumentError for columns that are missing or of other types, for a group that the table does not
     have, and where no series has a forecast; OSError.
     """
-    if not data.is_file():
-        raise InvalidArgumentError(f"data: there is no file {data}", field="data")
     if group and not layout.group:
         raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
-    schema = files.schema(data)
+    how = how or layout.format
+    opened = sources.open_table(data, how)
+    schema = opened.schema
     files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
     known = tuple(name for name in layout.predicted if name in schema.names and not layout.classes)
-    columns = files.Columns(layout.columns, known, layout.time, layout.group)
-    table = files.read(data, schema, columns, progress)
+    columns = files.Columns(layout.columns, known, layout.time, layout.group, time_format=how.time_format)
+    table = files.read(opened, columns, progress)
     table.target = table.target.reshape(len(table.features), len(known))
-    cleaning.sort(table, lambda _: None)
+    cleaning.sort(table, how.duplicates, lambda _: None)
     zone = calendar.zone_of(schema, layout.time)
     local = calendar.local_zone(schema, layout)
     table.features = calendar.with_features(table.features, table.times, layout.calendar, local)

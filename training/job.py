@@ -160,9 +160,10 @@ def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready
 
         scaling = scaling_of(options, examples) if examples.held_out else None
         model = network.build(options, examples.layout.window, len(examples.layout.features), scaling)
-        targets = examples.parts.train.expected()
+        targets = examples.parts.train.some(slice(0)).expected()
         if not examples.held_out:
-            targets = network.targets_for(model, targets[:, 0], options.chosen_loss)
+            known = examples.parts.train.expected()[:, 0]
+            targets = network.targets_for(model, known, options.chosen_loss)
         return _Ready(job, opening.result(), examples, options, scaling, model, targets)
 
 
@@ -295,7 +296,7 @@ def _champion_metrics(champion: Champion | None, metric: str) -> dict[str, float
 
 def _data_tags(examples: Examples) -> dict[str, str]:
     """What inputs and outputs mean, and which file they come from."""
-    if examples.path is None:
+    if not examples.data:
         return {}
     return {tag.DATA: examples.layout.dumps(), tag.DATA_DIGEST: examples.digest}
 

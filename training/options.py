@@ -11,6 +11,9 @@ NETWORKS = ("simple-rnn", "gru", "lstm")
 TASKS = ("auto", "regression", "classification")
 MISSING = ("error", "drop", "ffill", "interpolate")
 GAPS = ("error", "split", "keep")
+DUPLICATES = ("error", "mean", "last")
+TABS = ("tab", "\\t")
+DECIMALS = ("", ".", ",")
 PROMOTE = ("better", "always", "never")
 
 
@@ -78,12 +81,43 @@ class Options:
         return _plain({**asdict(self), "loss": self.chosen_loss})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How a table is written; empty: found from the file."""
+
+    delimiter: str = ""
+    """Mark between the columns of a CSV file: one character, or `tab`."""
+    decimal: str = ""
+    """Decimal mark of a CSV file: `.` or `,`."""
+    time_format: str = ""
+    """How times are written, such as `%d/%m/%Y`, in the directives of Python's strptime."""
+    duplicates: str = "error"
+    """Rows of one time in a series: error, mean (of their numbers), last (in the file)."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidArgumentError for what makes no sense."""
+        _one_of(self, "duplicates", DUPLICATES)
+        if self.decimal not in DECIMALS:
+            raise InvalidArgumentError(f"decimal: expected . or , and got {self.decimal!r}", field="decimal")
+        if self.delimiter in TABS:
+            object.__setattr__(self, "delimiter", "\t")
+        if len(self.delimiter.encode()) > 1 or self.delimiter in {'"', "\n", "\r"}:
+            raise InvalidArgumentError(
+                f"delimiter: expected one character such as ';', or tab, got {self.delimiter!r}", field="delimiter"
+            )
+        if self.time_format and "%" not in self.time_format:
+            raise InvalidArgumentError(
+                f"time_format: expected directives such as %d/%m/%Y, got {self.time_format!r}", field="time_format"
+            )
+
+
 @dataclass(frozen=True)
-class Source:
+class Source(Format):
     """Which data, and what is to be learned of it. Without `data`: the reference sequences."""
 
     data: str = ""
-    """A CSV or Parquet file with a row for each timestep, or an `.npz` file with sequences `x` and targets `y`."""
+    """A table with a row for each timestep (a file, a folder, a URI), or an `.npz` file with sequences `x` and targets
+    `y`."""
     target: tuple[str, ...] = ()
     """Column to predict; of several, which have to be numbers, each is predicted."""
     features: tuple[str, ...] = ()
@@ -113,6 +147,7 @@ class Source:
 
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for what makes no sense."""
+        super().__post_init__()
         for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS)):
             _one_of(self, name, choices)
         calendar_features.check(self.calendar)
@@ -128,6 +163,11 @@ class Source:
         _within(self, "test", 0, 1)
         if self.validation + self.test >= 1:
             raise InvalidArgumentError("validation: together with test it takes all data; nothing is left to train on")
+
+    @property
+    def format(self) -> Format:
+        """How the table is written."""
+        return Format(**{field.name: getattr(self, field.name) for field in fields(Format)})
 
     def as_params(self) -> dict[str, object]:
         """Names and values, for the record of a run."""

@@ -45,13 +45,13 @@ def beginning(job: Job, examples: Examples, mlrun: Run) -> None:
     Once for a run: MLflow refuses parameters that change.
     """
     params = job.options.as_params()
-    if examples.path is not None:
+    if examples.data:
         params = params | job.source.as_params() | {"min_improvement": job.registration.min_improvement}
         counts = {f"{name}_windows": len(part) for name, part in examples.parts.named().items()}
         profile = {
             "sha256": examples.digest, "timesteps": examples.timesteps, **counts, "findings": examples.findings
         }  # fmt: skip
-        mlrun.log_dataset(examples.name, examples.path, examples.digest, profile)
+        mlrun.log_dataset(examples.name, examples.data, examples.digest, profile)
     mlrun.log_params(params | {"promote": job.registration.promote})
     with temporary_folder() as folder:
         job.dump(folder / config.FILE)

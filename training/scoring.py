@@ -16,13 +16,14 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
-from training.data import calendar, files
+from training.data import calendar, files, sources
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
 from training.data.output import writer
 from training.data.times import times as times_of
 from training.data.windows import Array, Windows
 from training.evaluation.errors import predict
+from training.options import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,30 +72,31 @@ def load(reference: str, cache: Path) -> Model:
     return Model(network, layout, version.name, version.number, intervals_of(path, network))
 
 
-def score(model: Model, data: Path, out: Path, progress: files.Progress) -> Score:
+def score(model: Model, data: str | Path, out: Path, progress: sources.Progress, how: Format | None = None) -> Score:
     """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
 
     Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
     kept, and a missing value becomes the one before it, where values were filled. Rows without a whole window behind
     them have no prediction. `out` appears whole or not at all.
 
+    `how`: how the table is written; None: as the one that the version was trained on.
+
     Raises InvalidArgumentError for columns that are missing or of other types, and for times that go back; OSError.
     """
     layout = model.layout
-    if not data.is_file():
-        raise InvalidArgumentError(f"data: there is no file {data}", field="data")
-    schema = files.schema(data)
-    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
-    columns = files.Columns(layout.columns, (), layout.time, layout.group)
-    stream = Stream(model.network, layout, calendar.local_zone(schema, layout))
+    how = how or layout.format
+    opened = sources.open_table(data, how)
+    files.check(opened.schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
+    columns = files.Columns(layout.columns, (), layout.time, layout.group, time_format=how.time_format)
+    stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
     rows = predicted = 0
     with writer(out) as write:
-        for batch in files.batches(data, schema, columns, progress):
+        for batch in files.batches(opened, columns, progress):
             made, count = stream.predict(batch)
             write(made)
             rows, predicted = rows + batch.num_rows, predicted + count
         if not rows:
-            raise InvalidArgumentError(f"data: {data.name} has no rows", field="data")
+            raise InvalidArgumentError(f"data: {opened.name} has no rows", field="data")
     return Score(rows, predicted, stream.gaps, stream.filled)
 
 
@@ -113,6 +115,7 @@ class Stream:
 
     network: Network
     layout: Layout
+    how: Format
     zone: str = ""  # of the times, for calendar features
     gaps: int = 0
     filled: int = 0
@@ -124,7 +127,8 @@ class Stream:
         """Predictions for the rows of a batch, and how many there are."""
         layout, count = self.layout, batch.num_rows
         codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
-        times = times_of(batch.column(layout.time), layout.time, self._read) if layout.time else None
+        written = self.how.time_format
+        times = times_of(batch.column(layout.time), layout.time, self._read, written) if layout.time else None
         self._read += count
         rows = calendar.with_features(files.matrix(batch, layout.columns), times, layout.calendar, self.zone)
         order = np.argsort(codes, kind="stable")

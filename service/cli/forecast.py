@@ -8,6 +8,7 @@ import typer
 
 from service.cli.common import connected, console, table
 from service.cli.extras import require
+from service.cli.formats import Decimal, Delimiter, Duplicates, TimeFormat, chosen
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ MOST_ROWS = 60  # of the table on the terminal
 
 def forecast(
     data: Annotated[
-        Path, typer.Option(help="CSV or Parquet table that ends where the forecast begins.", metavar="FILE")
+        str,
+        typer.Option(
+            help="Table that ends where the forecast begins: CSV, Parquet or Arrow; file, folder or URI.",
+            metavar="FILE",
+        ),
     ],
     model: Annotated[
         str,
@@ -35,6 +40,10 @@ def forecast(
     cache: Annotated[Path, typer.Option(envvar="UNROLL_CACHE", help="Folder for downloaded versions.")] = Path(
         "~/.cache/unroll"
     ),
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    time_format: TimeFormat = None,
+    duplicates: Duplicates = None,
     *,
     client: "Client | None",
 ) -> None:
@@ -50,7 +59,8 @@ def forecast(
 
     levels = _levels(level)
     name, version, layout, predict = _local(model, cache) if client is None else _remote(model, client)
-    found = forecasting.forecast(predict, layout, data, group=group, levels=levels)
+    how = chosen(layout.format, delimiter, decimal, time_format, duplicates)
+    found = forecasting.forecast(predict, layout, data, how=how, group=group, levels=levels)
     _show(found, f"{name} version {version}", levels)
     if out is not None:
         _write(found, out)

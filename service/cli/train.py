@@ -7,6 +7,7 @@ import typer
 
 from service.cli.common import console
 from service.cli.extras import require
+from service.cli.formats import Decimal, Delimiter, Duplicates, TimeFormat
 from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
 
 Data = Annotated[
-    str | None, typer.Option(help="CSV or Parquet table, or .npz with x and y.", metavar="FILE", rich_help_panel=DATA)
+    str | None,
+    typer.Option(
+        help="Table (CSV, Parquet, Arrow; file, folder or URI), or .npz with x and y.",
+        metavar="FILE",
+        rich_help_panel=DATA,
+    ),
 ]
 Config = Annotated[
     Path | None, typer.Option(help="YAML file of these options; the command line takes precedence.", metavar="FILE")
@@ -99,6 +105,10 @@ def train(
     test: Annotated[
         float | None, typer.Option(help="Share of the times to hold out: the latest ones. [0.15]", rich_help_panel=DATA)
     ] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    time_format: TimeFormat = None,
+    duplicates: Duplicates = None,
     network: Annotated[
         str | None, typer.Option(help="simple-rnn (default), gru or lstm.", rich_help_panel=NETWORK)
     ] = None,

@@ -1091,7 +1091,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DataLayout(_message.Message):
-    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone")
+    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone", "format")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -1105,6 +1105,7 @@ class DataLayout(_message.Message):
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     CALENDAR_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
     window: int
@@ -1118,7 +1119,20 @@ class DataLayout(_message.Message):
     targets: _containers.RepeatedScalarFieldContainer[str]
     calendar: _containers.RepeatedScalarFieldContainer[str]
     zone: str
-    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ...) -> None: ...
+    format: TableFormat
+    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., format: _Optional[_Union[TableFormat, _Mapping]] = ...) -> None: ...
+
+class TableFormat(_message.Message):
+    __slots__ = ("delimiter", "decimal", "time_format", "duplicates")
+    DELIMITER_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_FIELD_NUMBER: _ClassVar[int]
+    TIME_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    delimiter: str
+    decimal: str
+    time_format: str
+    duplicates: str
+    def __init__(self, delimiter: _Optional[str] = ..., decimal: _Optional[str] = ..., time_format: _Optional[str] = ..., duplicates: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
     __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes", "gradients_proven", "gradient_error")

@@ -14,7 +14,7 @@ from pyarrow import csv
 from registry.store import Store
 from service.errors import InvalidArgumentError
 from training import config, job, scoring
-from training.data import files
+from training.data import sources
 from training.data.layout import Layout
 
 ROWS = 150  # of each of two series
@@ -48,7 +48,7 @@ def levels(folder):
 
 def scored(model, path, out):
     """What is written for a file."""
-    done = scoring.score(model, path, out, lambda *_: None)
+    done = scoring.score(model, str(path), out, lambda *_: None)
     return done, (csv.read_csv(out) if out.suffix == ".csv" else pq.read_table(out))
 
 
@@ -75,7 +75,7 @@ def test_batches_of_any_size_give_the_same(folder, levels, size, monkeypatch):
     source = csv.read_csv(folder / "table.csv")
     mixed = np.arange(2 * ROWS).reshape(2, ROWS).T.ravel()  # a, b, a, b, …
     pq.write_table(source.take(mixed), folder / "mixed.parquet")
-    monkeypatch.setattr(files, "ROWS", size)
+    monkeypatch.setattr(sources, "ROWS", size)
     _, pieces = scored(levels, folder / "mixed.parquet", folder / "pieces.csv")
     assert pieces["place"].to_pylist()[:3] == ["a", "b", "a"]
     for name in ("prediction_1", "prediction_2"):
@@ -134,7 +134,7 @@ def test_no_window_spans_a_gap_unless_training_kept_them(hourly, tmp_path, monke
     layout = Layout(("y",), "y", 5, 1, (), "t", "", "error", gaps, 3600.0)
     table = csv.read_csv(hours(tmp_path, gap=True))
     pq.write_table(table, tmp_path / "hours.parquet")
-    monkeypatch.setattr(files, "ROWS", size)
+    monkeypatch.setattr(sources, "ROWS", size)
     done, table = scored(scoring.Model(hourly, layout, "m", "1"), tmp_path / "hours.parquet", tmp_path / "o.parquet")
     predictions = table["prediction"].to_pylist()
     assert sum(value is not None for value in predictions[60:64]) == across
@@ -149,7 +149,7 @@ def test_missing_values_are_filled_as_in_training(hourly, tmp_path, monkeypatch,
     layout = Layout(("y",), "y", 5, 1, (), "t", "", missing, "split", 3600.0)
     holes = (0, 41, 42, 99)
     pq.write_table(csv.read_csv(hours(tmp_path, holes=holes)), tmp_path / "hours.parquet")
-    monkeypatch.setattr(files, "ROWS", size)
+    monkeypatch.setattr(sources, "ROWS", size)
     done, table = scored(scoring.Model(hourly, layout, "m", "1"), tmp_path / "hours.parquet", tmp_path / "o.parquet")
     if missing in ("drop", "error"):
         assert (done.predicted, done.filled) == (120 - 5 - 6 - 5, 0)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from service.calendar_features import calendar_features
 from service.errors import InvalidArgumentError
+from training.data.growing import Growing, blocks, release
 from training.data.layout import Layout
 
 Array = npt.NDArray[np.float32]
@@ -65,8 +66,12 @@ def with_features(rows: Array, times: Any, names: Sequence[str], zone: str) -> A
         return rows
     if times.dtype.kind != "M":
         raise InvalidArgumentError("calendar: the times are numbers; expected dates and times", field="calendar")
-    local = in_zone(times, zone).tz_localize(None).to_numpy() if zone else times
-    return np.concatenate([rows, calendar_features(local, names)], axis=1)
+    made = Growing()
+    for block in blocks(len(rows)):
+        local = in_zone(times[block], zone).tz_localize(None).to_numpy() if zone else times[block]
+        made.append(np.concatenate([rows[block], calendar_features(local, names)], axis=1))
+        release(rows, times)
+    return made.array() if len(made) else rows
 
 
 def zone_of(schema: Any, time: str) -> str:

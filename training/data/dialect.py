@@ -1,20 +1,23 @@
 """How a CSV file is written: its encoding, compression, delimiter, and the marks within its numbers.
 
-All of it is found from the beginning of the file, and only where there is no doubt; else it is as in English.
+What is not given is found from the beginning of the file, and only where there is no doubt; else it is as in English.
 """
 
-import gzip
+import csv
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.options import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import fs
 
 LOOKED_AT = 256 * 1024  # bytes
 DELIMITERS = (",", ";", "\t", "|")
 GZIP = b"\x1f\x8b"
+SPACES = " '\u00a0\u2009\u202f\u2019"  # between thousands: spaces, and the apostrophes of Switzerland
 LINES = 20  # from which the delimiter is found
 
 
@@ -29,44 +32,40 @@ class Dialect:
 
     @property
     def thousands(self) -> str:
-        """What may stand between the thousands of a number."""
-        return "." if self.decimal == "," else ","
+        """The marks of which one may stand between the thousands of a number."""
+        return ("." if self.decimal == "," else ",") + SPACES
 
     def number(self) -> re.Pattern[str]:
         """What a number with marks between its thousands looks like."""
-        mark, point = re.escape(self.thousands), re.escape(self.decimal)
-        return re.compile(rf"[-+]?(\d{{1,3}}({mark}\d{{3}})+|\d+)({point}\d*)?")
+        marks, point = re.escape(self.thousands), re.escape(self.decimal)
+        return re.compile(rf"[-+]?(\d{{1,3}}([{marks}])\d{{3}}(\2\d{{3}})*|\d+)({point}\d*)?")
 
     def options(self, block: int) -> dict[str, Any]:
         """As Arrow's options for reading CSV."""
-        from pyarrow import csv
+        from pyarrow.csv import ParseOptions, ReadOptions
 
         return {
-            "read_options": csv.ReadOptions(block_size=block, encoding=self.encoding),
-            "parse_options": csv.ParseOptions(delimiter=self.delimiter),
+            "read_options": ReadOptions(block_size=block, encoding=self.encoding),
+            "parse_options": ParseOptions(delimiter=self.delimiter),
         }
 
 
-def find(path: Path) -> Dialect:
-    """The dialect of a file. Raises OSError for one that cannot be opened or decompressed."""
-    with path.open("rb") as file:
+def find(system: "fs.FileSystem", path: str, given: Format) -> Dialect:
+    """The dialect of a file, as far as it is not given. Raises OSError for what cannot be opened or decompressed."""
+    with system.open_input_stream(path, compression=None) as file:
         compressed = file.read(2) == GZIP
-    with gzip.open(path) if compressed else path.open("rb") as file:
-        try:
-            head = file.read(LOOKED_AT)
-        except EOFError as error:
-            raise OSError("the compressed file ends too early") from error
+    with system.open_input_stream(path, compression="gzip" if compressed else None) as file:
+        head = file.read(LOOKED_AT)
     text, encoding = _decoded(head)
     lines = [line for line in text.splitlines()[: LINES + 1] if line.strip()][:LINES]
-    delimiter = _delimiter(lines)
-    return Dialect(delimiter, _decimal(lines, delimiter), encoding, compressed)
+    delimiter = given.delimiter or _delimiter(lines)
+    decimal = given.decimal or _decimal(lines, delimiter)
+    return Dialect(delimiter, decimal, encoding, compressed)
 
 
-def opened(path: Path, dialect: Dialect) -> "pa.NativeFile":
-    """The bytes of a file, decompressed."""
-    import pyarrow as pa
-
-    return pa.input_stream(str(path), compression="gzip" if dialect.compressed else None)
+def opened(system: "fs.FileSystem", path: str, dialect: Dialect) -> "pa.NativeFile":
+    """The bytes of a file, decompressed; what is not compressed says where it is."""
+    return system.open_input_stream(path, compression="gzip") if dialect.compressed else system.open_input_file(path)
 
 
 def _decoded(head: bytes) -> tuple[str, str]:
@@ -91,10 +90,14 @@ def _delimiter(lines: list[str]) -> str:
 
 
 def _decimal(lines: list[str], delimiter: str) -> str:
-    """A comma where numbers have one and none has a point as its decimal mark."""
-    if delimiter == ",":
+    """A comma where numbers have one and none has a point as its decimal mark.
+
+    Between commas a number is quoted, and three digits after its comma could as well be thousands.
+    """
+    fields = [field.strip() for row in csv.reader(lines[1:], delimiter=delimiter) for field in row]
+    whole = rf"(\d{{1,3}}([.{SPACES}]\d{{3}})+|\d+)"
+    commas = [field for field in fields if re.fullmatch(rf"[-+]?{whole},\d+", field)]
+    if delimiter == "," and all(re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", field) for field in commas):
         return "."
-    fields = [field.strip().strip('"') for line in lines[1:] for field in line.split(delimiter)]
-    commas = sum(bool(re.fullmatch(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+", field)) for field in fields)
-    points = sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
+    points = any(re.fullmatch(r"[-+]?\d+\.\d+", field) for field in fields)
     return "," if commas and not points else "."

@@ -1,17 +1,16 @@
 """Examples for training and evaluation, from a file or from the reference sequences."""
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from training.data import files, sequences, tables
+from training.data import files, sequences, sources, tables
 from training.data.layout import Layout
 from training.data.reference import reference
-from training.data.windows import Parts, Windows
+from training.data.windows import Array, Parts, Windows
 from training.options import Source
 
 SAME = 1e-6  # a sine or cosine that varies by less does so by rounding alone
@@ -24,8 +23,8 @@ class Examples:
     name: str
     layout: Layout
     parts: Parts
-    path: Path | None = None  # None: the reference sequences
-    digest: str = ""  # SHA-256 of the file
+    data: str = ""  # the file, folder or URI; empty: the reference sequences
+    digest: str = ""  # SHA-256 of the data
     findings: tuple[str, ...] = ()  # what a reader of the file should know
 
     @property
@@ -54,8 +53,8 @@ class Examples:
         return len(self.parts.train.values)
 
 
-def load(source: Source, progress: files.Progress, found: Callable[[str], None]) -> Examples:
-    """The examples of a source: a file, or the reference sequences where it names none.
+def load(source: Source, progress: sources.Progress, found: Callable[[str], None]) -> Examples:
+    """The examples of a source: of its data, or the reference sequences where it names none.
 
     `found` hears at once what a reader should know, `progress` how far reading is.
 
@@ -63,72 +62,67 @@ def load(source: Source, progress: files.Progress, found: Callable[[str], None])
     """
     if not source.data:
         return Examples("reference", *reference())
-    path = Path(source.data)
     findings: list[str] = []
 
     def note(text: str) -> None:
         findings.append(text)
         found(text)
 
-    if not path.is_file():
-        raise InvalidArgumentError(f"data: there is no file {source.data}", field="data")
-    if path.suffix.lower() == ".npz":
+    table: sources.Opened | None = None
+    if sources.suffix(source.data) == ".npz":
         if source.calendar:
             raise InvalidArgumentError("calendar: sequences in an .npz file have no times", field="calendar")
-        layout, parts = sequences.read(path, source, note)
+        layout, parts = sequences.read(Path(source.data), source, note)
     else:
-        layout, parts = tables.read(path, source, progress, note)
+        table = sources.open_table(source.data, source)
+        layout, parts = tables.read(table, source, progress, note)
     for name, part in parts.named().items():
         if not len(part):
             raise InvalidArgumentError(
                 f"window: no window of {layout.window} timesteps with horizon {layout.horizon} is left for {name}; "
-                f"the file has {len(part.values)} timesteps, and the shares of validation and test are "
+                f"the data has {len(part.values)} timesteps, and the shares of validation and test are "
                 f"{source.validation:g} and {source.test:g}",
                 field="window",
             )
-    _check_varied(path, layout, parts.train)
-    layout = replace(layout, ranges=_ranges(parts.train))
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Examples(path.stem, layout, parts, path, digest, tuple(findings))
+    layout = replace(layout, ranges=_ranges(table, layout, parts.train))
+    digest = table.digest() if table else sources.digest(Path(source.data))
+    return Examples(sources.stem(source.data), layout, parts, source.data, digest, tuple(findings))
 
 
-def _ranges(train: Windows) -> tuple[tuple[float, float], ...]:
-    """The smallest and the largest value of each feature, in the shortest digits that single precision needs."""
-    columns = train.values[train.rows()].T
-    return tuple((float(str(column.min())), float(str(column.max()))) for column in columns)
+def _ranges(table: sources.Opened | None, layout: Layout, train: Windows) -> tuple[tuple[float, float], ...]:
+    """The smallest and the largest value of each feature, in the shortest digits that single precision needs.
 
-
-def _check_varied(path: Path, layout: Layout, train: Windows) -> None:
-    """Raises InvalidArgumentError for a feature or target that says nothing in the part to train on."""
-    rows = train.rows()
-    for i, name in enumerate(layout.columns):
-        column = train.values[rows, i]
-        if (column == column[0]).all():
+    Raises InvalidArgumentError for a feature or target that says nothing in the part to train on.
+    """
+    least, greatest = _ends(train.seen())
+    for name, low, high in zip(layout.columns, least, greatest, strict=False):
+        if low == high:
             raise InvalidArgumentError(
-                f"features: column {name!r} {_sameness(path, name, float(column[0]), '; leave it out')}",
-                field="features",
+                f"features: column {name!r} {_sameness(table, name, float(low), '; leave it out')}", field="features"
             )
     for i, name in enumerate(layout.calendar):
         at = len(layout.columns) + 2 * i
-        both = train.values[rows][:, at : at + 2]
-        if np.ptp(both, axis=0).max() < SAME:
+        if (greatest - least)[at : at + 2].max() < SAME:
             raise InvalidArgumentError(
                 f"calendar: {name} is the same at all times in the part to train on; leave it out", field="calendar"
             )
-    if layout.classes:
-        return
-    targets = train.targets[train.target_starts].reshape(len(train), -1)
-    for name, column in zip(layout.predicted, targets.T, strict=True):
-        if (column == column[0]).all():
-            raise InvalidArgumentError(
-                f"target: column {name!r} {_sameness(path, name, float(column[0]))}", field="target"
-            )
+    if not layout.classes:
+        ends = _ends(piece[:, 0].reshape(len(piece), -1) for piece in train.wanted())
+        if same := [(name, low) for name, low, high in zip(layout.predicted, *ends, strict=True) if low == high]:
+            name, low = same[0]
+            raise InvalidArgumentError(f"target: column {name!r} {_sameness(table, name, float(low))}", field="target")
+    return tuple((float(str(low)), float(str(high))) for low, high in zip(least, greatest, strict=True))
 
 
-def _sameness(path: Path, name: str, value: float, hint: str = "") -> str:
+def _ends(pieces: Iterable[Array]) -> tuple[Array, Array]:
+    """The smallest and the largest value of each column."""
+    least, greatest = zip(*((piece.min(axis=0), piece.max(axis=0)) for piece in pieces), strict=True)
+    return np.min(least, axis=0), np.max(greatest, axis=0)
+
+
+def _sameness(table: sources.Opened | None, name: str, value: float, hint: str = "") -> str:
     """Why a column that has one value in single precision says nothing: it is constant, or differs by too little."""
-    least, greatest = (value, value) if path.suffix.lower() == ".npz" else files.distinct(path, name, value)
+    least, greatest = files.distinct(table, name, value) if table else (value, value)
     if least < greatest:
         return (
             f"has numbers from {least:.17g} to {greatest:.17g} in the part to train on, which are one and the same in "

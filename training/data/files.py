@@ -1,29 +1,25 @@
-"""Long tables in CSV and Parquet files, read in batches with Arrow: one row for each timestep."""
+"""Long tables, with one row for each timestep: which columns mean what, and their numbers as arrays."""
 
 import difflib
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
-from training.data import dialect, textual
+from training.data import textual
+from training.data.growing import Growing, blocks, taken
+from training.data.sources import Opened, Progress
 from training.data.textual import is_number
 from training.data.times import times as times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 4 * 1024 * 1024  # bytes of a CSV file that are read at once, and from whose first ones types are inferred
-ROWS = 65536  # of a Parquet file that are read at once
 LARGEST = float(np.finfo(np.float32).max)
 NAMED = 12  # columns that an error names
-
-Progress = Callable[[int, int], None]  # done, of so many
 
 
 @dataclass(frozen=True)
@@ -35,42 +31,11 @@ class Columns:
     time: str = ""
     group: str = ""
     labels: bool = False  # whether the one target names classes
+    time_format: str = ""  # how times are written; empty: as they are recognized
 
     def all(self) -> list[str]:
         """Every column once."""
         return list(dict.fromkeys(name for name in (*self.features, *self.targets, self.time, self.group) if name))
-
-
-def schema(path: Path) -> "pa.Schema":
-    """Names and types of the columns, as the beginning of a file has them. Raises InvalidArgumentError, OSError."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    with _arrow_errors(path):
-        if _is_parquet(path):
-            return _checked(parquet.read_schema(path))
-        how = dialect.find(path)
-        convert = csv.ConvertOptions(decimal_point=how.decimal)
-        with (
-            dialect.opened(path, how) as file,
-            csv.open_csv(file, convert_options=convert, **how.options(BLOCK)) as reader,
-        ):
-            found = _checked(reader.schema)
-            try:
-                first = reader.read_next_batch()
-            except StopIteration:
-                return found
-            return pa.schema(
-                [textual.looked_at(field, column, how) for field, column in zip(found, first, strict=True)]
-            )
-
-
-def _checked(found: "pa.Schema") -> "pa.Schema":
-    """Raises InvalidArgumentError where two columns have one name."""
-    twice = next((name for name in found.names if found.names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidArgumentError(f"data: there are two columns {twice!r}; rename one", field="data")
-    return found
 
 
 def check(found: "pa.Schema", *, time: str, group: str, targets: Sequence[str], features: Sequence[str]) -> None:
@@ -117,47 +82,24 @@ def names_classes(found: "pa.Schema", target: str) -> bool:
                 or types.is_dictionary(kind))  # fmt: skip
 
 
-def batches(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -> Iterator["pa.RecordBatch"]:
+def batches(table: Opened, columns: Columns, progress: Progress) -> Iterator["pa.RecordBatch"]:
     """The chosen columns, batch by batch: features and a numeric target as float64, group and labels as text.
 
     Raises InvalidArgumentError that names the column for what is no number where one is expected.
     """
     import pyarrow as pa
-    from pyarrow import csv, parquet
 
-    wanted = columns.all()
     texts = {columns.group, *(columns.targets if columns.labels else ())} - {""}
+    if columns.time_format and not (table.typed and pa.types.is_temporal(table.schema.field(columns.time).type)):
+        texts.add(columns.time)
     numbers = {*columns.features, *columns.targets} - texts - {columns.time, columns.group}
-    marked = {name for name in numbers if textual.marked(found, name)}
-    flags = {name for name in numbers if pa.types.is_boolean(found.field(name).type)}
     kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(texts, pa.string())
-    with _arrow_errors(path, found):
-        if _is_parquet(path):
-            with parquet.ParquetFile(path) as file:
-                done, total = 0, file.metadata.num_rows
-                for batch in file.iter_batches(ROWS, columns=wanted):
-                    done += batch.num_rows
-                    progress(done, total)
-                    yield _cast(batch, kinds)
-            return
-        how = dialect.find(path)
-        given = {name: pa.string() if name in marked else kind for name, kind in kinds.items() if name not in flags}
-        options = csv.ConvertOptions(
-            include_columns=wanted, column_types=given, strings_can_be_null=True, decimal_point=how.decimal
-        )
-        total = path.stat().st_size
-        with (
-            dialect.opened(path, how) as raw,
-            csv.open_csv(raw, convert_options=options, **how.options(BLOCK)) as reader,
-        ):
-            for batch in reader:
-                progress(total if how.compressed else min(raw.tell(), total), total)
-                yield _cast(textual.unmarked(batch, marked, how), kinds)
+    return table.batches(columns.all(), kinds, progress)
 
 
 @dataclass
 class Table:
-    """A whole table in memory, in the order of the file."""
+    """A whole table, in the order of the file. Its arrays may be longer than memory; see `training.data.growing`."""
 
     columns: Columns
     features: npt.NDArray[np.float32]  # (rows, features), NaN where there is nothing
@@ -167,15 +109,18 @@ class Table:
     groups: npt.NDArray[np.int32] | None  # (rows,) places in `group_names`
     group_names: tuple[str, ...]
 
+    def keep(self, rows: npt.NDArray[Any]) -> None:
+        """Some rows only, or in another order."""
+        self.features, self.target = taken(self.features, rows), taken(self.target, rows)
+        self.times = None if self.times is None else taken(self.times, rows)
+        self.groups = None if self.groups is None else taken(self.groups, rows)
 
-def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -> Table:
-    """A table in memory, with no more than its numbers. Raises InvalidArgumentError, OSError."""
-    features: list[npt.NDArray[np.float32]] = []
-    targets: list[npt.NDArray[Any]] = []
-    times: list[npt.NDArray[Any]] = []
-    groups: list[npt.NDArray[np.int32]] = []
+
+def read(source: Opened, columns: Columns, progress: Progress) -> Table:
+    """A whole table, with no more than its numbers. Raises InvalidArgumentError, OSError."""
+    features, targets, times, groups = Growing(), Growing(), Growing(), Growing()
     classes, names = Codes(), Codes()
-    for batch in batches(path, found, columns, progress):
+    for batch in batches(source, columns, progress):
         features.append(matrix(batch, columns.features))
         if columns.labels:
             targets.append(classes.of(batch.column(columns.targets[0])))
@@ -183,34 +128,36 @@ def read(path: Path, found: "pa.Schema", columns: Columns, progress: Progress) -
             each = [single(batch.column(name), name) for name in columns.targets]
             targets.append(each[0] if len(each) == 1 else np.stack(each, axis=1))
         if columns.time:
-            times.append(times_of(batch.column(columns.time), columns.time, sum(map(len, times))))
+            times.append(times_of(batch.column(columns.time), columns.time, len(times), columns.time_format))
         if columns.group:
             codes = names.of(batch.column(columns.group))
             if (codes < 0).any():
                 raise InvalidArgumentError(f"group: column {columns.group!r} has rows without a value", field="group")
             groups.append(codes)
-    if not sum(map(len, features)):
-        raise InvalidArgumentError(f"data: {path.name} has no rows", field="data")
-    target = _joined(targets)
+    if not len(features):
+        raise InvalidArgumentError(f"data: {source.name} has no rows", field="data")
+    target = targets.array()
     ordered: tuple[str, ...] = ()
     if columns.labels:
         ordered, places = classes.ordered(columns.targets[0])
-        target = np.append(places, np.int32(-1))[target]
+        places = np.append(places, np.int32(-1))
+        for rows in blocks(len(target)):
+            target[rows] = places[target[rows]]
     return Table(
         columns,
-        _joined(features),
-        target.astype(np.int32 if columns.labels else np.float32, copy=False),
+        features.array(),
+        target,
         ordered,
-        _joined(times) if times else None,
-        _joined(groups) if groups else None,
+        times.array() if len(times) else None,
+        groups.array() if len(groups) else None,
         tuple(names.places),
     )
 
 
-def distinct(path: Path, name: str, like: float) -> tuple[float, float]:
+def distinct(source: Opened, name: str, like: float) -> tuple[float, float]:
     """The least and the greatest of a column's numbers that are `like` in single precision; reads the file again."""
     least, greatest = np.inf, -np.inf
-    for batch in batches(path, schema(path), Columns((name,)), lambda *_: None):
+    for batch in batches(source, Columns((name,)), lambda *_: None):
         values = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
         values = values[values.astype(np.float32) == np.float32(like)]
         if len(values):
@@ -279,30 +226,6 @@ def check_range(values: npt.NDArray[np.float64], name: str) -> None:
         )
 
 
-def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Arrays after each other; each is let go once it is copied."""
-    if not parts:
-        return np.empty(0, np.float32)
-    made = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
-    at = 0
-    for i, part in enumerate(parts):
-        made[at : at + len(part)] = part
-        at += len(part)
-        parts[i] = part[:0].copy()
-    return made
-
-
-def _cast(batch: "pa.RecordBatch", kinds: dict[str, Any]) -> "pa.RecordBatch":
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = [
-        pc.cast(column, kinds[name], safe=False) if kinds.get(name, column.type) != column.type else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
 def _is_numeric(found: "pa.Schema", name: str) -> bool:
     from pyarrow import types
 
@@ -310,39 +233,6 @@ def _is_numeric(found: "pa.Schema", name: str) -> bool:
     return any(f(kind) for f in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal))
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in {".parquet", ".pq"}
-
-
 def listed(names: Sequence[str]) -> str:
     """Names for an error: the first ones, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-class _arrow_errors:  # noqa: N801 - used as a context manager, like contextlib.suppress
-    """Turns what Arrow says of a file into one line that names the column."""
-
-    def __init__(self, path: Path, found: "pa.Schema | None" = None) -> None:
-        self._path, self._found = path, found
-
-    def __enter__(self) -> None:
-        """Nothing yet."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raises InvalidArgumentError for what Arrow raised."""
-        import pyarrow as pa
-
-        if not isinstance(error, pa.ArrowException) or isinstance(error, OSError):
-            return
-        text = " ".join(str(error).split())
-        if self._found is not None and (
-            match := re.search(
-                r"column #(\d+): (?:Row #(\d+): )?CSV conversion error to \S+ invalid value '(.*)'", text
-            )
-        ):
-            name = self._found.names[int(match[1])]
-            where = f" in line {match[2]}" if match[2] else ""
-            raise InvalidArgumentError(
-                f"data: column {name!r} mixes types: expected numbers, got {match[3][:40]!r}{where}", field="data"
-            ) from error
-        raise InvalidArgumentError(f"data: {self._path.name} cannot be read: {text[:300]}", field="data") from error

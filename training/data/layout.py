@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from training.options import Format
+
 LISTS = ("features", "classes", "targets", "calendar")
+FOUND = Format()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class Layout:
         """The features that are columns of a table; the others are computed from the times."""
         return self.features[: len(self.features) - 2 * len(self.calendar)]
 
+    format: Format = FOUND
+    """How the table was written, as far as training was told: a table to score or forecast is read the same way."""
+
     def dumps(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -53,7 +59,10 @@ class Layout:
         """From the message of a server, `unroll.v1.DataLayout`."""
         known = {field.name for field in fields(Layout)}
         found = {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields if field.name in known}
-        return Layout(**found | {name: tuple(found[name]) for name in LISTS})
+        found |= {name: tuple(found[name]) for name in LISTS}
+        if message.HasField("format"):
+            found["format"] = Format(**{field.name: getattr(message.format, field.name) for field in fields(Format)})
+        return Layout(**found)
 
     @staticmethod
     def loads(text: str) -> "Layout":
@@ -63,4 +72,6 @@ class Layout:
         for name in LISTS:
             found[name] = tuple(found.get(name, ()))
         found["ranges"] = tuple(map(tuple, found.get("ranges", ())))
+        given = found.get("format", {})
+        found["format"] = Format(**{field.name: given[field.name] for field in fields(Format) if field.name in given})
         return Layout(**found)

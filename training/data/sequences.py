@@ -15,6 +15,8 @@ from training.options import Source
 
 def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError for arrays that are not sequences and targets; OSError."""
+    if not path.is_file():
+        raise InvalidArgumentError(f"data: there is no file {path}", field="data")
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = {"x", "y"} - set(archive.files)

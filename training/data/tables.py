@@ -2,32 +2,35 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
-from training.data import calendar, cleaning, files
+from training.data import calendar, cleaning, files, sources
 from training.data.layout import Layout
-from training.data.windows import Ints, Parts, parts_by_place, parts_by_time, slide
+from training.data.windows import NONE, Ints, Parts, parts_by_place, parts_by_time, slide
 from training.options import Source
 
+MEASURED = 1_000_000  # predictions on which a network is judged, at most: more would say nothing else
 
-def read(path: Path, source: Source, progress: files.Progress, note: Callable[[str], None]) -> tuple[Layout, Parts]:
+
+def read(
+    opened: sources.Opened, source: Source, progress: sources.Progress, note: Callable[[str], None]
+) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError, in one line that names the column; OSError."""
     if not source.target:
         raise InvalidArgumentError("target: name the column to predict", field="target")
     if not source.window:
         raise InvalidArgumentError("window: give the number of timesteps that the network reads", field="window")
-    schema = files.schema(path)
+    schema = opened.schema
     chosen = _choose(schema, source)
     if not source.features:
         left = [name for name in schema.names if name not in chosen.all()]
         note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
-    table = files.read(path, schema, chosen, progress)
-    cleaning.sort(table, note)
+    table = files.read(opened, chosen, progress)
+    cleaning.sort(table, source.duplicates, note)
     zone = calendar.zone_of(schema, source.time)
     if source.calendar:
         table.features = calendar.with_features(table.features, table.times, source.calendar, zone)
@@ -44,7 +47,7 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
     )
     observed, segments, kept = cleaning.fill(table, segments, parts, source, note)
     if not kept.all():
-        table.features, table.target = table.features[kept], table.target[kept]
+        table.keep(kept)
         segments, parts, observed = segments[kept], parts[kept], observed[kept]
     if not len(segments):
         raise InvalidArgumentError("missing: every row has a missing value; nothing is left", field="missing")
@@ -58,6 +61,12 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
     )
     if chosen.labels:
         _check_classes(chosen.targets[0], table.classes, made)
+    most = max(1, MEASURED // (outputs * len(chosen.targets)))
+    for name, part in made.named().items():
+        if name != "train" and len(part) > most:
+            part = part.thinned(most)
+            made = replace(made, **{name: part})
+            note(f"{name}: {len(part)} of its windows are used, evenly spread")
     layout = Layout(
         table.columns.features,
         chosen.targets[0],
@@ -72,6 +81,7 @@ def read(path: Path, source: Source, progress: files.Progress, note: Callable[[s
         targets=chosen.targets if len(chosen.targets) > 1 else (),
         calendar=source.calendar,
         zone=zone,
+        format=source.format,
     )
     return layout, made
 
@@ -99,7 +109,7 @@ def _choose(schema: Any, source: Source) -> files.Columns:
             f"calendar: the table has a column {min(computed)!r} of its own; leave it out of --features",
             field="calendar",
         )
-    return files.Columns(features, targets, source.time, source.group, labels)
+    return files.Columns(features, targets, source.time, source.group, labels, source.time_format)
 
 
 def _check_length(segments: Ints, source: Source) -> None:
@@ -114,7 +124,7 @@ def _check_length(segments: Ints, source: Source) -> None:
 
 
 def _check_classes(target: str, classes: Sequence[str], parts: Parts) -> None:
-    known = np.unique(parts.train.expected()) if len(parts.train) else np.empty(0)
+    known = np.unique(np.concatenate([NONE, *(np.unique(some) for some in parts.train.wanted())]))
     if 0 < len(known) < 2:
         raise InvalidArgumentError(
             f"target: column {target!r} is always {classes[int(known[0])]!r} in the part to train on", field="target"

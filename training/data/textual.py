@@ -57,7 +57,8 @@ def unmarked(batch: "pa.RecordBatch", marked: Collection[str], how: Dialect) -> 
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         made = column
         if name in marked:
-            made = pc.replace_substring(pc.replace_substring(column, how.thousands, ""), how.decimal, ".")
+            bare = pc.replace_substring_regex(column, f"[{how.thousands}]", "")
+            made = pc.replace_substring(bare, how.decimal, ".")
             bad = next((text for text in made.to_pylist() if text is not None and not is_number(text)), None)
             if bad is not None:
                 raise InvalidArgumentError(

@@ -10,8 +10,11 @@ import numpy.typing as npt
 from service.errors import InvalidArgumentError
 
 
-def times(column: Any, name: str, before: int) -> npt.NDArray[Any]:
-    """Times as numbers or datetime64; `before` rows were read before these."""
+def times(column: Any, name: str, before: int, written: str = "") -> npt.NDArray[Any]:
+    """Times as numbers or datetime64; `before` rows were read before these.
+
+    `written`: how texts are written, in the directives of strptime; empty: as people and ISO 8601 write them.
+    """
     from pyarrow import types
 
     if column.null_count:
@@ -19,18 +22,34 @@ def times(column: Any, name: str, before: int) -> npt.NDArray[Any]:
         raise InvalidArgumentError(f"time: column {name!r} has no value in row {at + 1}", field="time")
     if types.is_temporal(column.type) or types.is_integer(column.type) or types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    texts = [str(value) for value in column.to_pylist()]
+    encoded = column.dictionary_encode()  # series that begin together have the same times
+    places = encoded.indices.to_numpy(zero_copy_only=False)
+    texts = [str(value) for value in encoded.dictionary.to_pylist()]
     made = np.empty(len(texts), "datetime64[us]")
     for i, text in enumerate(texts):
-        time = _time(text)
+        time = _parsed(text, written) if written else _time(text)
         if time is None:
+            at = before + int(np.argmax(places == i)) + 1
+            expected = (
+                f"the format {written}"
+                if written
+                else "numbers, or dates and times such as 2024-03-01, 2024-03, 2024Q1, 2024-03-01T12:30, or "
+                "--time-format"
+            )
             raise InvalidArgumentError(
-                f"time: column {name!r} holds {text[:40]!r} in row {before + i + 1}; expected numbers, or dates and "
-                "times such as 2024-03-01, 2024-03, 2024Q1, 2024-03-01T12:30",
-                field="time",
+                f"time: column {name!r} holds {text[:40]!r} in row {at}; expected {expected}", field="time"
             )
         made[i] = time
-    return made
+    found: npt.NDArray[Any] = made[places]
+    return found
+
+
+def _parsed(text: str, written: str) -> "np.datetime64 | None":
+    """A time that is written in a known way, in UTC where it names an offset; None for other texts."""
+    try:
+        return _utc(datetime.strptime(text, written))
+    except ValueError:
+        return None
 
 
 def _time(text: str) -> "np.datetime64 | None":
@@ -40,9 +59,12 @@ def _time(text: str) -> "np.datetime64 | None":
     if re.fullmatch(r"\d{4}-\d{2}", text):
         text += "-01"
     try:
-        found = datetime.fromisoformat(text)
+        return _utc(datetime.fromisoformat(text))
     except ValueError:
         return None
+
+
+def _utc(found: datetime) -> np.datetime64:
     if found.tzinfo is not None:
         found = found.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(found, "us")

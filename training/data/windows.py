@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.data.growing import Growing, blocks, release
+
 Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
+NONE: Places = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,40 @@ class Windows:
 
     def rows(self) -> npt.NDArray[np.bool_]:
         """Which rows the windows hold, without their targets."""
-        change = np.zeros(len(self.values) + 1, np.int32)
-        np.add.at(change, self.starts, 1)
-        np.add.at(change, self.starts + self.window, -1)
-        covered: npt.NDArray[np.bool_] = np.cumsum(change[:-1]) > 0
+        covered = np.zeros(len(self.values), bool)
+        for block in blocks(len(self)):
+            starts = self.starts[block]
+            begin, end = int(starts.min()), int(starts.max()) + self.window
+            change = np.zeros(end - begin + 1, np.int32)
+            np.add.at(change, starts - begin, 1)
+            np.add.at(change, starts - begin + self.window, -1)
+            covered[begin:end] |= np.cumsum(change[:-1]) > 0
+        release(self.starts)
         return covered
+
+    def seen(self) -> Iterator[Array]:
+        """The rows that the windows hold, without their targets, piece by piece, (rows, features)."""
+        covered = self.rows()
+        for block in blocks(len(covered)):
+            chosen = self.values[block][covered[block]]
+            release(self.values)
+            if len(chosen):
+                yield chosen
+
+    def wanted(self) -> Iterator[npt.NDArray[Any]]:
+        """All targets, piece by piece, (windows, outputs)."""
+        for block in blocks(len(self), self.outputs):
+            yield self.some(block).expected()
+            self.release()
+
+    def release(self) -> None:
+        """Lets go of the memory of what lies in files."""
+        release(self.values, self.targets, self.starts, self.target_starts, self.segments)
+
+    def thinned(self, most: int) -> "Windows":
+        """So many windows at most, evenly spread, as arrays of their own."""
+        chosen = np.arange(0, len(self), max(1, -(-len(self) // most)))
+        return replace(self, starts=self.starts[chosen], target_starts=self.target_starts[chosen])
 
     def inputs(self) -> Array:
         """All inputs, (windows, timesteps, features)."""
@@ -94,18 +126,31 @@ class Parts:
 
 def parts_by_time(clock: npt.NDArray[Any], validation: float, test: float) -> npt.NDArray[np.int8]:
     """The part of each row, 0, 1 or 2: cut at two moments, so that equal times never part."""
-    ordered = np.sort(clock)
-    last = len(ordered) - 1
-    cuts = [ordered[min(last, round(len(ordered) * share))] for share in (1 - validation - test, 1 - test)]
-    parts: npt.NDArray[np.int8] = (clock >= cuts[0]).astype(np.int8) + (clock >= cuts[1]).astype(np.int8)
+    last = len(clock) - 1
+    places = [min(last, round(len(clock) * share)) for share in (1 - validation - test, 1 - test)]
+    cuts = np.partition(clock, places)[places]
+    parts = np.empty(len(clock), np.int8)
+    for block in blocks(len(clock)):
+        parts[block] = (clock[block] >= cuts[0]).astype(np.int8) + (clock[block] >= cuts[1]).astype(np.int8)
+    release(clock)
     return parts
 
 
 def parts_by_place(segments_of: npt.NDArray[np.int32], validation: float, test: float) -> npt.NDArray[np.int8]:
-    """The part of each row where there is no time: each series is cut at the same shares of its rows."""
-    _, first, counts = np.unique(segments_of, return_index=True, return_counts=True)
-    place = (np.arange(len(segments_of)) - np.repeat(first, counts)) / np.repeat(counts, counts)
-    return (place >= 1 - validation - test).astype(np.int8) + (place >= 1 - test).astype(np.int8)
+    """The part of each row where there is no time: each series is cut at the same shares of its rows.
+
+    The rows of a series follow each other.
+    """
+    count = len(segments_of)
+    first = np.flatnonzero(np.concatenate([[True], segments_of[1:] != segments_of[:-1]]))
+    counts = np.diff(np.append(first, count))
+    parts = np.empty(count, np.int8)
+    for block in blocks(count):
+        rows = np.arange(block.start, block.stop)
+        whose = np.searchsorted(first, rows, "right") - 1
+        place = (rows - first[whose]) / counts[whose]
+        parts[block] = (place >= 1 - validation - test).astype(np.int8) + (place >= 1 - test).astype(np.int8)
+    return parts
 
 
 def slide(
@@ -126,15 +171,26 @@ def slide(
     do when a network serves; its targets do not, and nothing reaches ahead.
     """
     span = window + first + outputs - 1
-    starts = np.arange(max(0, len(values) - max(span, window) + 1), dtype=np.int64)
-    target_starts = starts + window - 1 + first
-    ends = np.maximum(starts + window - 1, target_starts + outputs - 1)
-    fits = segments[starts] == segments[ends]
-    fits &= parts[target_starts] == parts[target_starts + outputs - 1]
-    unusable = np.concatenate([[0], np.cumsum(~usable)])
-    fits &= unusable[target_starts] == unusable[target_starts + outputs]
-    starts = starts[fits]
-    target_starts = target_starts[fits]
-    part = parts[target_starts]
-    everything = Windows(values, targets, starts, target_starts, window, outputs, max(first, 1), segments)
-    return Parts(*(everything.some(part == number) for number in range(3)))
+    made = [(Growing(), Growing()) for _ in range(3)]
+    for block in blocks(max(0, len(values) - max(span, window) + 1)):
+        starts = np.arange(block.start, block.stop, dtype=np.int64)
+        target_starts = starts + window - 1 + first
+        ends = np.maximum(starts + window - 1, target_starts + outputs - 1)
+        fits = segments[starts] == segments[ends]
+        fits &= parts[target_starts] == parts[target_starts + outputs - 1]
+        begin = int(target_starts[0])
+        unusable = np.concatenate([[0], np.cumsum(~usable[begin : int(target_starts[-1]) + outputs])])
+        fits &= unusable[target_starts - begin] == unusable[target_starts - begin + outputs]
+        starts, target_starts = starts[fits], target_starts[fits]
+        part = parts[target_starts]
+        for number, (own, own_targets) in enumerate(made):
+            own.append(starts[part == number])
+            own_targets.append(target_starts[part == number])
+        release(segments)
+    everything = Windows(values, targets, NONE, NONE, window, outputs, max(first, 1), segments)
+    return Parts(
+        *(
+            replace(everything, starts=own.array(), target_starts=own_targets.array()) if len(own) else everything
+            for own, own_targets in made
+        )
+    )

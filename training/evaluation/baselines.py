@@ -1,9 +1,12 @@
 """Baselines: simple forecasts with which a network is compared."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from training.data.examples import Examples
+from training.data.growing import Growing, blocks, release
 from training.data.windows import Windows
 from training.evaluation.errors import Figures, errors
 
@@ -23,9 +26,9 @@ def baselines(examples: Examples, season: int) -> dict[str, Figures]:
 
     # What is expected of anything that nothing else is known of: a class, or the mean of each step, (outputs,).
     usual = (
-        np.bincount(train.expected()[:, 0], minlength=classes).argmax()
+        np.sum([np.bincount(some[:, 0], minlength=classes) for some in train.wanted()], axis=0).argmax()
         if classes
-        else train.expected().mean(axis=0, dtype=np.float64)
+        else np.sum([some.sum(axis=0, dtype=np.float64) for some in train.wanted()], axis=0) / len(train)
     )
     found = {}
     if test.lead:
@@ -57,10 +60,22 @@ def _known(windows: Windows, rows: npt.NDArray[np.int64], otherwise: npt.ArrayLi
     `otherwise` where the segment begins later, or has no target until then.
     """
     targets, segments = windows.targets, windows.segments
-    missing = targets < 0 if targets.dtype.kind == "i" else np.isnan(targets)
-    last = np.maximum.accumulate(np.where(missing, -1, np.arange(len(targets))))  # with a target, at or before each row
-    found = np.where(rows >= 0, last[np.maximum(rows, 0)], -1)
+    found = np.where(rows >= 0, _with_target(targets)[np.maximum(rows, 0)], -1)
     there = found >= 0
     if segments is not None:
         there &= segments[np.maximum(found, 0)] == segments[windows.starts][:, None]
     return np.where(there, targets[np.maximum(found, 0)], otherwise)
+
+
+def _with_target(targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The last row with a target at or before each row; -1 where there is none."""
+    made, before = Growing(), -1
+    for block in blocks(len(targets)):
+        values = targets[block]
+        missing = values < 0 if values.dtype.kind == "i" else np.isnan(values)
+        places = np.where(missing, -1, np.arange(block.start, block.stop))
+        places[0] = max(places[0], before)
+        made.append(np.maximum.accumulate(places))
+        before = int(places.max())
+        release(targets)
+    return made.array()

@@ -1,8 +1,12 @@
 """training.data.cleaning: rows in order, missing values and gaps."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from service.errors import InvalidArgumentError
 from tests.training.data.tables import HOLES, load, numbers, write
 from training.options import Source
 
@@ -49,3 +53,38 @@ def test_gaps_are_split_or_kept(tmp_path):
     assert len(kept.parts.train) - len(split.parts.train) == 4
     months = np.arange("2000-01", "2009-01", dtype="datetime64[M]").astype("datetime64[D]").astype(str)
     load(Source(write(tmp_path / "m.csv", t=months, y=numbers(108)), target=("y",), time="t", window=4))
+
+
+ONES = st.tuples(st.integers(0, 12), st.sampled_from("ab"), st.integers(-99, 99) | st.none())
+
+
+@given(st.lists(ONES, max_size=30), st.sampled_from(["mean", "last"]))
+@settings(max_examples=25, deadline=None)
+def test_rows_of_one_time_become_one(tmp_path_factory, more, duplicates):
+    """Of rows of one time in a series there is the mean or the last one, as pandas groups them, in whatever order."""
+    rows = [(t, place, 10 * t + t % 7) for place in "ab" for t in range(40)] + more
+    path = tmp_path_factory.mktemp("twice") / "t.csv"
+    times, places, values = zip(*rows, strict=True)
+    text = ["" if value is None else value for value in values]
+    options = {"target": ("y",), "time": "t", "group": "place", "window": 3, "missing": "ffill"}
+    examples, found = load(Source(write(path, t=times, place=places, y=text), **options, duplicates=duplicates))
+    table = pd.DataFrame({"t": times, "place": places, "y": pd.array(values, "float32")})
+    grouped = table.groupby(["place", "t"])["y"]
+    last = pd.Series([group.iloc[-1] for _, group in grouped], grouped.size().index)
+    expected = grouped.mean() if duplicates == "mean" else last
+    filled = expected.groupby("place").ffill().dropna().to_numpy(np.float32)  # nothing stands before the first row
+    np.testing.assert_allclose(examples.parts.train.values[:, 0], filled, rtol=1e-6)
+    assert bool(more) == any("more than once" in line for line in found)
+
+
+def test_a_time_that_stands_twice_is_an_error_that_shows_the_first(tmp_path):
+    """The first time that a series has twice is named, and what may be done; classes have no mean."""
+    columns = {"t": [*range(30), 7, 9], "kind": ["x", "y"] * 16}
+    path = write(tmp_path / "t.csv", y=numbers(32), **columns)
+    options = {"target": ("y",), "time": "t", "window": 3}
+    message = "^time: column 't' has 7 more than once; is there a column for --group.; else choose --duplicates mean"
+    with pytest.raises(InvalidArgumentError, match=message):
+        load(Source(path, **options))
+    with pytest.raises(InvalidArgumentError, match=r"^duplicates: .* classes have no mean; choose --duplicates last"):
+        load(Source(path, **{**options, "target": ("kind",)}, duplicates="mean"))
+    assert load(Source(path, **{**options, "target": ("kind",)}, duplicates="last"))[0].timesteps == 30

@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import InvalidArgumentError
 from tests.training.data.tables import load, numbers, write
-from training.data import files
+from training.data import sources
 from training.options import Source
 
 
@@ -26,7 +26,7 @@ def test_parquet_gives_what_csv_gives(table, tmp_path):
 
 def test_a_word_far_down_is_found(tmp_path):
     """A column that turns from numbers to words after the beginning of the file is named, with the word."""
-    count = files.BLOCK // 3
+    count = sources.BLOCK // 3
     path = write(tmp_path / "long.csv", y=[*(i % 1000 for i in range(count)), "oops"])
     with pytest.raises(InvalidArgumentError, match=r"^data: column 'y' mixes types: expected numbers, got 'oops'"):
         load(Source(path, target=("y",), window=3))

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.training.data.tables import load, numbers, write
 from training.data.layout import Layout
-from training.options import Source
+from training.options import Format, Source
 
 
 def test_the_layout_says_what_was_done(tmp_path):
@@ -18,5 +18,7 @@ def test_the_layout_says_what_was_done(tmp_path):
     assert min(seen) <= between[0] + 1e-6
     assert between[1] <= max(seen) + 1e-6
     assert Layout.loads(layout.dumps()) == layout
+    told = load(Source(path, target=("y",), time="t", window=4, delimiter=",", duplicates="last"))[0].layout
+    assert Layout.loads(told.dumps()).format == Format(delimiter=",", duplicates="last")
     older = '{"features":["y"],"target":"y","window":4,"horizon":1,"classes":[],"time":"t","group":"","later":1}'
     assert Layout.loads(older) == Layout(("y",), "y", 4, 1, (), "t")

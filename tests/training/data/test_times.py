@@ -31,6 +31,27 @@ def test_the_first_text_that_is_no_time_is_named(bad):
         times(pa.array(["2020-01-01", "2020-01-02", bad, "worse"]), "t", 100)
 
 
+@pytest.mark.parametrize(
+    ("written", "texts", "expected"),
+    [
+        ("%d/%m/%Y", ["01/02/2024", "31/12/2024"], ["2024-02-01", "2024-12-31"]),
+        ("%Y%m%d", [20240301, 20240302], ["2024-03-01", "2024-03-02"]),
+        ("%d.%m.%y %H:%M:%S.%f", ["01.02.24 03:04:05.5"], ["2024-02-01T03:04:05.5"]),
+        ("%d/%m/%Y %H:%M %z", ["31/03/2024 02:30 +0200"], ["2024-03-31T00:30"]),
+    ],
+)
+def test_times_in_a_format_that_is_given(written, texts, expected):
+    """Times are read as the format says, and those with an offset are in UTC."""
+    found = times(pa.array(texts).cast(pa.string()), "t", 0, written)
+    assert found.tolist() == np.array(expected, "datetime64[us]").tolist()
+
+
+def test_a_time_in_another_format_is_named():
+    """The first text that is not written in the given format is named with its row, though it is repeated."""
+    with pytest.raises(InvalidArgumentError, match=r"holds '2024-01-13' in row 13; expected the format %Y-%d-%m"):
+        times(pa.array(["2024-31-01", "2024-31-01", "2024-01-13", "2024-01-13"]), "t", 10, "%Y-%d-%m")
+
+
 def test_a_row_without_a_time_is_named():
     """A row without a time is named."""
     with pytest.raises(InvalidArgumentError, match="column 't' has no value in row 12"):
