@@ -16,6 +16,7 @@ BENCHMARKS = {
     "overload": "benchmarks.overload",
     "batching": "benchmarks.batching",
     "training": "benchmarks.training",
+    "long": "benchmarks.long_table",
     "engines": "benchmarks.engines",
     "insight": "benchmarks.insight",
     "many": "benchmarks.many",

@@ -18,7 +18,6 @@ from training.scaling import Scaling
 STEPS = 100  # optimiser steps between two returns to Python; each return costs as much as many steps
 CHECKPOINT_SECONDS = 2.0  # between two checkpoints, at least
 VALIDATION_BATCH = 1024
-RELEASED = 1024  # windows that are gathered from files before their memory is let go of
 
 
 def fit_examples(
@@ -132,7 +131,6 @@ class _Feed:
     def __init__(self, windows: Windows, scaling: Scaling, batch: int) -> None:
         self._windows, self._scaling = windows, scaling
         self._batch = min(batch or len(windows), len(windows))
-        self._gathered = 0  # since memory was let go of
         self.steps = -(-len(windows) // self._batch)  # in an epoch
 
     def epochs(self, first: int, last: int, seed: int | None) -> Any:
@@ -155,15 +153,11 @@ class _Feed:
 
     def _gather(self, places: Any) -> tuple[Any, Any]:
         """Inputs and scaled targets of some windows."""
-        scaling, some = self._scaling, self._windows.some(places)
-        x, y = some.inputs(), some.expected()
-        self._gathered += len(places)
-        if self._gathered > RELEASED:
-            self._windows.release()
-            self._gathered = 0
+        scaling = self._scaling
+        x, y = self._windows.gathered(places)
         if scaling.relative:
             last = x[:, -1, scaling.relative]  # (batch, targets)
-            y = y - (last[:, None] if some.several else last)
+            y = y - (last[:, None] if self._windows.several else last)
         if y.dtype == np.float32:
             y = (y - np.array(scaling.offset, np.float32)) / np.array(scaling.scale, np.float32)
         return x, y

@@ -1,5 +1,6 @@
-"""Scores a table of any length through a registered version, in bounded memory and without TensorFlow."""
+"""Scores a table of any length, or sequences, through a registered version, without TensorFlow."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,19 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
-from training.data import calendar, files, sources
+from training.data import calendar, files, sequences, sources
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
-from training.data.output import writer
+from training.data.output import predictions, writer
 from training.data.times import times as times_of
 from training.data.windows import Array, Windows
-from training.evaluation.errors import predict
+from training.evaluation.errors import BATCH, predict
 from training.options import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Progress = Callable[[int, int, int], None]  # read, of so much, and how many rows are done
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,21 @@ class Model:
     """A registered network, with what its inputs and outputs mean."""
 
     network: Network
-    layout: Layout
+    data: Layout | None  # None: the version does not say
     name: str
     version: str
     intervals: Intervals | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """What inputs and outputs mean. Raises InvalidArgumentError where the version does not say."""
+        if self.data is None:
+            raise InvalidArgumentError(
+                f"model: version {self.version} of {self.name} was not trained with unroll train --data, "
+                "so nobody knows which columns it takes",
+                field="model",
+            )
+        return self.data
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class Score:
 def load(reference: str, cache: Path) -> Model:
     """The version that a reference means, once its proof is replayed.
 
-    Raises InvalidArgumentError for one that was not trained on a table, RegistryError, ModelError.
+    Raises RegistryError, ModelError.
     """
     store = Store()
     version = store.resolve(parse(reference))
@@ -62,17 +76,11 @@ def load(reference: str, cache: Path) -> Model:
     if (path / PROOF_FILE).is_file():
         proofs.replay(network, proofs.load(path / PROOF_FILE))
     text = version.tags.get(tag.DATA)
-    if not text:
-        raise InvalidArgumentError(
-            f"model: version {version.number} of {version.name} was not trained with unroll train --data, "
-            "so nobody knows which columns it takes",
-            field="model",
-        )
-    layout = Layout.loads(text)
+    layout = Layout.loads(text) if text else None
     return Model(network, layout, version.name, version.number, intervals_of(path, network))
 
 
-def score(model: Model, data: str | Path, out: Path, progress: sources.Progress, how: Format | None = None) -> Score:
+def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Format | None = None) -> Score:
     """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
 
     Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
@@ -90,11 +98,18 @@ def score(model: Model, data: str | Path, out: Path, progress: sources.Progress,
     columns = files.Columns(layout.columns, (), layout.time, layout.group, time_format=how.time_format)
     stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
     rows = predicted = 0
+    read = (0, 0)
+
+    def reading(done: int, total: int) -> None:
+        nonlocal read
+        read = done, total
+
     with writer(out) as write:
-        for batch in files.batches(opened, columns, progress):
+        for batch in files.batches(opened, columns, reading):
             made, count = stream.predict(batch)
             write(made)
             rows, predicted = rows + batch.num_rows, predicted + count
+            progress(*read, rows)
         if not rows:
             raise InvalidArgumentError(f"data: {opened.name} has no rows", field="data")
     return Score(rows, predicted, stream.gaps, stream.filled)
@@ -190,10 +205,10 @@ class Stream:
         back = known[1:] <= known[:-1]
         if back.any():
             at = int(np.argmax(back))
-            raise InvalidArgumentError(
-                f"time: column {self.layout.time!r} goes from {known[at]} to {known[at + 1]}; sort the file",
-                field="time",
-            )
+            what = f"goes from {known[at]} to {known[at + 1]}; sort the file"
+            if known[at] == known[at + 1]:
+                what = f"has {known[at]} more than once in a series"
+            raise InvalidArgumentError(f"time: column {self.layout.time!r} {what}", field="time")
 
     def _batch(self, batch: "pa.RecordBatch", predicted: Array | None, whole: Any) -> "pa.RecordBatch":
         import pyarrow as pa
@@ -201,24 +216,31 @@ class Stream:
         layout = self.layout
         columns = {name: batch.column(name) for name in (layout.time, layout.group) if name}
 
-        def spread(values: Any, kind: Any) -> Any:
-            """A value for each row, null where there is none."""
-            filled = np.zeros(len(whole), kind)
-            if predicted is not None:
-                filled[whole] = values(predicted)
-            return pa.array(filled, mask=~whole)
-
-        if layout.classes:
-            names = pa.array(layout.classes)
-            places = spread(lambda p: p.argmax(axis=1), np.int32)
-            columns["prediction"] = pa.DictionaryArray.from_arrays(places, names).cast(pa.string())
-            columns["probability"] = spread(lambda p: p.max(axis=1), np.float32)
-        else:
-            (outputs,) = self.network.outputs
-            ahead = outputs.shape[1] or 1
-            for place, target in enumerate(layout.predicted):
-                base = f"prediction_{target}" if layout.targets else "prediction"
-                for i in range(ahead):
-                    name = base if ahead == 1 else f"{base}_{i + 1}"
-                    columns[name] = spread(lambda p, i=i, k=place: p[:, i].reshape(len(p), -1)[:, k], np.float32)
+        (output,) = self.network.outputs
+        columns |= predictions(predicted, whole, output.shape, layout.classes, layout.targets)
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def score_arrays(model: Model, data: Path, out: Path, progress: Progress) -> Score:
+    """Writes one row for each sequence of an `.npz` file, whose arrays have the names of the network's inputs.
+
+    For a network with one input the array may be called `x`, as in training. `out` appears whole or not at all.
+
+    Raises InvalidArgumentError for arrays that are not there or do not fit, OSError.
+    """
+    import pyarrow as pa
+
+    arrays = sequences.arrays(data, model.network.inputs)
+    count = len(next(iter(arrays.values())))
+    layout, (output, *others) = model.data, model.network.outputs
+    if others:
+        raise InvalidArgumentError(f"model: the network gives {len(others) + 1} outputs; expected one", field="model")
+    with writer(out) as write:
+        for at in range(0, count, BATCH):
+            batch = {name: array[at : at + BATCH] for name, array in arrays.items()}
+            predicted = model.network.forward(batch).outputs[output.name]
+            whole = np.ones(len(predicted), bool)
+            columns = predictions(predicted, whole, output.shape, *((layout.classes, layout.targets) if layout else ()))
+            write(pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)))
+            progress(at + len(predicted), count, at + len(predicted))
+    return Score(count, count)

@@ -20,7 +20,9 @@ def score(
     data: Annotated[
         str,
         typer.Option(
-            help="Table with rows in order of time: CSV, Parquet or Arrow; file, folder or URI.", metavar="FILE"
+            help="Table with rows in order of time (CSV, Parquet, Arrow; file, folder or URI), or .npz with sequences "
+            "by the names of the network's inputs.",
+            metavar="FILE",
         ),
     ],
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION.", metavar="REFERENCE")],
@@ -43,14 +45,23 @@ def score(
     from training.progress import bar
 
     loaded = scoring.load(model, cache.expanduser())
-    how = chosen(loaded.layout.format, delimiter, decimal, time_format, duplicates)
     begin = time.monotonic()
     with bar(console) as shown:
         task = shown.add_task("scoring", total=None, note="")
-        done = scoring.score(loaded, data, out, lambda at, of: shown.update(task, completed=at, total=of), how)
+
+        def told(done: int, total: int, rows: int) -> None:
+            rate = rows / max(time.monotonic() - begin, 1e-9)
+            shown.update(task, completed=done, total=total, note=f"{rate:,.0f} rows/s")
+
+        if Path(data).suffix.lower() == ".npz":
+            done = scoring.score_arrays(loaded, Path(data), out, told)
+        else:
+            how = chosen(loaded.layout.format, delimiter, decimal, time_format, duplicates)
+            done = scoring.score(loaded, data, out, told, how)
     seconds = time.monotonic() - begin
     console.print(
-        f"scored {done.rows} rows with version {loaded.version} of {loaded.name} in {seconds:.1f} s; "
+        f"scored {done.rows} rows with version {loaded.version} of {loaded.name} in {seconds:.1f} s, "
+        f"{done.rows / max(seconds, 1e-9):,.0f} rows a second; "
         f"{done.predicted} have a whole window behind them" + _treated(done) + f"\nwritten to {out}",
         highlight=False,
     )

@@ -178,13 +178,43 @@ def test_what_cannot_be_scored_leaves_no_file(folder, levels):
     assert not list(folder.glob("no.*"))
 
 
-def test_a_version_of_no_table_is_refused(folder):
-    """A version that was not trained on a table says that nobody knows which columns it takes."""
+def test_a_version_of_no_table_takes_arrays_only(folder):
+    """A version that was not trained on a table is scored on an array with its input's name, and on no table."""
     job.run(config.job_of({"epochs": 0, "name": "none"}), job.Listener())
-    with pytest.raises(
-        InvalidArgumentError, match=r"^model: version 1 of none was not trained with unroll train --data"
+    model = scoring.load("models:/none@champion", folder / "cache")
+    message = r"^model: version 1 of none was not trained with unroll train --data"
+    with pytest.raises(InvalidArgumentError, match=message):
+        scored(model, folder / "table.csv", folder / "no.csv")
+    x = np.random.default_rng(0).normal(size=(1_100, 3, 2)).astype(np.float32)
+    np.savez(folder / "x.npz", sequence=x, other=x)
+    told = []
+    done = scoring.score_arrays(model, folder / "x.npz", folder / "x.parquet", lambda *args: told.append(args))
+    assert (done.rows, done.predicted, told[-1]) == (1_100, 1_100, (1_100, 1_100, 1_100))
+    (output,) = model.network.forward({"sequence": x}).outputs.values()
+    np.testing.assert_allclose(pq.read_table(folder / "x.parquet")["prediction"].to_numpy(), output[:, 0], rtol=1e-6)
+
+
+def test_sequences_are_scored_as_they_were_trained_on(folder):
+    """A version trained on `.npz` is scored on such files, by the name `x` or its input's, with classes by name."""
+    x = np.random.default_rng(0).normal(size=(60, 4, 2)).astype(np.float32)
+    np.savez(folder / "train.npz", x=x, y=np.where(x[:, -1, 0] > 0, "wet", "dry"))
+    options = {"data": str(folder / "train.npz"), "name": "scored_x", "epochs": 0, "units": 3, "promote": "always"}
+    job.run(config.job_of(options), job.Listener())
+    model = scoring.load("models:/scored_x@champion", folder / "cache")
+    np.savez(folder / "named.npz", sequence=x)
+    for name in ("train", "named"):
+        scoring.score_arrays(model, folder / f"{name}.npz", folder / f"{name}.csv", lambda *_: None)
+    one, other = (csv.read_csv(folder / f"{name}.csv") for name in ("train", "named"))
+    assert one.equals(other)
+    assert set(one["prediction"].to_pylist()) <= {"wet", "dry"}
+    for arrays, message in (
+        ({"z": x}, "data: bad.npz holds no array 'sequence'; it holds z"),
+        ({"sequence": x[..., :1]}, r"data: sequence is float32 of shape \[60, 4, 1\]; expected numbers \(any, "),
+        ({"sequence": x[:0]}, "data: the arrays hold "),
     ):
-        scoring.load("models:/none@champion", folder / "cache")
+        np.savez(folder / "bad.npz", **arrays)
+        with pytest.raises(InvalidArgumentError, match=message):
+            scoring.score_arrays(model, folder / "bad.npz", folder / "no.csv", lambda *_: None)
 
 
 def test_the_command_needs_no_tensorflow(folder):

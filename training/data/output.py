@@ -1,6 +1,7 @@
-"""Tables that are written batch by batch, and appear whole or not at all."""
+"""Tables of predictions that are written batch by batch, and appear whole or not at all."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,38 @@ from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def predictions(
+    predicted: Any, whole: Any, shape: Sequence[int | None], classes: Sequence[str] = (), targets: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The columns of predictions: a class and its probability, or a number for each target and step.
+
+    predicted: (predictions, …), or None for no predictions; `shape` is that of the network's output.
+    whole: (rows,), which rows have a prediction; the others are null.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    def spread(values: Any) -> Any:
+        filled = np.zeros(len(whole), np.float32 if values is None else values.dtype)
+        if values is not None:
+            filled[whole] = values
+        return pa.array(filled, mask=~whole)
+
+    if classes:
+        places = spread(np.zeros(0, np.int32) if predicted is None else predicted.argmax(axis=1).astype(np.int32))
+        names = pa.DictionaryArray.from_arrays(places, pa.array(classes)).cast(pa.string())
+        return {"prediction": names, "probability": spread(None if predicted is None else predicted.max(axis=1))}
+    found = None if predicted is None else predicted.reshape(len(predicted), -1, max(1, len(targets)))
+    ahead = math.prod(size or 1 for size in shape[1:]) // max(1, len(targets)) if found is None else found.shape[1]
+    columns = {}
+    for place, target in enumerate(targets or [""]):
+        base = f"prediction_{target}" if target else "prediction"
+        for i in range(ahead):
+            name = base if ahead == 1 else f"{base}_{i + 1}"
+            columns[name] = spread(None if found is None else found[:, i, place])
+    return columns
 
 
 @contextmanager

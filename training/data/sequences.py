@@ -1,12 +1,15 @@
 """Windows from an `.npz` file with sequences `x` and targets `y`."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
+from service.model.tensors import TensorSpec
 from training.data import files
 from training.data.layout import Layout
 from training.data.windows import Parts, Windows, parts_by_place
@@ -15,16 +18,10 @@ from training.options import Source
 
 def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError for arrays that are not sequences and targets; OSError."""
-    if not path.is_file():
-        raise InvalidArgumentError(f"data: there is no file {path}", field="data")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = {"x", "y"} - set(archive.files)
-            if missing:
-                raise InvalidArgumentError(f"data: {path.name} holds no array {min(missing)!r}", field="data")
-            x, y = archive["x"], archive["y"]
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise InvalidArgumentError(f"data: {path.name} cannot be read: {error}", field="data") from error
+    found = _loaded(path)
+    if missing := {"x", "y"} - set(found):
+        raise InvalidArgumentError(f"data: {path.name} holds no array {min(missing)!r}", field="data")
+    x, y = found["x"], found["y"]
     if x.ndim != 3 or x.dtype.kind not in "fiub" or not x.size:
         raise InvalidArgumentError(
             f"data: x is {x.dtype} of shape {list(x.shape)}; expected numbers (sequences, timesteps, features)",
@@ -66,3 +63,47 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
     part = parts_by_place(np.zeros(len(places), np.int32), source.validation, source.test)
     layout = Layout(tuple(f"x{i}" for i in range(width)), "y", timesteps, outputs, classes)
     return layout, Parts(*(everything.some(part == number) for number in range(3)))
+
+
+def arrays(path: Path, inputs: Sequence[TensorSpec]) -> dict[str, npt.NDArray[Any]]:
+    """What a file has for the inputs of a network, by their names; a single one may be called `x`.
+
+    Raises InvalidArgumentError for arrays that are not there or do not fit; OSError.
+    """
+    found = _loaded(path)
+    if len(inputs) == 1 and inputs[0].name not in found and "x" in found:
+        found = {inputs[0].name: found["x"]}
+    made: dict[str, npt.NDArray[Any]] = {}
+    for spec in inputs:
+        if spec.name not in found:
+            raise InvalidArgumentError(
+                f"data: {path.name} holds no array {spec.name!r}; it holds {files.listed(list(found))}", field="data"
+            )
+        array = found[spec.name]
+        fits = array.ndim == len(spec.shape) and all(
+            size is None or size == have for size, have in zip(spec.shape[1:], array.shape[1:], strict=True)
+        )
+        if not fits or array.dtype.kind not in "fiub":
+            wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
+            raise InvalidArgumentError(
+                f"data: {spec.name} is {array.dtype} of shape {list(array.shape)}; expected numbers ({wanted})",
+                field="data",
+            )
+        made[spec.name] = array.astype(spec.dtype, copy=False)
+    counts = {len(array) for array in made.values()}
+    if len(counts) != 1 or not all(counts):
+        raise InvalidArgumentError(
+            f"data: the arrays hold {sorted(counts)} sequences; expected one number", field="data"
+        )
+    return made
+
+
+def _loaded(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a file. Raises InvalidArgumentError for one that is none, OSError."""
+    if not path.is_file():
+        raise InvalidArgumentError(f"data: there is no file {path}", field="data")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError(f"data: {path.name} cannot be read: {error}", field="data") from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
-from training.data import calendar, cleaning, files, sources
+from training.data import calendar, cleaning, counting, files, sources
 from training.data.layout import Layout
 from training.data.windows import NONE, Ints, Parts, parts_by_place, parts_by_time, slide
 from training.options import Source
@@ -30,11 +30,14 @@ def read(
         left = [name for name in schema.names if name not in chosen.all()]
         note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
     table = files.read(opened, chosen, progress)
+    counters = set() if source.features else counting.counters(table, None)
     cleaning.sort(table, source.duplicates, note)
+    if not source.features:
+        counting.leave_out(counters | counting.counters(table, table.groups), table, note)
     zone = calendar.zone_of(schema, source.time)
     if source.calendar:
         table.features = calendar.with_features(table.features, table.times, source.calendar, zone)
-        table.columns = replace(table.columns, features=(*chosen.features, *calendar_columns(source.calendar)))
+        table.columns = replace(table.columns, features=(*table.columns.features, *calendar_columns(source.calendar)))
     segments = np.zeros(len(table.target), np.int32) if table.groups is None else table.groups
     series = segments
     step = cleaning.usual_step(table.times, segments)

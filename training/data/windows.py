@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 NONE: Places = np.empty(0, np.int64)
+GATHERED = 512  # windows whose pages are held at once
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,17 @@ class Windows:
         """All targets, (windows, outputs); of several (windows, outputs, targets)."""
         gathered: npt.NDArray[Any] = self.targets[self.target_starts[:, None] + np.arange(self.outputs)]
         return gathered
+
+    def gathered(self, places: Places) -> tuple[Array, npt.NDArray[Any]]:
+        """Inputs and targets of some windows, in any order. From files few are gathered at once: each costs pages."""
+        x = np.empty((len(places), self.window, *self.values.shape[1:]), self.values.dtype)
+        y = np.empty((len(places), self.outputs, *self.targets.shape[1:]), self.targets.dtype)
+        for begin in range(0, len(places), GATHERED):
+            block = slice(begin, begin + GATHERED)
+            some = self.some(places[block])
+            x[block], y[block] = some.inputs(), some.expected()
+            self.release()
+        return x, y
 
     @property
     def several(self) -> int:

@@ -58,6 +58,7 @@ def predict(network: Network, windows: Windows, progress: Callable[[int, int], N
     parts = []
     for i, batch in enumerate(windows.batches(BATCH)):
         parts.append(network.forward({name: batch.inputs()}).outputs[output])
+        batch.release()
         progress(min((i + 1) * BATCH, len(windows)), len(windows))
     return np.concatenate(parts)
 
