@@ -123,30 +123,29 @@ def test_what_selects_finds():
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_names_the_gateway_asks(overlay):
-    """The gateway's configuration finds a Service by each name that it asks, on the port that it asks.
-
-    But for the page, which is not deployed here: nobody can reach the gateway's port for it.
-    """
+    """The gateway finds a Service by each name that it asks, on the port that it asks, and its own ports are published."""
     here = found("Service", "base", overlay)
     listening = {
         x["name"]: x["address"]["socket_address"]["port_value"] for x in envoy()["static_resources"]["listeners"]
     }
-    assert listening["page"] not in {port["port"] for port in here["gateway"]["spec"]["ports"]}
+    published = {listening[name] for name in ("api", "mlflow", "page")}
+    assert {port["port"] for port in here["gateway"]["spec"]["ports"]} == published
     policy = found("NetworkPolicy", "base")["gateway"]["spec"]
-    assert {"port": listening["page"]} not in [port for rule in policy["ingress"] for port in rule["ports"]]
+    assert published <= {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
     for cluster in envoy()["static_resources"]["clusters"]:
         (group,) = cluster["load_assignment"]["endpoints"]
         place = group["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        if cluster["name"] not in ("admin", "page"):
+        if cluster["name"] != "admin":
             spec = here[place["address"]]["spec"]
             assert spec.get("type") == "ExternalName" or place["port_value"] in {p["port"] for p in spec["ports"]}
 
 
-def test_the_server_is_started_as_in_compose():
-    """Servers have the options they have in the compose file; what the pod refers to is generated or explained."""
-    pod = found("Deployment", "base")["service"]["spec"]["template"]["spec"]
+@pytest.mark.parametrize("name", ["service", "page"])
+def test_it_is_started_as_in_compose(name):
+    """Servers and page have their options of the compose file; what the pod refers to is generated or explained."""
+    pod = found("Deployment", "base")[name]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    ours = {option.partition("=")[0] for option in compose()["services"]["service"]["command"]}
+    ours = {option.partition("=")[0] for option in compose()["services"][name]["command"]}
     # A file locks the servers of one machine; with PostgreSQL as the registry's database an overlay names that.
     assert {option.partition("=")[0] for option in container["args"]} == ours - {"--registry-lock"}
     base = yaml.safe_load((FOLDER / "base" / "kustomization.yaml").read_text())
