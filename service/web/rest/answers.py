@@ -1,22 +1,50 @@
 """What a handler is asked and answers, and the HTTP status of each error."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 from google.protobuf.message import Message
 from starlette.datastructures import Headers
 
 from service import errors
 
 
+class Leaving:
+    """Cancels the call that is made for a caller, if the caller leaves. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()  # guards the next two
+        self._left = False
+        self._call: grpc.Future | None = None
+
+    def begin(self, call: grpc.Future) -> None:
+        """The call that is made for the caller."""
+        with self._changing:
+            self._call = call
+            left = self._left
+        if left:
+            call.cancel()
+
+    def leave(self) -> None:
+        """The caller has left."""
+        with self._changing:
+            self._left = True
+            call = self._call
+        if call is not None:
+            call.cancel()
+
+
 @dataclass(frozen=True)
 class Asked:
-    """A request: parts of its path by name, its headers, and its body, decompressed."""
+    """A request: parts of its path by name, its headers, its body, decompressed, and whether its caller has left."""
 
     path: Mapping[str, str]
     headers: Headers
     body: bytes
+    leaving: Leaving = field(default_factory=Leaving)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.errors import InvalidArgumentError, PermissionDeniedError, ServiceError
+from service.errors import CancelledError, InvalidArgumentError, PermissionDeniedError, ServiceError
 from service.web.rest import handlers
 from service.web.rest.answers import Answer, Asked, failed
 from service.web.rest.bodies import Bodies, compressed
@@ -98,7 +98,7 @@ class Rest:
             async with self._bodies.read(request) as body:
                 asked = Asked(request.path_params, request.headers, body)
                 limiter = self._large if len(body) > LARGE else self._calls
-                return await to_thread.run_sync(self._respond, handler, asked, limiter=limiter)
+                return await unless_left(request, asked, partial(self._respond, handler, asked), limiter)
         except ServiceError as error:
             return response(failed(error))
 
@@ -131,6 +131,26 @@ class Rest:
             raise PermissionDeniedError("the header Sec-Fetch-Site: requests of other sites are refused")
         if changes and self._rules.read_only:
             raise PermissionDeniedError("this address is read-only")
+
+
+async def unless_left(
+    request: Request, asked: Asked, respond: Callable[[], Response], limiter: anyio.CapacityLimiter
+) -> Response:
+    """The answer of `respond`, which runs in a thread, unless the caller leaves meanwhile: then nobody reads it."""
+    answer = response(failed(CancelledError("the caller has left")))
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            # Its body has been read: what else comes of a request is that its connection is closed.
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            asked.leaving.leave()
+            group.cancel_scope.cancel()  # ends the wait for a place among the calls; a thread ends with its call
+
+        group.start_soon(watch)
+        answer = await to_thread.run_sync(respond, limiter=limiter)
+        group.cancel_scope.cancel()
+    return answer
 
 
 def response(answer: Answer, accepted: str = "") -> Response:

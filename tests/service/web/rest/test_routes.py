@@ -1,15 +1,22 @@
 """service.web.rest.routes: who may ask, as whom, and how what is wrong is answered."""
 
+import asyncio
 import json
+import threading
 from http.client import HTTPConnection
 
+import anyio
 import pytest
+from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from service.callers import Callers, Entry, token_hash
 from service.client import Client
 from service.web.app import Settings
+from service.web.rest.answers import Asked
+from service.web.rest.routes import unless_left
 from tests.ports import free_port
-from tests.service.support import entry, serving
+from tests.service.support import entry, eventually, serving
 from tests.service.web.support import web
 
 INFER = "/v2/models/reference/infer"
@@ -124,6 +131,51 @@ def test_read_only(server):
             assert ask(address, path, {}) == (403, {"error": "this address is read-only"})
         assert ask(address, INFER, BODY)[0] == 200
         assert ask(address, "/v2/repository/index", {})[0] == 200
+
+
+def test_a_caller_that_leaves(versions):
+    """The call that is made for a caller is cancelled in the server when the caller leaves."""
+    calls, begun, let = [], threading.Event(), threading.Event()
+
+    class Watching:
+        watches_begin = True
+
+        def began(self, call):
+            calls.append(call)
+
+        def ended(self, call):
+            pass
+
+    def load(*_):
+        begun.set()
+        let.wait(60)
+
+    reference = entry("reference", "champion", v1=versions["r3-1"])
+    with serving(reference, load=load, observers=[Watching()]) as (_, client), web(client) as address:
+        connection = HTTPConnection(address, timeout=60)
+        connection.request("POST", "/v2/models/reference/versions/7/infer", json.dumps(BODY))
+        assert begun.wait(30)
+        (call,) = calls
+        assert call.active()
+        connection.close()
+        eventually(lambda: not call.active())
+        let.set()
+
+
+def test_a_caller_that_leaves_the_line():
+    """A caller that leaves before there was a place for its call leaves the line, and no call is made."""
+    made = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def ask():
+        full = anyio.CapacityLimiter(1)
+        await full.acquire()
+        asked = Asked({}, Headers(), b"")
+        return await unless_left(Request({"type": "http"}, receive), asked, lambda: made.append(1), full)
+
+    assert (asyncio.run(ask()).status_code, made) == (499, [])
 
 
 def test_a_server_that_is_away():
