@@ -62,11 +62,14 @@ def read_subject(document: Mapping[str, Any]) -> Subject:
 
 
 def read_arrays(document: Mapping[str, Any], name: str) -> dict[str, Array]:
-    """Arrays by name: nested lists, or the form that `array` writes. Raises InvalidArgumentError."""
+    """Arrays by name: nested lists of numbers or of texts, or the form that `array` writes.
+
+    Raises InvalidArgumentError.
+    """
     given = document.get(name, {})
     if not isinstance(given, dict):
         raise InvalidArgumentError(f"{name}: expected an object of arrays by name", field=name)
-    return {key: _array(value, f"{name}.{key}") for key, value in given.items()}
+    return {key: _array(value, f"{name}.{key}", texts=True) for key, value in given.items()}
 
 
 def read_changes(document: Mapping[str, Any], name: str) -> list[WeightChange]:
@@ -116,11 +119,13 @@ def numbers(document: Mapping[str, Any], name: str) -> list[float]:
 
 
 def array(values: Any) -> dict[str, Any]:
-    """An array as JSON: its shape, and its elements as base64 of little-endian numbers.
+    """An array as JSON: its shape, and its elements as base64 of little-endian numbers, or as a list of texts.
 
     JSON has no NaN and no infinity, and these are what a person who looks inside may want to find.
     """
     values = np.asarray(values)
+    if values.dtype == object:
+        return {"shape": values.shape, "type": "text", "data": values.ravel().tolist()}
     kind = "<f4" if values.dtype in (np.float32, np.float16) else "<f8"
     data = base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
     return {"shape": values.shape, "type": kind[1:], "data": data}
@@ -153,7 +158,8 @@ def _list(document: Mapping[str, Any], name: str) -> list[Any]:
     return values
 
 
-def _array(value: Any, name: str) -> Array:
+def _array(value: Any, name: str, *, texts: bool = False) -> Array:
+    """An array of numbers, or, where `texts` may be, of texts. Raises InvalidArgumentError."""
     try:
         if isinstance(value, dict):
             kind = {"f4": "<f4", "f8": "<f8"}[value["type"]]
@@ -161,6 +167,11 @@ def _array(value: Any, name: str) -> Array:
         found = np.asarray(value)  # of whole numbers integers: ids of an Embedding
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InvalidArgumentError(f"{name}: expected numbers in lists of equal lengths", field=name) from None
+    if texts and found.dtype.kind == "U":
+        found = np.asarray(value, object)  # as they are; NumPy's own texts lose NULs at the end, and take in numbers
+        if all(isinstance(one, str) for one in found.flat):
+            return found
+        raise InvalidArgumentError(f"{name}: expected numbers or texts, not both", field=name)
     if found.dtype.kind not in "fi":
         raise InvalidArgumentError(f"{name}: expected numbers", field=name)
     return found

@@ -123,7 +123,7 @@ def test_what_selects_finds():
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_names_the_gateway_asks(overlay):
-    """The gateway finds a Service by each name that it asks, on the port that it asks, and its own ports are published."""
+    """The gateway finds a Service by each name that it asks, on that port, and its own ports are published."""
     here = found("Service", "base", overlay)
     listening = {
         x["name"]: x["address"]["socket_address"]["port_value"] for x in envoy()["static_resources"]["listeners"]

@@ -40,6 +40,8 @@ R2_WEIGHTS = {
     "rnn/recurrent_kernel": np.array([[1, 2, 1], [1, 0, 1], [0, 1, 0]], np.float32),
     "rnn/bias": np.array([0, 0, 1], np.float32),
 }
+WORDS = ["the", "cat", "sat", "日本"]
+TEXTS = np.array([["The cat!"], ["日本 sat"], [""]], object)
 R2_OUTPUT = np.array([[[7, 3, 12], [13, 27, 16], [48, 45, 54]]], np.float32)
 
 

@@ -18,9 +18,9 @@ class Leaving:
     def __init__(self) -> None:
         self._changing = threading.Lock()  # guards the next two
         self._left = False
-        self._call: grpc.Future | None = None
+        self._call: grpc.Future[Any] | None = None
 
-    def begin(self, call: grpc.Future) -> None:
+    def begin(self, call: "grpc.Future[Any]") -> None:
         """The call that is made for the caller."""
         with self._changing:
             self._call = call

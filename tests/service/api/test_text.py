@@ -1,6 +1,7 @@
 """Texts as inputs, over both protocols: strings of ours and BYTES of the standard one, and their bounds."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,43 +10,18 @@ import tritonclient.grpc as triton
 from service.config import DEFAULT_LIMITS
 from service.errors import InvalidArgumentError, LimitExceededError
 from service.model import keras_file
-from service.model.proof import Proof
 from service.oip import tensors
 from service.oip.messages import pb as standard_pb
 from service.pb import unroll_pb2 as pb
-from service.serving.loaded import MODEL_FILE, PROOF_FILE
-from service.snapshot import VersionEntry
-from tests.data.hostile import build
-from tests.fuzz import targets
-from tests.service.support import entry, serving
-
-WORDS = ["the", "cat", "sat", "日本"]
-TEXTS = np.array([["The cat!"], ["日本 sat"], [""]], object)
+from service.serving.loaded import MODEL_FILE
+from tests.service.support import TEXTS, entry, serving
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """A network from text to two numbers, served, and the network itself."""
-    folder = tmp_path_factory.mktemp("model")
-    config = build.functional(
-        targets.called(
-            build.layer(
-                "TextVectorization", "words", vocabulary=WORDS, output_sequence_length=4,
-                standardize="lower_and_strip_punctuation", split="whitespace",
-            ),
-            targets.tensor("x"),
-        ),
-        targets.called(build.layer("Embedding", "e", input_dim=6, output_dim=3), targets.tensor("words")),
-        targets.called(build.layer("GRU", "y", units=2), targets.tensor("e")),
-    )  # fmt: skip
-    config["config"]["layers"][0]["config"] |= {"batch_shape": [None, 1], "dtype": "string"}
-    build.write(folder / MODEL_FILE, config, targets.fitting_weights(config))
-    network = keras_file.read(folder / MODEL_FILE)
-    result = network.forward({"x": TEXTS})
-    Proof({"x": TEXTS}, result.outputs, result.final_state, "unroll").save(folder / PROOF_FILE)
-    version = VersionEntry("1", f"{1:064}", str(folder), engines=("numpy", "numpy"))
-    with serving(entry("texts", "a", v1=version)) as (_, client):
-        yield network, client
+def served(texts):
+    """The network of texts, and a client of a server of it."""
+    with serving(entry("texts", "a", v1=texts)) as (_, client):
+        yield keras_file.read(Path(texts.directory, MODEL_FILE)), client
 
 
 def test_a_client_sends_texts_as_they_are(served):

@@ -7,9 +7,11 @@ import sys
 import urllib.request
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from service import cli
+from service.edge.access import is_loopback
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -37,11 +39,20 @@ def test_a_port_that_is_taken(unroll):
     assert "cannot listen on" in str(result.exception)
 
 
-def test_an_address_that_others_reach(unroll, tmp_path, monkeypatch):
+def test_it_listens_on_loopback():
+    """Without an address to listen on, only this machine reaches the page."""
+    (listen,) = [
+        option for option in typer.main.get_command(cli.app).commands["page"].params if option.name == "listen"
+    ]
+    assert is_loopback(listen.default)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"])
+def test_an_address_that_others_reach(unroll, tmp_path, monkeypatch, listen):
     """Where other machines reach the page, it does not start without a key that somebody chose, of some length."""
     _, client = unroll
     monkeypatch.delenv("UNROLL_PAGE_KEY", raising=False)
-    command = ["page", "--listen", "0.0.0.0:0", "--address", client.address]
+    command = ["page", "--listen", listen, "--address", client.address]
     result = CliRunner().invoke(cli.app, command)
     assert "needs a key that you choose" in str(result.exception)
     (tmp_path / "key").write_text("short\n")

@@ -53,6 +53,33 @@ class Page:
             self.tab.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
 
 
+def keep_sections(tab, folder):
+    """Keeps a picture of the header and of each section, if somebody wants them."""
+    if SCREENSHOTS:
+        for part in tab.locator("header, main section:visible").all():
+            name = part.get_attribute("id") or "top"
+            part.screenshot(path=Path(SCREENSHOTS, folder, f"{name}.png"))
+
+
+def paste(element, text):
+    """Pastes a text into an element; whether that is left to the browser, which puts it where the cursor is."""
+    return element.evaluate(
+        """(element, text) => { const data = new DataTransfer(); data.setData("text", text);
+        const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+        return element.dispatchEvent(event); }""",
+        text,
+    )
+
+
+def drop(element, text, name):
+    """Drops a file of a name with a text on an element."""
+    element.evaluate(
+        """(element, [text, name]) => { const data = new DataTransfer(); data.items.add(new File([text], name));
+        element.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })); }""",
+        [text, name],
+    )
+
+
 @contextmanager
 def chromium():
     """The browser."""

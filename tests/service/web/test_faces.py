@@ -1,5 +1,6 @@
 """service.web.static: what the page shows where there is no prediction, or one that cannot be trusted."""
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import pytest
 
 from service.client import Client
 from service.config import Limits
+from service.errors import CorruptModelError
 from service.snapshot import VersionEntry
-from service.web.app import Settings
-from tests.service.support import entry, keep, serving
+from service.web.app import STATIC, Settings
+from tests.service.support import entry, eventually, keep, serving
 from tests.service.web import browsing
 from tests.service.web.support import KEY, web
 
@@ -78,6 +80,35 @@ def test_nothing_is_served(tab):
         page.shot("empty")
 
 
+def test_loading(tab, model):
+    """While a version is fetched, the page says so."""
+    held = []
+    with serving(model) as (_, client), web(client, Settings(key=KEY)) as address:
+        tab.route("**/api/weights*", lambda route: held.append(route))  # a function of ours: Playwright marks it
+        page = browsing.Page(tab, address, KEY).open()
+        tab.locator("#face-title", has_text="Loading").wait_for()
+        page.shot("loading")
+        eventually(lambda: (tab.evaluate("1"), held)[1])  # events of the browser come while it is asked something
+        held.pop().continue_()
+        page.ready()
+        assert tab.locator("#face").is_hidden()
+
+
+def test_a_version_that_is_refused(tab, model):
+    """A version that the server refuses has a face with the reason, which leads to the one in service."""
+
+    def load(*_):
+        raise CorruptModelError("model.keras holds no config.json")
+
+    with serving(model, load=load) as (_, client), web(client, Settings(key=KEY)) as address:
+        page = browsing.Page(tab, address, KEY).open(model="reference", version="5")
+        tab.locator("#face-title", has_text="This version is refused").wait_for()
+        assert "config.json" in page.text("#face-text")
+        page.shot("refused")
+        tab.locator("#face-action").click()
+        page.ready()
+
+
 def test_too_large(tab, model):
     """An input that is too large is answered in the server's words; where only a trace is, there is a prediction."""
     with serving(model, limits=Limits(computed=40)) as (_, client), web(client, Settings(key=KEY)) as address:
@@ -107,6 +138,25 @@ def test_read_only(tab, model):
         tab.locator("#commit-why", has_text="--read-only").wait_for()
         assert tab.locator("#commit").is_disabled()
         page.shot("read-only")
+
+
+def test_what_a_browser_is_given(tab, versions):
+    """A browser that showed the page holds neither the token of the page's process nor a cookie that scripts read."""
+    token, seen = "operator-token-that-stays-in-this-process", []
+    with (
+        serving(entry("reference", "champion", v1=versions["r3-1"]), operator_token=token) as (_, plain),
+        Client(plain.address, token=token) as client,
+        web(client, Settings(key=KEY)) as address,
+    ):
+        tab.on("response", lambda answer: seen.append(answer) if "/api/watch" not in answer.url else None)
+        page = browsing.Page(tab, address, KEY).open().ready()
+        tab.locator("#versions-body tr").first.wait_for()
+        texts = [f"{answer.url} {answer.all_headers()} {answer.body()}" for answer in seen]
+        texts += [tab.content(), json.dumps(tab.context.storage_state()), tab.evaluate("JSON.stringify(localStorage)")]
+        assert "override" in page.text("#badges")
+        assert len(seen) > len(list((STATIC / "js").iterdir()))
+        assert all(token not in text for text in texts)
+        assert tab.evaluate("document.cookie") == ""
 
 
 def test_hostile_names(tab, versions):

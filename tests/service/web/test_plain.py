@@ -26,6 +26,17 @@ def test_whole_numbers_stay_whole():
     assert (read["ids"].dtype.kind, read["numbers"].dtype.kind) == ("i", "f")
 
 
+def test_texts():
+    """Texts arrive as they are, both ways; among numbers, or as the value of a change, they are refused."""
+    given = [["a\x00", "日本"], ["", "1"]]
+    read = plain.read_arrays({"inputs": {"x": given}}, "inputs")["x"]
+    assert read.tolist() == given
+    assert plain.array(read) == {"shape": (2, 2), "type": "text", "data": ["a\x00", "日本", "", "1"]}
+    for document in ({"inputs": {"x": ["a", 1]}}, {"what_if": [{"weight": "a", "value": "a"}]}):
+        with pytest.raises(InvalidArgumentError, match="expected numbers"):
+            plain.read_subject(document)
+
+
 def test_a_subject():
     """A request names a network, one sequence, changes of weights and patches."""
     about = plain.read_subject(
@@ -47,7 +58,7 @@ def test_a_subject():
         ({"model": 1}, "model"),
         ({"inputs": []}, "inputs"),
         ({"inputs": {"x": [[1], [1, 2]]}}, "inputs.x"),
-        ({"inputs": {"x": ["a"]}}, "inputs.x"),
+        ({"inputs": {"x": ["a", 1]}}, "inputs.x"),
         ({"inputs": {"x": {"type": "f4", "data": "?", "shape": [1]}}}, "inputs.x"),
         ({"what_if": [{"weight": "a", "value": None}]}, "what_if[0].value"),
         ({"what_if": [{"weight": "a", "value": 1, "ranges": [[1]]}]}, "ranges"),

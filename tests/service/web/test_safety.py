@@ -1,12 +1,16 @@
 """service.web.safety: the page belongs to whoever has its key, and only the page itself may ask its server."""
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 
+from service.client import Client
 from service.errors import InvalidArgumentError
-from service.web import safety
-from service.web.app import Settings
+from service.web import api, safety
+from service.web.app import STATIC, Settings
+from service.web.rest.routes import PATHS
+from tests.service.support import entry, serving
 from tests.service.web.support import KEY, ask, get, post, web
 
 QUESTION = {"model": "reference", "inputs": {"x": [[[1, 2], [2, 3], [3, 4]]]}}
@@ -69,6 +73,39 @@ def test_what_browsers_are_told(locked, cookie):
         assert headers["content-security-policy"].startswith("default-src 'self'; ")
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+
+
+def test_the_operator_token_stays_here(versions):
+    """No answer holds the token that the page asks its server with: no page, script, header, cookie or error."""
+    token = "operator-token-that-stays-in-this-process"
+    asked = {"model": "reference", "version": "1", "base": "1", "names": "", "limit": "5"}
+    with (
+        serving(entry("reference", "champion", v1=versions["r3-1"]), operator_token=token) as (_, plain),
+        Client(plain.address, token=token) as client,
+        web(client, Settings(key=KEY)) as address,
+    ):
+        own = {"Origin": f"http://{address}", "Content-Type": "application/json"}
+        _, headers, text = ask(address, "GET", f"/?key={KEY}")
+        own["Cookie"] = headers["set-cookie"].partition(";")[0]
+        seen = [(headers, text)]
+        static = [f"/static/{file.relative_to(STATIC)}" for file in STATIC.rglob("*") if file.is_file()]
+        for path in [*static, *(path for path, *_ in PATHS), "/healthz", "/readyz", "/absent"]:
+            seen += [ask(address, method, path, **own)[1:] for method in ("GET", "POST")]
+        answered = set()
+        for route in api.routes():
+            if route.path == "/watch":  # which has no end
+                continue
+            path = f"/api{route.path}"
+            for document in ({**QUESTION, **asked}, {"model": "absent"}, {"model": 1}):
+                body = None if "GET" in route.methods else json.dumps(document)
+                status, headers, text = ask(
+                    address, "POST" if body else "GET", f"{path}?{urlencode(document)}", body, **own
+                )
+                seen.append((headers, text))
+                answered |= {route.path} if status == 200 else set()
+        assert {"/state", "/models", "/weights", "/examples", "/predict", "/trace"} <= answered
+        assert json.loads(ask(address, "GET", "/api/state", **own)[2])["server"]["known_by"] == "token"
+    assert all(token not in f"{headers}{text}" for headers, text in seen)
 
 
 @pytest.mark.parametrize("key", ["", "short", "has a space in it …", "?" * 20])

@@ -40,8 +40,9 @@ async function answer(path, options) {
   return body;
 }
 
-/** An array as it travels: {shape, values}, the values as a typed array in row-major order. */
+/** An array as it travels: {shape, values}, the values as a typed array, or as a list of texts, in row-major order. */
 export function array(sent) {
+  if (sent.type === "text") return { shape: sent.shape, values: sent.data };
   const bytes = Uint8Array.from(atob(sent.data), (c) => c.charCodeAt(0));
   const values = sent.type === "f4" ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
   return { shape: sent.shape, values };
@@ -51,6 +52,12 @@ export function array(sent) {
 export function arraysOfOne(sent) {
   return Object.fromEntries(Object.entries(sent).map(([name, one]) => [name, ofOne(array(one))]));
 }
+
+/** Values as the page keeps them: numbers in double precision, texts in a list. */
+export const packed = (values) => (isText(values) ? Array.from(values) : Float64Array.from(values));
+
+/** Whether values are texts. */
+export const isText = (values) => typeof values[0] === "string";
 
 export function ofOne({ shape, values }) {
   return { shape: shape.slice(1), values };

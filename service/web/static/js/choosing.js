@@ -1,6 +1,6 @@
 // Choosing a model and a version: what has to be fetched, and what of the look can stay.
 
-import { get, array, Failure } from "./api.js";
+import { get, array, packed, Failure } from "./api.js";
 import { state, change, modelNow } from "./store.js";
 import { ask, renew } from "./live.js";
 import { exampleInputs } from "./examples.js";
@@ -33,7 +33,7 @@ export async function choose(name, number = "", { keep = false, look = {} } = {}
     }
     const weights = sent.weights.map((one) => ({ ...one, value: array(one.value) }));
     const known = (one) => !one.weight || weights.some((weight) => weight.name === one.weight && (!one.ranges || one.ranges.length === 0 || one.ranges.length === weight.value.shape.length));
-    const typed = look.input && Object.fromEntries(Object.entries(look.input).map(([key, [shape, values]]) => [key, { shape, values: Float64Array.from(values) }]));
+    const typed = look.input && Object.fromEntries(Object.entries(look.input).map(([key, [shape, values]]) => [key, { shape, values: packed(values) }]));
     const input = [typed, same ? state.input : null].find((one) => one && fits(one, info)) ?? exampleInputs(info, examples);
     forget();
     change({

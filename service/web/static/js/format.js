@@ -5,6 +5,7 @@ const MINUS = "−";
 /** A number in four digits, with a true minus sign. */
 export function show(value, digits = 4, decimals = digits + 2) {
   if (value === undefined || value === null) return "";
+  if (typeof value === "string") return value;
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : `${MINUS}∞`;
   if (value === 0) return "0";

@@ -6,7 +6,9 @@ import { ask } from "./live.js";
 import { count, exact, short } from "./format.js";
 import { read, columnsFor } from "./reading.js";
 import { Sketch } from "./sketch.js";
-import { columnFacts, exampleInputs } from "./examples.js";
+import { columnFacts, exampleInputs, takesText } from "./examples.js";
+import { isText, packed } from "./api.js";
+import * as texts from "./texts.js";
 
 const SHOWN = 60; // timesteps of a long sequence whose cells are shown at once
 const MOST_TIMESTEPS = 2000;
@@ -36,6 +38,7 @@ export function input() {
   card.addEventListener("paste", (event) => {
     const text = event.clipboardData.getData("text");
     if (!/[\n,;\t[{ ]/.test(text.trim())) return; // one number goes into its cell
+    if (event.target.tagName === "TEXTAREA" && !texts.namesInputs(text, state.info.inputs)) return;
     event.preventDefault();
     take(text, "what was pasted", event.target.dataset?.cell);
   });
@@ -52,7 +55,7 @@ export function setInput(given) {
 export function fits(given, info) {
   return info.inputs.every((spec) => {
     const one = given[spec.name], shape = spec.shape.slice(1).map(Number);
-    return one && one.shape.length === shape.length && shape.every((extent, axis) => extent === -1 || extent === one.shape[axis]);
+    return one && isText(one.values) === takesText(spec) && one.shape.length === shape.length && shape.every((extent, axis) => extent === -1 || extent === one.shape[axis]);
   }) && Object.keys(given).length === info.inputs.length;
 }
 
@@ -65,8 +68,8 @@ function draw() {
   }
   for (const [key, cell] of cells) {
     const [name, k] = key.split("\u0000"), value = state.input[name].values[k];
-    if (document.activeElement !== cell) cell.value = exact(value).replace("np.", "");
-    mark(cell, name, Number(k), value);
+    if (document.activeElement !== cell) cell.value = typeof value === "string" ? value : exact(value).replace("np.", "");
+    if (typeof value !== "string") mark(cell, name, Number(k), value);
   }
   if (sketch) sketch.show(Array.from(Object.values(state.input)[0].values), columnFacts(state.examples, 1)[0].range);
   by("window-row").hidden = !file || file.last === 0;
@@ -80,11 +83,13 @@ function draw() {
 function build() {
   cells.clear();
   sketch = null;
+  say(by("input-hint"), state.info.inputs.every(takesText) ? "Type a text, or drop a file with one." : "Edit a cell, paste or drop CSV or JSON.");
   put(by("input-body"), state.info.inputs.map((spec) => {
     const one = state.input[spec.name];
     if (!one) return null;
+    if (takesText(spec)) return textual(spec, one);
     const [timesteps, features] = grid(one.shape), start = Math.min(from[spec.name] ?? 0, Math.max(0, timesteps - SHOWN)), stop = Math.min(timesteps, start + SHOWN);
-    const facts = columnFacts(state.examples, features), ids = /INT/.test(spec.data_type);
+    const facts = factsOf(spec.name, features), ids = /INT/.test(spec.data_type);
     const only = state.info.inputs.length === 1 && features === 1 && timesteps > 1 && !ids;
     if (only) sketch = new Sketch("the sequence as a line; draw on it to change it, or edit the cells below", (points) => drawn(spec.name, points));
     const steps = Array.from({ length: stop - start }, (_, k) => start + k);
@@ -102,6 +107,16 @@ function build() {
       features > 64 ? h("p", { class: "hint" }, `64 of ${features} features are shown; paste JSON to change the others.`) : null,
       resizable(spec) ? lengthTools(spec.name, timesteps) : null);
   }));
+}
+
+/** What is known of the columns of an input. */
+export const factsOf = (name, features) => columnFacts(state.examples, features, state.info.inputs.length > 1 ? name : "");
+
+function textual(spec, { values }) {
+  return h("div", { class: "input" },
+    state.info.inputs.length > 1 ? h("h3", {}, spec.name) : null,
+    texts.fields(spec, values, (k, text) => set(spec.name, [[k, text]]), (k, field) => cells.set(`${spec.name}\u0000${k}`, field)),
+    resizable(spec) ? lengthTools(spec.name, values.length) : null);
 }
 
 function cellOf(name, t, f, features, facts, ids) {
@@ -132,7 +147,7 @@ function cellOf(name, t, f, features, facts, ids) {
 }
 
 function mark(cell, name, k, value) {
-  const features = grid(state.input[name].shape)[1], { range } = columnFacts(state.examples, features)[k % features];
+  const features = grid(state.input[name].shape)[1], { range } = factsOf(name, features)[k % features];
   const outside = range && (value < range[0] || value > range[1]);
   if (cell.classList.contains("outside") === Boolean(outside)) return;
   cell.classList.toggle("outside", Boolean(outside));
@@ -174,9 +189,9 @@ function lengthTools(name, timesteps) {
 
 /** A sequence of another length; a longer one repeats its last timestep. */
 function resized({ shape, values }, length) {
-  const size = values.length / shape[0], made = new Float64Array(length * size);
-  for (let k = 0; k < made.length; k++) made[k] = values[Math.min(Math.floor(k / size), shape[0] - 1) * size + k % size];
-  return { shape: [length, ...shape.slice(1)], values: made };
+  const size = values.length / shape[0];
+  const made = Array.from({ length: length * size }, (_, k) => values[Math.min(Math.floor(k / size), shape[0] - 1) * size + k % size]);
+  return { shape: [length, ...shape.slice(1)], values: packed(made) };
 }
 
 /** Timesteps and numbers at each. */
@@ -185,12 +200,18 @@ export function grid(shape) {
 }
 
 /** Takes what was pasted, dropped or chosen. cell: where it was pasted, which a few numbers only fill from there on. */
-function take(text, name, cell) {
+function take(given, name, cell) {
+  const text = given.replace(/^\uFEFF/, "");
   try {
-    const found = read(text);
-    if (found.inputs) return takeNamed(found.inputs);
-    const [key, t] = (cell ?? "").split("\u0000");
-    takeRows(found, name, cell ? key : state.info.inputs[0].name, cell ? Number(t) : 0, Boolean(cell));
+    const numeric = state.info.inputs.find((spec) => !takesText(spec));
+    if (texts.namesInputs(text, state.info.inputs)) takeNamed(JSON.parse(text));
+    else if (!numeric) takeTexts(text);
+    else {
+      const [key, t] = (cell ?? "").split("\u0000");
+      const found = read(text);
+      if (found.inputs) throw new Error(`It names no input of this version: ${state.info.inputs.map((spec) => spec.name).join(", ")}.`);
+      takeRows(found, name, cell ? key : numeric.name, cell ? Number(t) : 0, Boolean(cell));
+    }
     say(by("input-note"), file ? `Took ${count(file.total, "row")} of ${name}.` : `Took ${name}.`);
     by("input-note").className = "hint";
   } catch (error) {
@@ -199,10 +220,20 @@ function take(text, name, cell) {
   }
 }
 
-function takeNamed(inputs) {
-  const given = { ...state.input };
+function takeTexts(text) {
+  const [spec] = state.info.inputs, given = texts.read(text, state.input[spec.name].values.length > 1 || resizable(spec));
+  file = null;
+  setInput({ ...state.input, [spec.name]: texts.shaped(given, spec) });
+}
+
+function takeNamed(document) {
+  const given = { ...state.input }, inputs = document.inputs ?? document;
   for (const spec of state.info.inputs) {
     if (!(spec.name in inputs)) continue;
+    if (takesText(spec)) {
+      given[spec.name] = texts.shaped(inputs[spec.name], spec);
+      continue;
+    }
     const found = read(JSON.stringify(inputs[spec.name])), rows = columnsFor(found, grid(state.input[spec.name].shape)[1]);
     given[spec.name] = shaped(rows, spec);
   }

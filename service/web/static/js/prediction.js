@@ -1,6 +1,7 @@
 // The section "Prediction": what the version answers, and what it answers with the changes.
 
 import { h, by, put, say } from "./dom.js";
+import { isText } from "./api.js";
 import { state, on, changed } from "./store.js";
 import { show, signed } from "./format.js";
 import { lines, bars, numbers } from "./charts.js";
@@ -20,7 +21,7 @@ function draw() {
   const targets = Object.keys(now.outputs);
   put(by("prediction-body"), targets.map((name) => output(name, base.outputs[name], with_ ? now.outputs[name] : null, targets.length > 1)));
   say(by("prediction-note"), now.without ? now.without : "");
-  const odd = targets.some((name) => now.outputs[name].values.some((v) => !Number.isFinite(v)));
+  const odd = targets.some((name) => now.outputs[name].values.some((v) => typeof v === "number" && !Number.isFinite(v)));
   by("prediction-odd").hidden = !odd;
   strip(now, base, with_);
 }
@@ -34,6 +35,7 @@ function strip(now, base, with_) {
 function output(name, before, after, several) {
   const { shape, values } = before, now = after?.values, target = state.examples?.target, classes = state.examples?.classes ?? [];
   const title = several ? h("h3", {}, name) : null, n = values.length;
+  if (isText(values)) return h("div", {}, title, h("p", { class: "big" }, (now ?? values).slice(0, MOST_BARS).join(", ")));
   const intervals = several ? [] : state.base.intervals ?? [];
   if (n === 1) return h("div", {}, title, one(values[0], now?.[0], target), within(intervals));
   const width = shape.at(-1), timesteps = shape.length > 1 ? n / width : 1;

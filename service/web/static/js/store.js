@@ -1,5 +1,7 @@
 // What the page shows, who wants to know of changes, and the address that holds it.
 
+import { isText } from "./api.js";
+
 export const state = {
   server: null, // what /api/state says
   away: "", // why there are no answers at the moment; empty: there are
@@ -48,7 +50,7 @@ export function forbidden(...roles) {
   return missing.length ? `The server does not give this page the role ${missing.join(" and ")}.` : "";
 }
 
-const LONGEST_SHARED = 4000; // numbers of an input that the address holds
+const LONGEST_SHARED = 4000; // numbers or characters of an input that the address holds
 
 /** What the address holds, from the part behind its #. */
 export function fromAddress() {
@@ -69,9 +71,9 @@ export function toAddress() {
   clearTimeout(writing);
   writing = setTimeout(() => {
     const query = new URLSearchParams({ model: state.model, version: state.version });
-    const size = Object.values(state.input).reduce((sum, one) => sum + one.values.length, 0);
+    const size = Object.values(state.input).reduce((sum, one) => sum + (isText(one.values) ? one.values.join("").length : one.values.length), 0);
     if (size && size <= LONGEST_SHARED) {
-      query.set("input", JSON.stringify(Object.fromEntries(Object.entries(state.input).map(([name, one]) => [name, [one.shape, Array.from(one.values, (v) => +v.toPrecision(9))]]))));
+      query.set("input", JSON.stringify(Object.fromEntries(Object.entries(state.input).map(([name, one]) => [name, [one.shape, Array.from(one.values, (v) => (typeof v === "string" ? v : +v.toPrecision(9)))]]))));
     }
     if (state.nudges.length) query.set("nudges", JSON.stringify(state.nudges));
     if (state.patches.length) query.set("patches", JSON.stringify(state.patches));
@@ -81,7 +83,7 @@ export function toAddress() {
 
 function isInput(value) {
   return value && typeof value === "object" && Object.values(value).every((one) =>
-    Array.isArray(one) && Array.isArray(one[0]) && Array.isArray(one[1]) && one[1].every(Number.isFinite)
+    Array.isArray(one) && Array.isArray(one[0]) && Array.isArray(one[1]) && (one[1].every(Number.isFinite) || one[1].every((v) => typeof v === "string"))
     && one[0].reduce((a, b) => a * b, 1) === one[1].length);
 }
 

@@ -4,8 +4,7 @@ import { s, h, by, put, say } from "./dom.js";
 import { state, change, on } from "./store.js";
 import { parts, denses } from "./network.js";
 import { short, colour, inkOn, reachOf, onTheme } from "./format.js";
-import { columnFacts } from "./examples.js";
-import { grid } from "./input.js";
+import { grid, factsOf } from "./input.js";
 
 const WIDE = 58, HIGH = 22, GAP = 44, HEAD = 26, LEFT = 8; // pixels of a unit, and between columns
 const MOST_STEPS = 24, MOST_UNITS = 16, MOST_FEATURES = 8;
@@ -72,7 +71,7 @@ function diagram(part) {
   if (!part) return dense.length ? svgOf(LEFT, 0, [], dense, null) : h("p", { class: "hint" }, "This version has no layer whose inside is shown here.");
   const { first, steps, unit, units } = seen(part), hidden = part.tensor("hidden_state"), x = inputOf(part);
   const reach = Math.max(reachOf(hidden.values), 1e-3), features = x ? Math.min(x.shape[1], MOST_FEATURES) : 0;
-  const facts = x?.input ? columnFacts(state.examples, x.shape[1]) : null;
+  const facts = x?.input ? factsOf(x.input, x.shape[1]) : null;
   const content = [], bottom = HEAD + units * HIGH, backwards = part.prefix.startsWith("backward/");
   const column = (k) => LEFT + 90 + (k + 1) * (WIDE + GAP);
   const start = LEFT + 90;

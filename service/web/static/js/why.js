@@ -7,8 +7,7 @@ import { subject } from "./live.js";
 import { count, show, reachOf, onTheme } from "./format.js";
 import { Heatmap } from "./heatmap.js";
 import { lines, numbers, plane } from "./charts.js";
-import { columnFacts } from "./examples.js";
-import { grid } from "./input.js";
+import { grid, factsOf } from "./input.js";
 import { parts } from "./network.js";
 
 const REST = 350; // milliseconds without a change after which these are asked for: they cost more than a prediction
@@ -92,7 +91,7 @@ function attribution(found, method) {
 function pictured(name, { shape, values }, method) {
   const single = shape.length < 2, [rows, columns] = single ? [1, values.length] : [grid(shape)[1], shape[0]];
   const turned = single ? values : Float64Array.from({ length: values.length }, (_, k) => values[(k % columns) * rows + Math.floor(k / columns)]);
-  const facts = columnFacts(state.examples, single && method !== "occlude_features" ? 1 : single ? columns : rows);
+  const facts = factsOf(name, single && method !== "occlude_features" ? 1 : single ? columns : rows);
   const map = new Heatmap({
     label: `${METHODS[method]?.[0] ?? method}, ${name}`,
     row: (i) => (single ? name : facts[i].name),
