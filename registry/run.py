@@ -14,6 +14,8 @@ from registry.entries import VersionInfo
 from registry.errors import RegistryDeniedError
 from registry.mlflow_errors import mlflow_errors
 
+DESCRIPTION = "mlflow.note.content"  # the tag under which MLflow keeps the description of a run
+TABLES = "mlflow.loggedArtifacts"  # and the one that says which files of a run are tables
 BATCH = 1000  # most metrics that a tracking server takes at once
 DATASET_DIGEST = 36  # most characters of a dataset's digest that MLflow keeps
 
@@ -71,6 +73,17 @@ class Run:
             with mlflow_errors():
                 self._client.log_inputs(self.run_id, inputs)
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Logs a table, which MLflow shows as one; `name` ends with .json. MLflow's own way to do so needs pandas."""
+        with mlflow_errors():
+            self._client.log_dict(self.run_id, {"columns": list(columns), "data": list(map(list, rows))}, name)
+            self._client.set_tag(self.run_id, TABLES, json.dumps([{"path": name, "type": "table"}]))
+
+    def describe(self, text: str) -> None:
+        """Sets the run's description, in Markdown."""
+        with mlflow_errors():
+            self._client.set_tag(self.run_id, DESCRIPTION, text)
+
     def log_files(self, directory: Path) -> None:
         """Logs all files of a folder under their paths in it."""
         with mlflow_errors():
@@ -87,9 +100,12 @@ class Run:
         outputs: Sequence[mlmodel.Spec],
         tags: Mapping[str, str],
         intervals_file: Path | None = None,
+        description: str = "",
+        model_description: str = "",
     ) -> VersionInfo:
         """Registers a `.keras` file as a standard MLflow Keras model that belongs to this run.
 
+        The descriptions are Markdown; that of the model is kept where this is its first version.
         Raises ArtifactRefusedError for a file that names what Keras does not have.
         """
         portable.check(keras_file)
@@ -98,4 +114,12 @@ class Run:
             with mlflow_errors():
                 mlmodel.build(directory, keras_file, proof_file, example, inputs, outputs, intervals_file)
             tags = {**tags, tag.PROOF: "keras" if proof_file else "none"}
-            return self._register(name, directory, tags, experiment_id=self.experiment_id, run_id=self.run_id)
+            return self._register(
+                name,
+                directory,
+                tags,
+                experiment_id=self.experiment_id,
+                run_id=self.run_id,
+                description=description,
+                model_description=model_description,
+            )

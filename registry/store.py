@@ -234,15 +234,20 @@ class Store:
         *,
         experiment_id: str = "0",
         run_id: str | None = None,
+        description: str = "",
+        model_description: str = "",
     ) -> VersionInfo:
-        """Registers a version folder. The version appears complete, with its tags, or not at all."""
+        """Registers a version folder. The version appears complete, with its tags, or not at all.
+
+        The descriptions are Markdown; that of the model is kept where this is its first version.
+        """
         from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException
 
         tags = {**tags, tag.DIGEST: artifact.digest(directory / artifact.KERAS_FILE)}
         with mlflow_errors():
             try:
-                self._client.create_registered_model(name)
+                self._client.create_registered_model(name, description=model_description or None)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -256,7 +261,13 @@ class Store:
                 if run_id is not None:
                     self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
                 version = self._client.create_model_version(
-                    name, f"models:/{model.model_id}", run_id, tags, model_id=model.model_id, await_creation_for=0
+                    name,
+                    f"models:/{model.model_id}",
+                    run_id,
+                    tags,
+                    description=description or None,
+                    model_id=model.model_id,
+                    await_creation_for=0,
                 )
             except BaseException:
                 with suppress(MlflowException):  # what is reported is what went wrong first
@@ -273,6 +284,7 @@ class Store:
         tags: Mapping[str, str],
         *,
         same_weights: bool = False,
+        description: str = "",
     ) -> VersionInfo:
         """Registers a version like `base`, with another network and proof, in the experiment of the base.
 
@@ -286,7 +298,8 @@ class Store:
             model = stripped if portable.strip(model, stripped) else model
             portable.check(model)
             made = artifact.derive(downloaded, Path(folder) / "made", model, proof, same_weights=same_weights)
-            return self.register(name, made, tags, experiment_id=self._experiment_of(name, base))
+            experiment = self._experiment_of(name, base)
+            return self.register(name, made, tags, experiment_id=experiment, description=description)
 
     def move_alias(self, name: str, alias: str, number: str, *, expected: str) -> None:
         """Points an alias at a version, if it points at `expected` now; "": if it does not exist.

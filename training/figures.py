@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from service.drawing import ACCENT, GUIDE, INK, figure, heat, panel, scale, whole_numbers
-from training.data.windows import Array
+from service.drawing import ACCENT, GUIDE, INK, LINES, figure, heat, panel, scale, whole_numbers
+from training.data.windows import Array, Windows
 
 MOST_TARGETS = 6  # that are drawn
 
@@ -66,6 +67,49 @@ def _against(axes: Any, predictions: Array, targets: Array, title: str) -> None:
     panel(axes, title, "target", "prediction")
     axes.set(xlim=ends, ylim=ends)
     axes.grid(alpha=0.3)
+
+
+def predictions_over_time(
+    predictions: Array, targets: Array, windows: Windows, columns: Sequence[str], most: int = 4
+) -> Any:
+    """What came and what was predicted, one after the other; of several steps the first and the last.
+
+    A panel for each of the longest stretches without a gap; of several `columns`, one for each, of the longest stretch.
+    """
+    stretches = np.zeros(len(windows), np.int32) if windows.segments is None else windows.segments[windows.starts]
+    names, counts = np.unique(stretches, return_counts=True)
+    longest = names[np.argsort(-counts, kind="stable")]
+    several = predictions.ndim == 3
+    if not several:
+        predictions, targets, columns = predictions[..., None], targets[..., None], columns[:1]
+    shown = [(longest[0], i) for i in range(min(len(columns), MOST_TARGETS))]
+    if not several:
+        shown = [(name, 0) for name in np.sort(longest[:most])]
+    drawn = figure(9, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
+    for axes, (name, i) in zip(drawn.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+        chosen = np.flatnonzero(stretches == name)
+        _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen])
+        panel(axes, columns[i], "row of the table" if axes is drawn.axes[-1] else "")
+        whole_numbers(axes.xaxis)
+        axes.grid(alpha=0.3)
+    drawn.axes[0].legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    return drawn
+
+
+def _over_time(axes: Any, predictions: Array, targets: Array, places: npt.NDArray[Any]) -> None:
+    """The targets at their rows, and the predictions of the first and the last step at theirs."""
+    axes.plot(*_with_gaps(places, targets), color=INK, linewidth=1, label="target")
+    last = predictions.shape[1] - 1
+    for step, colour in ((0, ACCENT), (last, LINES[2]))[: 2 if last else 1]:
+        ahead = f"{step + 1} step{'s' if step else ''} ahead"
+        line = _with_gaps(places + step, predictions[:, step])
+        axes.plot(*line, color=colour, linewidth=1, alpha=0.9, label=f"predicted {ahead}")
+
+
+def _with_gaps(places: npt.NDArray[Any], values: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A line that breaks where rows are missing."""
+    gaps = np.flatnonzero(np.diff(places) > 1) + 1
+    return np.insert(places.astype(float), gaps, np.nan), np.insert(values.astype(float), gaps, np.nan)
 
 
 def hidden_states(layer: str, over_time: Array, most: int = 6) -> Any:

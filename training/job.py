@@ -24,7 +24,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.intervals import Intervals, calibrate
 from service.model.network import Network
-from training import config, recording
+from training import config, describing, recording
 from training.checkpoints import Checkpoints, Progress
 from training.config import Job
 from training.data.examples import Examples, load
@@ -145,8 +145,7 @@ def _new_run(ready: _Ready, parent: str) -> AbstractContextManager[Run]:
     """A run of the job's experiment, within another one if there is one."""
     registration = ready.job.registration
     experiment = registration.experiment or registration.name
-    name = f"{registration.name} seed {ready.options.seed}"
-    return ready.store.run(experiment, name, recording.package_tags(), parent=parent)
+    return ready.store.run(experiment, describing.run_name(ready.job), recording.package_tags(), parent=parent)
 
 
 def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready:
@@ -199,6 +198,9 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         decision = decide(measured, champion, registration)
         if measured:
             mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
+        text = describing.version(
+            ready.job, examples, fitted.served.parameter_count, measured, champion, mlrun.run_id
+        )  # fmt: skip
         check()
         version = mlrun.register(
             registration.name,
@@ -209,12 +211,17 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             outputs=fitted.served.outputs,
             tags={tag.KIND: "trained", **_data_tags(examples), **_decision_tags(decision, measured, champion)},
             intervals_file=intervals_file,
+            description=text,
+            model_description=describing.model(examples),
         )
         try:
             alias, decision = _move(ready, current, decision, version)
         except BaseException:  # Ctrl-C above all
             store.delete_version(version.name, version.number)
             raise
+    if measured:
+        mlrun.log_table(describing.GATE_FILE, *describing.gate(measured, champion))
+    mlrun.describe(describing.run(text, version.name, version.number, decision))
     checkpoints.remove()
     return Outcome(
         mlrun.run_id,
@@ -258,7 +265,7 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
         targets, examples.layout.predicted, parity,
     )  # fmt: skip
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
-    recording.fit(mlrun, folder / "pictures", fitted, over_time)
+    recording.fit(mlrun, folder / "pictures", fitted, over_time, drawn if examples.held_out else None)
     return fitted
 
 

@@ -16,7 +16,7 @@ from training import config
 from training.checkpoints import Progress
 from training.config import Job
 from training.data.examples import Examples
-from training.data.windows import Array
+from training.data.windows import Array, Windows
 
 if TYPE_CHECKING:
     from training.network import Weights
@@ -58,8 +58,13 @@ def beginning(job: Job, examples: Examples, mlrun: Run) -> None:
         mlrun.log_files(folder)
 
 
-def fit(mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array]) -> None:
-    """The curves, the figures, and the weights before and after as arrays."""
+def fit(
+    mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array], held_out: Windows | None = None
+) -> None:
+    """The curves, the figures, and the weights before and after as arrays.
+
+    `held_out` are the windows of the predictions, where these are of held-out data.
+    """
     from training import figures  # matplotlib is slow to import
 
     progress = fitted.progress
@@ -76,6 +81,10 @@ def fit(mlrun: Run, folder: Path, fitted: Fitted, over_time: Mapping[str, Array]
         drawn["predictions.png"] = figures.predictions_against_targets(
             fitted.predictions, fitted.targets, fitted.columns
         )
+        if held_out is not None:
+            drawn["predictions_over_time.png"] = figures.predictions_over_time(
+                fitted.predictions, fitted.targets, held_out, fitted.columns
+            )
     drawn |= {f"hidden_states_{name}.png": figures.hidden_states(name, states) for name, states in over_time.items()}
     (folder / "figures").mkdir(parents=True)
     (folder / "weights").mkdir()

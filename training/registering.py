@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry import artifact, portable, references, tag
+from registry import artifact, description, portable, references, tag
 from registry.store import Store
 from service.convert import conversion, writer
 from service.errors import InvalidArgumentError, UnsupportedModelError
@@ -117,6 +117,7 @@ def _register(
             inputs=network.inputs,
             outputs=network.outputs,
             tags={**tags, **_origin_tags(origin, rewritten)},
+            description=description.of_file(given, [f"converted from {origin}", *rewritten] if origin else ()),
         )
         if alias:
             store.set_alias(name, alias, version.number)
@@ -172,7 +173,8 @@ def repair(reference: str, *, alias: str = "", engine: str = "", unwrap: bool = 
             tag.REASON: _left_out(left_out)[0],
         }
         kept = proof if proof.exists() else None
-        made = store.derive(base.name, base.number, stripped, kept, tags, same_weights=True)
+        text = description.of_file(f"version {base.number}, with the same weights", [tags[tag.REASON]])
+        made = store.derive(base.name, base.number, stripped, kept, tags, same_weights=True, description=text)
     if alias:
         store.set_alias(base.name, alias, made.number)
     return Repaired(base.name, base.number, made.number, left_out)

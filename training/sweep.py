@@ -11,7 +11,7 @@ from typing import Any
 
 from registry.store import Store
 from service.errors import InvalidArgumentError, ServiceError
-from training import config
+from training import config, describing
 from training.job import Listener
 from training.job import Outcome as Trained
 from training.job import attempt as attempt_job
@@ -114,7 +114,11 @@ def run(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=job.options.seed))
     store, name = Store(), job.registration.name
-    with store.run(job.registration.experiment or name, f"{name} sweep", package_tags()) as parent:
+    with store.run(
+        job.registration.experiment or name,
+        f"{name}: sweep of {', '.join(s.option for s in open_options)}"[: describing.LONGEST_NAME],
+        package_tags(),
+    ) as parent:
         parent.log_params({"trials": trials, **{f"sweep.{s.option}": document[SWEEP][s.option] for s in open_options}})
         done: list[SweepTrial] = []
         errors: list[Exception] = []
@@ -144,6 +148,7 @@ def run(
         done.sort(key=lambda trial: trial.error)
         best = config.job_of({**fixed, **done[0].values})
         parent.log_summary({"best_validation_error": done[0].error, "failed_trials": len(errors)})
+        parent.describe(describing.sweep([(trial.values, trial.error) for trial in done]))
         return SweepOutcome(done, run_job(best, listener, parent=parent.run_id))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry import tag
+from registry import description, tag
 from registry.errors import RegistryConflictError, RegistryError, RegistryUnavailableError
 from registry.references import is_number, parse
 from service.config import ServerConfig
@@ -214,7 +214,8 @@ class Operations:
                     tags[tag.DATA] = version.data
                 if arguments["request_id"]:
                     tags |= {tag.REQUEST: arguments["request_id"], tag.REQUEST_DIGEST: arguments["request_digest"]}
-                info = self._versions.registry.derive(name, base, model, proof, tags)
+                text = description.of_override(base, changed, arguments["actor"], arguments["reason"])
+                info = self._versions.registry.derive(name, base, model, proof, tags, description=text)
             try:
                 new = self._versions.fetch(name, info.number, info=info)
                 if alias:

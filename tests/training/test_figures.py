@@ -3,6 +3,7 @@
 import numpy as np
 
 from training import figures
+from training.data.windows import Windows
 
 
 def test_losses():
@@ -31,6 +32,23 @@ def test_predictions():
     (axes,) = figures.predictions_against_targets(np.ones(3), np.ones(3)).axes
     low, high = axes.get_xlim()
     assert low < 1 < high
+
+
+def test_predictions_over_time():
+    """Targets and predictions of the first and the last step stand at their rows, with gaps, for each stretch."""
+    targets = np.arange(12, dtype=np.float32).reshape(6, 2)
+    segments, places = np.repeat(np.int32([0, 1]), 12), np.array([5, 6, 8, 20, 21, 22])
+    windows = Windows(np.zeros((24, 1), np.float32), targets, places, places, 1, 2, 1, segments)
+    first, second = figures.predictions_over_time(targets + 100, targets, windows, ["y"]).axes
+    target, near, far = first.lines
+    np.testing.assert_array_equal(target.get_xydata(), [[5, 0], [6, 2], [np.nan, np.nan], [8, 4]])
+    np.testing.assert_array_equal(near.get_ydata(), [100, 102, np.nan, 104])
+    np.testing.assert_array_equal(far.get_xydata(), [[6, 101], [7, 103], [np.nan, np.nan], [9, 105]])
+    assert second.lines[0].get_xdata().tolist() == [20, 21, 22]
+    several = figures.predictions_over_time(targets[:, None] + 9, targets[:, None], windows, ["y", "z"]).axes
+    assert [axes.get_title(loc="left") for axes in several] == ["y", "z"]
+    assert [len(axes.lines) for axes in several] == [2, 2]
+    np.testing.assert_array_equal(several[1].lines[0].get_ydata(), [1, 3, np.nan, 5])
 
 
 def test_states():

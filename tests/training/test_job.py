@@ -82,7 +82,7 @@ def test_the_run_has_every_option_as_a_parameter(trained):
     """A finished run says with which options, the chosen loss among them, and which packages it was made."""
     _, _, run = trained
     asked = {**Options(epochs=EPOCHS).as_params(), "promote": "better"}
-    assert (run.info.status, run.info.run_name) == ("FINISHED", "reference seed 0")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "reference: simple-rnn 4, epochs 130, seed 0")
     assert run.data.params == {name: str(value) for name, value in asked.items()}
     assert run.data.params["loss"] == "mean_squared_error"
     assert {"unroll.unroll", "unroll.keras", "unroll.tensorflow"} <= set(run.data.tags)
@@ -109,6 +109,18 @@ def test_the_run_has_figures_that_can_be_looked_at(trained):
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         assert min(width, height) > 200
         assert content.rstrip().endswith(b"IEND\xaeB`\x82")
+
+
+def test_what_the_ui_says_of_the_reference(trained):
+    """The descriptions of model, version and run say what was learned."""
+    outcome, _, run = trained
+    for text in (
+        client().get_registered_model("reference").description,
+        client().get_model_version("reference", outcome.version).description,
+        run.data.tags["mlflow.note.content"],
+    ):
+        assert "Learns three short reference sequences" in text
+    assert "reference version 1, promoted" in run.data.tags["mlflow.note.content"]
 
 
 def test_the_run_can_be_repeated_from_its_config(trained, tmp_path):

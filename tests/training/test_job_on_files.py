@@ -92,6 +92,25 @@ def test_the_measure_is_compared_with_two_baselines(first):
     assert first.fitted.progress.best_loss == min(first.fitted.progress.validation_losses)
 
 
+def test_what_the_ui_says(first):
+    """Version and run are described by figure, picture, task, data and the table of the gate, which is a file too."""
+    run = client().get_run(first.run_id)
+    version = client().get_model_version("wave", first.version).description
+    rmse, other = (figures["rmse"] for figures in (first.measured.network, first.measured.baselines["last value"]))
+    assert run.info.run_name == "wave: simple-rnn 6, window 8, horizon 1, dropout 0.1, epochs 8, seed 0"
+    picture = f"get-artifact?path=figures/predictions_over_time.png&run_uuid={first.run_id}"
+    for text in (version, run.data.tags["mlflow.note.content"]):
+        assert text.startswith(f"rmse {rmse:.4g}, ")
+        assert all(part in text for part in (picture, "from 8 rows of `y`, `z`", "`wave.csv`", "95 %"))
+        assert f"| baseline: last value | {other:.5g} | " in text
+    assert f"version {first.version}, promoted: --promote always" in run.data.tags["mlflow.note.content"]
+    assert client().get_registered_model("wave").description.startswith("Predicts `y`, 1 step ahead, from 8 rows")
+    table = client().load_table(run.info.experiment_id, "gate.json", [first.run_id])
+    assert table["rmse"].tolist()[0] == rmse
+    names = {file.path for file in client().list_artifacts(first.run_id, "figures")}
+    assert "figures/predictions_over_time.png" in names
+
+
 def test_the_data_is_linked_with_its_digest(first, folder):
     """The run names the file, the beginning of its digest, and what it is like; MLflow finds the file by it."""
     import mlflow.data

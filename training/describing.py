@@ -1,0 +1,128 @@
+"""What MLflow's UI says of what a job makes: the names of runs, descriptions in Markdown, and the table of the gate.
+
+MLflow's lists show the beginning of the first line of a description, so that it has the figures.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from registry.description import LONGEST, code, plain
+from training.config import Job
+from training.data.examples import Examples
+from training.evaluation.errors import Measured
+from training.evaluation.gate import Champion, Decision
+from training.options import FOR_TABLES, Options
+
+LONGEST_NAME = 120  # characters of a run's name
+GATE_FILE = "gate.json"
+OVER_TIME = "figures/predictions_over_time.png"
+MOST_TRIALS = 20  # of a sweep that are listed
+SHOWN_LEVELS = (80.0, 95.0)  # of prediction intervals, in percent
+_SHOWN_OTHERWISE = {"network", "units", "seed", "return_sequences", "dense_units", "dense_activation"}
+
+Rows = Sequence[Sequence[object]]
+
+
+def run_name(job: Job) -> str:
+    """A name that tells a run from others of its experiment: its network, and the options that are not usual."""
+    usual, options = FOR_TABLES if job.source.data else Options(), job.options
+    parts = [network(options)]
+    if job.source.data:
+        parts += [f"window {job.source.window}", f"horizon {job.source.horizon}"] if job.source.window else []
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        if field.name not in _SHOWN_OTHERWISE and value != getattr(usual, field.name):
+            name = field.name.replace("_", " ")
+            parts.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
+    return f"{job.registration.name}: {', '.join([*parts, f'seed {options.seed}'])}"[:LONGEST_NAME]
+
+
+def network(options: Options) -> str:
+    """The recurrent layers in a few words."""
+    kind = f"bidirectional {options.network}" if options.bidirectional else options.network
+    return f"{kind} {'+'.join(map(str, options.units))}"
+
+
+def model(examples: Examples) -> str:
+    """What the versions of a model are for."""
+    return f"{_task(examples)}.\n\nThe alias `champion` is the version in service; each version says how good it is."
+
+
+def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], Rows]:
+    """The figures by which the gate decides, as columns and rows."""
+    metrics = list(measured.network)
+    rows = [("this version", measured.network)]
+    if champion is not None and champion.error is not None:
+        rows.append((f"champion, version {champion.version}", {measured.metric: champion.error}))
+        if champion.challenger_error not in (None, measured.network[measured.metric]):
+            alike = {measured.metric: champion.challenger_error or 0.0}
+            rows.append(("this version, on what the champion predicts too", alike))
+    rows += [(f"baseline: {name}", figures) for name, figures in measured.baselines.items()]
+    return ["on held-out data", *metrics], [[who, *(figures.get(m) for m in metrics)] for who, figures in rows]
+
+
+def version(
+    job: Job, examples: Examples, parameters: int, measured: Measured | None, champion: Champion | None, run_id: str
+) -> str:
+    """A version: how good it is beside the baselines, the picture, what it does, on which data, and all figures."""
+    lines = [_headline(measured) if measured else network(job.options), ""]
+    if measured and not examples.classes:
+        lines += [f"![held-out data and predictions](get-artifact?path={OVER_TIME}&run_uuid={run_id})", ""]
+    lines += [f"{_task(examples)}. {network(job.options)}, {parameters:,} weights.", ""]
+    if measured:
+        columns, rows = gate(measured, champion)
+        lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+        lines += ["", *_coverage(measured)]
+    if examples.path is not None:
+        lines += [f"Data: {code(examples.path.name)}, SHA-256 `{examples.digest[:12]}…`"]
+    return "\n".join(lines).strip()[:LONGEST]
+
+
+def run(version_text: str, name: str, number: str, decision: Decision) -> str:
+    """A run: what was decided of its version, and all that stands with the version."""
+    headline, _, rest = version_text.partition("\n")
+    verb = "promoted" if decision.promoted else "not promoted"
+    return f"{headline}\n\n{name} version {number}, {verb}: {plain(decision.reason)}\n{rest}"[:LONGEST]
+
+
+def sweep(trials: Sequence[tuple[Mapping[str, object], float]]) -> str:
+    """A sweep: the best error on the validation part, and the values of the best trials with theirs."""
+    names = list(trials[0][0])
+    lines = [f"validation error {trials[0][1]:.4g}, best of {len(trials)} trials", ""]
+    lines += [f"| {' | '.join(map(code, names))} | validation error |", f"|{'---|' * (len(names) + 1)}"]
+    lines += [f"| {' | '.join(map(_cell, [*values.values(), error]))} |" for values, error in trials[:MOST_TRIALS]]
+    return "\n".join(lines)[:LONGEST]
+
+
+def _headline(measured: Measured) -> str:
+    """The deciding figure beside the best baseline's, as short as a column is narrow."""
+    metric = measured.metric
+    own = f"{metric.replace('_', ' ')} {measured.network[metric]:.4g}"
+    if not measured.baselines:
+        return own
+    best = min(measured.baselines, key=lambda name: measured.baselines[name][metric])
+    return f"{own}, {best} {measured.baselines[best][metric]:.4g}"
+
+
+def _task(examples: Examples) -> str:
+    """What is predicted from what."""
+    layout = examples.layout
+    if examples.path is None:
+        return "Learns three short reference sequences"
+    what = ", ".join(map(code, filter(None, layout.predicted[:8]))) or "the targets"
+    if layout.classes:
+        what = f"the class of {what} ({', '.join(map(plain, layout.classes[:8]))})"
+    ahead = f", {layout.horizon} step{'s' if layout.horizon > 1 else ''} ahead," if layout.horizon else ""
+    features = ", ".join(map(code, layout.features[:12]))
+    more = f" and {len(layout.features) - 12} more" if len(layout.features) > 12 else ""
+    return f"Predicts {what}{ahead} from {layout.window} rows of {features}{more}"
+
+
+def _coverage(measured: Measured) -> list[str]:
+    shown = [f"{measured.coverage[level]:.0%} at {level:g} %" for level in SHOWN_LEVELS if level in measured.coverage]
+    return [f"Held-out values within the prediction intervals: {', '.join(shown)}.", ""] if shown else []
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
