@@ -58,7 +58,7 @@ def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], 
             alike = {measured.metric: champion.challenger_error or 0.0}
             rows.append(("this version, on what the champion predicts too", alike))
     rows += [(f"baseline: {name}", figures) for name, figures in measured.baselines.items()]
-    return ["on held-out data", *metrics], [[who, *(figures.get(m) for m in metrics)] for who, figures in rows]
+    return ["on held-out data", *metrics], [[who, *(_rounded(figures.get(m)) for m in metrics)] for who, figures in rows]
 
 
 def version(
@@ -112,16 +112,23 @@ def _task(examples: Examples) -> str:
         return "Learns three short reference sequences"
     what = ", ".join(map(code, filter(None, layout.predicted[:8]))) or "the targets"
     if layout.classes:
-        what = f"the class of {what} ({', '.join(map(plain, layout.classes[:8]))})"
-    ahead = f", {layout.horizon} step{'s' if layout.horizon > 1 else ''} ahead," if layout.horizon else ""
+        ahead = f", {layout.horizon} step{'s' if layout.horizon > 1 else ''} ahead," if layout.horizon else ""
+        what = f"the class of {what}{ahead} ({', '.join(map(plain, layout.classes[:8]))})"
+    elif layout.horizon:
+        what = f"the next {layout.horizon} values of {what}" if layout.horizon > 1 else f"the next value of {what}"
     features = ", ".join(map(code, layout.features[:12]))
     more = f" and {len(layout.features) - 12} more" if len(layout.features) > 12 else ""
-    return f"Predicts {what}{ahead} from {layout.window} rows of {features}{more}"
+    return f"Predicts {what} from {layout.window} rows of {features}{more}"
 
 
 def _coverage(measured: Measured) -> list[str]:
     shown = [f"{measured.coverage[level]:.0%} at {level:g} %" for level in SHOWN_LEVELS if level in measured.coverage]
     return [f"Held-out values within the prediction intervals: {', '.join(shown)}.", ""] if shown else []
+
+
+def _rounded(value: float | None) -> float | None:
+    """In six digits, which columns have room for."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _cell(value: object) -> str:

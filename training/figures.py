@@ -85,7 +85,7 @@ def predictions_over_time(
     shown = [(longest[0], i) for i in range(min(len(columns), MOST_TARGETS))]
     if not several:
         shown = [(name, 0) for name in np.sort(longest[:most])]
-    drawn = figure(9, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
+    drawn = figure(7.5, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
     for axes, (name, i) in zip(drawn.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         chosen = np.flatnonzero(stretches == name)
         _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen])

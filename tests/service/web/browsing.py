@@ -50,6 +50,7 @@ class Page:
         """Keeps a picture of the whole page, if somebody wants it."""
         if SCREENSHOTS:
             Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+            self.tab.evaluate("scrollTo(0, 0)")  # what sticks to the top stands there
             self.tab.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
 
 

@@ -56,6 +56,15 @@ export function arraysOfOne(sent) {
 /** Values as the page keeps them: numbers in double precision, texts in a list. */
 export const packed = (values) => (isText(values) ? Array.from(values) : Float64Array.from(values));
 
+/** A number in single precision in the fewest digits that mean it: 41.8 rather than 41.79999923706055. */
+export function shortest(value) {
+  for (let digits = 6; digits < 9; digits++) {
+    const text = Number(value.toPrecision(digits));
+    if (Math.fround(text) === value) return text;
+  }
+  return value;
+}
+
 /** Whether values are texts. */
 export const isText = (values) => typeof values[0] === "string";
 

@@ -4,7 +4,7 @@ import { h, by, put } from "./dom.js";
 import { state, change, on, changed } from "./store.js";
 import { ask } from "./live.js";
 import { exact } from "./format.js";
-import { selection } from "./network.js";
+import { indices, selection } from "./network.js";
 import { describePatch } from "./patching.js";
 
 const MOST_UNDONE = 200;
@@ -78,7 +78,7 @@ function draw() {
 function nudgeRow(made) {
   const weight = state.weights.find((one) => one.name === made.weight), shape = weight?.value.shape;
   const name = `${made.weight}${selection(shape, made.ranges)}`;
-  const single = made.operation === "set" && weight, old = single ? valueAt(weight, made.ranges) : made.operation === "scale" ? 1 : 0;
+  const places = weight ? indices(shape, made.ranges) : [], single = made.operation === "set" && weight, old = single ? valueAt(weight, made.ranges) : made.operation === "scale" ? 1 : 0;
   const reach = made.operation === "scale" ? 1 : Math.max(1, 2 * Math.abs(old));
   const [low, high] = made.operation === "scale" ? [-1, 3] : [old - reach, old + reach];
   const again = (value, held) => nudge({ ...made, value }, held);
@@ -103,7 +103,7 @@ function nudgeRow(made) {
   });
   return h("li", { class: "change" },
     h("div", { class: "row between" }, h("code", {}, name), remove(() => set({ nudges: state.nudges.filter((one) => !same(one, made)) }), name)),
-    h("div", { class: "row" }, h("span", { class: "hint" }, made.operation === "set" ? `was ${exact(Number(old.toPrecision(6)))}` : made.operation), slider, number));
+    h("div", { class: "row" }, h("span", { class: "hint" }, made.operation !== "set" ? made.operation : places.length > 1 ? `set, ${places.length} elements` : `was ${exact(Number(old.toPrecision(6)))}`), slider, number));
 }
 
 function patchRow(patch) {

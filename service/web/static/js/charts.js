@@ -7,10 +7,10 @@ const LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 26;
 
 /**
  * Lines over a common axis: series [{name, values, style}], style "old", "new" or "plain"; x(k) is the text of a place.
- * log: logarithmic, for values above 0. low, high: values that are seen in any case. band: {low, high} values, filled.
+ * log: logarithmic, for values above 0. low, high: values that are seen in any case. bands: [{low, high}] values, filled.
  */
-export function lines({ label, series, x = (k) => String(k + 1), height = 200, log = false, low, high, band, axis = "timestep", mark, width = 400 }) {
-  const all = series.flatMap((one) => Array.from(one.values)).concat(band ? [...band.low, ...band.high] : []).filter((v) => Number.isFinite(v) && (!log || v > 0));
+export function lines({ label, series, x = (k) => String(k + 1), height = 200, log = false, low, high, bands = [], axis = "timestep", mark, width = 400 }) {
+  const all = series.flatMap((one) => Array.from(one.values)).concat(bands.flatMap((band) => [...band.low, ...band.high])).filter((v) => Number.isFinite(v) && (!log || v > 0));
   let [bottom, top] = [Math.min(...all, low ?? Infinity), Math.max(...all, high ?? -Infinity)];
   if (!all.length) [bottom, top] = log ? [0.1, 1] : [0, 1];
   if (log) bottom = Math.max(bottom, top * 1e-6);
@@ -24,10 +24,10 @@ export function lines({ label, series, x = (k) => String(k + 1), height = 200, l
   return s("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
     ticks.map((v) => [
       s("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: py(v), y2: py(v) }),
-      s("text", { x: LEFT - 6, y: py(v) + 4, "text-anchor": "end" }, short(v)),
+      s("text", { x: LEFT - 6, y: py(v) + 4, "text-anchor": "end" }, tick(v)),
     ]),
     places.map((k) => s("text", { x: px(k), y: height - 8, "text-anchor": k === 0 && n > 1 ? "start" : k === n - 1 && n > 1 ? "end" : "middle" }, k === 0 ? `${axis} ${x(k)}` : x(k))),
-    band ? s("polygon", { class: "band", points: `${path(band.low)} ${path(band.high).split(" ").reverse().join(" ")}` }) : null,
+    bands.map((band) => s("polygon", { class: "band", points: `${path(band.low)} ${path(band.high).split(" ").reverse().join(" ")}` })),
     mark === undefined ? null : s("line", { class: "now", x1: px(mark), x2: px(mark), y1: TOP, y2: height - BOTTOM }),
     series.map((one) => [
       s("polyline", { class: `line ${one.style}`, points: path(one.values) }),
@@ -82,13 +82,21 @@ export function plane(label, modes) {
 }
 
 function steps(low, high) {
-  const raw = (high - low) / 4, size = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find((m) => m * size >= raw) * size, found = [];
+  const raw = (high - low) / 5, size = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find((m) => m * size >= raw) * size, found = [];
   for (let v = Math.ceil(low / step) * step; v <= high + step * 1e-9; v += step) found.push(Math.abs(v) < step * 1e-9 ? 0 : v);
   return found;
 }
 
+/** The text of a tick: as many digits as it needs. */
+const tick = (v) => (Math.abs(v) >= 1e5 ? show(v, 3) : String(Number(v.toPrecision(4))).replace("-", "−"));
+
+/** Powers of ten; where there are few, also their doubles and fives. */
 function powers(low, high) {
   const found = [];
+  if (Math.log10(high / low) < 1.5) {
+    for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) found.push(...[1, 2, 5].map((m) => m * 10 ** e));
+    return found.filter((v) => v >= low * (1 - 1e-9) && v <= high * (1 + 1e-9));
+  }
   for (let e = Math.ceil(Math.log10(low)); e <= Math.floor(Math.log10(high) + 1e-9); e++) found.push(10 ** e);
   return found.length > 7 ? found.filter((_, k) => k % 2 === 0) : found;
 }

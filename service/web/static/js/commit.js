@@ -2,7 +2,7 @@
 
 import { h, by, put, say } from "./dom.js";
 import { post, Failure } from "./api.js";
-import { state, change, on, modelNow, forbidden } from "./store.js";
+import { state, change, on, idle, modelNow, forbidden } from "./store.js";
 import { selection } from "./network.js";
 import { show, exact } from "./format.js";
 import { set } from "./changes.js";
@@ -21,6 +21,7 @@ export function commit() {
 function why() {
   const model = modelNow();
   if (!state.nudges.length) return state.patches.length ? "Only weights can be put into service; patches stay on this page." : "Nudge a weight first.";
+  if (state.nudges.every(idle)) return "These weights are as they were: move a slider first.";
   if (state.away) return "The server is away.";
   if (model && !model.default_alias) return "The model is served by number, so that there is no alias to move.";
   if (model && state.version !== model.default_version) return `Version ${state.version} is not the one in service, version ${model.default_version}.`;

@@ -1,6 +1,6 @@
 // Example inputs of a version, and what is known of the columns of its inputs.
 
-import { array, ofOne, packed } from "./api.js";
+import { array, ofOne, packed, shortest } from "./api.js";
 
 /** Whether an input takes texts. */
 export const takesText = (spec) => /STRING/.test(spec.data_type);
@@ -29,7 +29,7 @@ export function exampleInputs(info, examples) {
     const one = sent[spec.name] ?? (info.inputs.length === 1 ? Object.values(sent)[0] : null);
     if (one) {
       const { shape, values } = ofOne(array(one)), size = shape.reduce((a, b) => a * b, 1);
-      return [spec.name, { shape, values: packed(values.slice(0, size)) }];
+      return [spec.name, { shape, values: packed(values instanceof Float32Array ? Array.from(values.slice(0, size), shortest) : values.slice(0, size)) }];
     }
     const shape = spec.shape.slice(1).map(Number).map((extent, axis) => (extent === -1 ? (axis ? 1 : 5) : extent));
     return [spec.name, { shape, values: packed(Array(shape.reduce((a, b) => a * b, 1)).fill(takesText(spec) ? "" : 0)) }];

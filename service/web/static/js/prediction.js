@@ -2,11 +2,12 @@
 
 import { h, by, put, say } from "./dom.js";
 import { isText } from "./api.js";
-import { state, on, changed } from "./store.js";
+import { state, on, differs } from "./store.js";
 import { show, signed } from "./format.js";
 import { lines, bars, numbers } from "./charts.js";
 
 const MOST_BARS = 24;
+const SHOWN_LEVELS = [80, 95]; // of intervals, in percent, where the version has them
 let details = new Map();
 
 export function prediction() {
@@ -17,7 +18,7 @@ function draw() {
   const { now, base } = state;
   by("prediction").classList.toggle("stale", Boolean(state.away || state.failure));
   if (!now) return;
-  const with_ = changed() && now !== base;
+  const with_ = differs() && now !== base;
   const targets = Object.keys(now.outputs);
   put(by("prediction-body"), targets.map((name) => output(name, base.outputs[name], with_ ? now.outputs[name] : null, targets.length > 1)));
   say(by("prediction-note"), now.without ? now.without : "");
@@ -75,24 +76,27 @@ function winner(names, before, after) {
 
 /** The intervals of one number. */
 function within(intervals) {
-  return intervals.map(({ level, lower, upper }) => h("p", { class: "hint" }, `${show(level)} % interval: ${show(lower[0])} to ${show(upper[0])}`));
+  const shown = intervals.filter((one) => SHOWN_LEVELS.includes(one.level));
+  return (shown.length ? shown : intervals.slice(-1)).map(({ level, lower, upper }) => h("p", { class: "hint" }, `${show(level)} % interval: ${show(lower[0])} to ${show(upper[0])}`));
 }
 
 function series(name, before, after, axis, intervals) {
-  const widest = intervals.at(-1), band = widest && widest.lower.length === before.length ? { low: widest.lower, high: widest.upper } : undefined;
+  const fitting = intervals.filter((one) => one.lower.length === before.length), bands = fitting.filter((one) => SHOWN_LEVELS.includes(one.level));
+  const shown = bands.length ? bands : fitting.slice(-1), levels = shown.map((one) => `${show(one.level)} %`).join(" and ");
   const drawn = [{ name: "before", values: before, style: after ? "old" : "plain" }, ...(after ? [{ name: "with the changes", values: after, style: "new" }] : [])];
   const far = after ? Math.max(...Array.from(after, (v, k) => Math.abs(v - before[k]))) : 0;
   return [
-    lines({ label: `${name} as a line`, series: drawn, axis, band, mark: state.step !== null && axis === "timestep" ? state.step : undefined }),
+    lines({ label: `${name} as a line`, series: drawn, axis, bands: shown.map(({ lower, upper }) => ({ low: lower, high: upper })).reverse(), mark: state.step !== null && axis === "timestep" ? state.step : undefined }),
     after ? h("p", { class: "difference", "data-test": "new" }, `largest difference ${show(far)}`) : null,
-    band ? h("p", { class: "hint" }, `The band is the interval at ${show(widest.level)} %.`) : null,
-    behind(name, axis, before, after),
+    shown.length ? h("p", { class: "hint" }, `The band${shown.length > 1 ? "s are" : " is"} where ${levels} of the values should lie.`) : null,
+    behind(name, axis, before, after, undefined, shown),
   ];
 }
 
-function behind(name, axis, before, after, row) {
+function behind(name, axis, before, after, row, bands = []) {
   const columns = [{ name: after ? "before" : "value", values: before }];
   if (after) columns.push({ name: "with the changes", values: after }, { name: "difference", values: Array.from(after, (v, k) => v - before[k]) });
+  for (const { level, lower, upper } of bands) columns.push({ name: `${show(level)} %, lower`, values: lower }, { name: "upper", values: upper });
   const open = details.get(name)?.open;
   const made = numbers(`Numbers of ${name}`, axis, columns, row);
   details.set(name, made);

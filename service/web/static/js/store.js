@@ -1,6 +1,7 @@
 // What the page shows, who wants to know of changes, and the address that holds it.
 
 import { isText } from "./api.js";
+import { indices } from "./network.js";
 
 export const state = {
   server: null, // what /api/state says
@@ -41,6 +42,16 @@ export function change(changes) {
 
 export const modelNow = () => state.models.find((model) => model.name === state.model);
 export const changed = () => state.nudges.length + state.patches.length > 0;
+
+/** Whether a nudge leaves its weight as it is, as one does that was just picked. */
+export function idle({ weight, operation, ranges, value }) {
+  if (operation !== "set") return value === (operation === "add" ? 0 : 1);
+  const found = state.weights.find((one) => one.name === weight);
+  return Boolean(found) && indices(found.value.shape, ranges).every((k) => found.value.values[k] === Math.fround(value));
+}
+
+/** Whether the changes change anything. */
+export const differs = () => state.patches.length > 0 || state.nudges.some((one) => !idle(one));
 
 /** Whether the page may do what needs these roles; else a sentence that says why not. */
 export function forbidden(...roles) {

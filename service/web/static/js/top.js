@@ -12,6 +12,8 @@ export function top() {
   on("server away info models", badges);
   on("news models version", news);
   on("failure away info loading models server", faces);
+  const head = document.querySelector("header");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--head", `${head.offsetHeight}px`)).observe(head);
   by("model").addEventListener("change", () => choose(by("model").value));
   by("version").addEventListener("change", () => choose(state.model, by("version").value, { keep: true }));
 }
@@ -26,6 +28,7 @@ function options(select, values, value, text = (one) => one) {
 }
 
 function selects() {
+  for (const id of ["model", "version"]) by(id).closest("label").hidden = !state.models.length;
   options(by("model"), state.models.map((one) => one.name), state.model);
   const model = modelNow(), numbers = new Set([...(model?.versions ?? []).map((one) => one.version), ...state.registry.map((one) => one.version)]);
   if (state.version) numbers.add(state.version);
@@ -63,7 +66,8 @@ function faces() {
   by("face").hidden = !(failure || (away && first) || (loading && first) || empty);
   by("main").classList.toggle("covered", first || Boolean(failure && !info));
   by("away").hidden = !(away && !first);
-  say(by("away-text"), away ? `The server does not answer; the numbers below are the last ones. Trying again… (${away})` : "");
+  say(by("away-text"), away ? "The server does not answer; the numbers below are the last ones. Trying again…" : "");
+  by("away").title = away;
   const tell = (kind, title, text, action) => {
     by("face").className = `card face ${kind}`;
     say(by("face-title"), title);

@@ -20,6 +20,9 @@ const METHODS = {
   ablate_units: ["Silence units", "How far the prediction falls when the hidden state of one unit is held at zero."],
 };
 
+/** How wide a chart may be without its text getting small. */
+const room = () => Math.max(280, Math.min(640, document.documentElement.clientWidth - 60));
+
 let timer = 0, round = 0, open = false;
 let maps = [];
 
@@ -82,7 +85,8 @@ function attribution(found, method) {
   const sum = Object.values(found.scores).reduce((total, one) => total + array(one).values.reduce((a, b) => a + b, 0), 0);
   return [
     h("p", {}, METHODS[method][1]),
-    from === undefined ? null : h("p", { class: "hint" }, `${show(from)} at the baseline, ${show(value)} here; the scores add up to ${show(sum)}${residual > 0.01 ? ` and miss ${show(residual * 100, 3)} % of the change` : ""}.`),
+    from === undefined || !Object.keys(found.scores).length ? null : h("p", { class: "hint" }, `${show(from)} at the baseline, ${show(value)} here; the scores add up to ${show(sum)}${residual > 0.01 ? ` and miss ${show(residual * 100, 3)} % of the change` : ""}.`),
+    Object.keys(found.scores).length ? null : h("p", { class: "hint" }, "A text is no number that this could be said of; silencing units can."),
     Object.entries(found.scores).map(([name, one]) => pictured(name, ofOne(array(one)), method)),
   ];
 }
@@ -110,7 +114,7 @@ function gradients(found) {
       const steps = Float64Array.from({ length: one.shape[0] }, (_, t) => Math.hypot(...one.values.slice(t * one.shape[1], (t + 1) * one.shape[1])));
       const title = `${layer.layer}, ${name.replaceAll("_", " ")}`;
       return h("figure", { class: "map wide" }, h("figcaption", {}, h("b", {}, "Size of the gradient by the state after each timestep"), ` ${title}`),
-        lines({ label: `Size of the gradient by ${title}`, series: [{ name: title, values: steps, style: "plain" }], height: 150, low: 0, width: 640 }),
+        lines({ label: `Size of the gradient by ${title}`, series: [{ name: title, values: steps, style: "plain" }], height: 150, low: 0, width: room() }),
         numbers(`Gradient by ${title}`, "timestep", [{ name: "size", values: steps }]));
     })),
   ];
@@ -125,7 +129,7 @@ function memory(found) {
       const states = array(layer.by_states).values, inputs = array(layer.by_inputs).values;
       return h("figure", { class: "map wide" }, h("figcaption", {}, h("b", {}, layer.layer), ` ${back(layer.horizons) || "does not fall below a half"}`),
         lines({
-          label: `memory of ${layer.layer}`, log: true, height: 170, width: 640,
+          label: `memory of ${layer.layer}`, log: true, height: 170, width: room(),
           series: [{ name: "of the state", values: states, style: "plain" }, { name: "of the input", values: inputs, style: "other" }],
         }),
         h("p", { class: "legend" }, h("span", { class: "key plain" }), "of the state ", h("span", { class: "key other" }), "of the input"),
