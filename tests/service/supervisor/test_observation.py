@@ -414,8 +414,8 @@ def prometheus(observed, tmp_path):
     process.wait(30)
 
 
-def test_dashboard_and_rules_in_prometheus(observed, prometheus):
-    """Prometheus evaluates every rule and every panel; those of its own state show something, none alerts."""
+def test_dashboard_and_rules_in_prometheus(observed, prometheus, tmp_path):
+    """Prometheus evaluates every rule and panel; those of its own state show something, none alerts; all are drawn."""
 
     def ask(path, **query):
         try:
@@ -452,3 +452,7 @@ def test_dashboard_and_rules_in_prometheus(observed, prometheus):
                 assert kind not in expression or drawn[expression], expression
     firing = {alert["labels"]["alertname"] for alert in ask("alerts")["alerts"] if alert["state"] == "firing"}
     assert not firing & {"NoServer", "ModelNotReady", "ModelStale", "RegistryAway", "CallersFileWrong"}
+    picture = tmp_path / "dashboard.png"
+    command = [sys.executable, OBSERVE.parent.parent / "tools" / "dashboard.py", prometheus.removesuffix("/api/v1")]
+    subprocess.run([*command, picture, "1"], check=True)
+    assert picture.read_bytes().startswith(b"\x89PNG")
