@@ -171,6 +171,27 @@ def test_hostile_names(tab, versions):
         assert page.faults == []
 
 
+@pytest.mark.parametrize("what", ["classes", "targets"])
+def test_outputs_have_their_names(tab, tmp_path, what):
+    """Classes are bars with their labels, and several targets lines with their names, where the version knows them."""
+    import keras
+
+    names = ["cold", "mild", "hot & dry"]
+    last = [keras.layers.Dense(3, activation="softmax", name="out")]
+    if what == "targets":
+        last = [keras.layers.Dense(6), keras.layers.Reshape((2, 3), name="out")]
+    network = keras.Sequential([keras.Input((3, 2), name="x"), keras.layers.SimpleRNN(4, name="rnn"), *last])
+    known = {"features": ["a", "b"], "target": "y", "window": 3, "horizon": 2, what: names}
+    digest = keep(network, tmp_path / "version", np.ones((1, 3, 2), np.float32))
+    version = VersionEntry("1", digest, str(tmp_path / "version"), data=json.dumps(known))
+    with serving(entry("named", "champion", v1=version)) as (_, client), web(client, Settings(key=KEY)) as address:
+        page = browsing.Page(tab, address, KEY).open().ready()
+        where = tab.locator("#prediction svg.chart title" if what == "classes" else "#prediction h4")
+        where.nth(2).wait_for(state="attached")
+        assert where.all_text_contents() == names
+        page.shot(what)
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A version with weights of 256 × 1,024."""

@@ -90,9 +90,10 @@ function steps(low, high) {
 /** The text of a tick: as many digits as it needs. */
 const tick = (v) => (Math.abs(v) >= 1e5 ? show(v, 3) : String(Number(v.toPrecision(4))).replace("-", "−"));
 
-/** Powers of ten; where there are few, also their doubles and fives. */
+/** Powers of ten; where there are few, also their doubles and fives, or equal steps. */
 function powers(low, high) {
   const found = [];
+  if (high < 5 * low) return steps(low, high);
   if (Math.log10(high / low) < 1.5) {
     for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) found.push(...[1, 2, 5].map((m) => m * 10 ** e));
     return found.filter((v) => v >= low * (1 - 1e-9) && v <= high * (1 + 1e-9));

@@ -33,6 +33,12 @@ function strip(now, base, with_) {
   say(by("strip"), with_ ? `${show(before.at(-1))} → ${show(after.at(-1))}` : show(after.at(-1)));
 }
 
+/** What the elements along the last axis of an output are called, where the version knows that: classes, or targets. */
+function namesOf(width) {
+  const known = [state.examples?.classes, state.info?.data?.targets].find((names) => names?.length === width);
+  return Array.from({ length: width }, (_, i) => known?.[i] ?? "");
+}
+
 function output(name, before, after, several) {
   const { shape, values } = before, now = after?.values, target = state.examples?.target, classes = state.examples?.classes ?? [];
   const title = several ? h("h3", {}, name) : null, n = values.length;
@@ -41,7 +47,7 @@ function output(name, before, after, several) {
   if (n === 1) return h("div", {}, title, one(values[0], now?.[0], target), within(intervals));
   const width = shape.at(-1), timesteps = shape.length > 1 ? n / width : 1;
   if (timesteps === 1 || (shape.length === 1 && n <= MOST_BARS && isDistribution(values))) {
-    const names = Array.from({ length: n }, (_, i) => classes[i] ?? String(i + 1));
+    const names = namesOf(n).map((known, i) => known || String(i + 1));
     const horizon = !isDistribution(values) && !classes.length && n > 1 && shape.length === 1 && Number(state.examples?.horizon ?? 0) > 1;
     if (!horizon && n <= MOST_BARS) {
       return h("div", {}, title, isDistribution(now ?? values) ? winner(names, values, now) : null,
@@ -50,9 +56,11 @@ function output(name, before, after, several) {
     }
     return h("div", {}, title, series(name, values, now, horizon ? "step ahead" : "element", intervals));
   }
-  return h("div", {}, title, Array.from({ length: Math.min(width, 6) }, (_, j) => {
+  const ahead = Number(state.examples?.horizon ?? 0) === timesteps ? "step ahead" : "timestep";
+  return h("div", {}, title, namesOf(width).slice(0, 6).map((known, j) => {
     const column = (all) => all && Float64Array.from({ length: timesteps }, (_, t) => all[t * width + j]);
-    return h("div", {}, width > 1 ? h("h4", {}, `element ${j + 1}`) : null, series(`${name} ${j + 1}`, column(values), column(now), "timestep", width === 1 ? intervals : []));
+    const own = intervals.map(({ level, lower, upper }) => ({ level, lower: column(lower), upper: column(upper) }));
+    return h("div", {}, width > 1 ? h("h4", {}, known || `element ${j + 1}`) : null, series(`${name} ${known || j + 1}`, column(values), column(now), ahead, own));
   }), width > 6 ? h("p", { class: "hint" }, `6 of ${width} elements are drawn; "States and gates" has all of them.`) : null);
 }
 
