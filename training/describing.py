@@ -132,4 +132,5 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+    """A cell of a table in Markdown; MLflow leaves no space between columns."""
+    return "" if value is None else f"&emsp;{value:.5g}" if isinstance(value, float) else str(value)

@@ -39,5 +39,5 @@ def test_a_sweep():
     """A sweep lists the values of its best trials with their errors, and is never too long."""
     text = describing.sweep([({"units": (8,), "window": 24}, 1.25), ({"units": (4,), "window": 12}, 2.5)])
     assert text.startswith("validation error 1.25, best of 2 trials\n")
-    assert "| (8,) | 24 | 1.25 |" in text
+    assert "| (8,) | 24 | &emsp;1.25 |" in text
     assert len(describing.sweep([({"x" * 5000: 1}, 1.0)])) == LONGEST

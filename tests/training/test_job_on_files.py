@@ -102,7 +102,7 @@ def test_what_the_ui_says(first):
     for text in (version, run.data.tags["mlflow.note.content"]):
         assert text.startswith(f"rmse {rmse:.4g}, ")
         assert all(part in text for part in (picture, "from 8 rows of `y`, `z`", "`wave.csv`", "95 %"))
-        assert f"| baseline: last value | {other:.5g} | " in text
+        assert f"| baseline: last value | &emsp;{other:.5g} | " in text
     assert f"version {first.version}, promoted: --promote always" in run.data.tags["mlflow.note.content"]
     assert client().get_registered_model("wave").description.startswith("Predicts the next value of `y` from 8 rows")
     table = client().load_table(run.info.experiment_id, "gate.json", [first.run_id])
