@@ -58,7 +58,9 @@ def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], 
             alike = {measured.metric: champion.challenger_error or 0.0}
             rows.append(("this version, on what the champion predicts too", alike))
     rows += [(f"baseline: {name}", figures) for name, figures in measured.baselines.items()]
-    return ["on held-out data", *metrics], [[who, *(_rounded(figures.get(m)) for m in metrics)] for who, figures in rows]
+    return ["on held-out data", *metrics], [
+        [who, *(_rounded(figures.get(m)) for m in metrics)] for who, figures in rows
+    ]
 
 
 def version(
@@ -74,8 +76,8 @@ def version(
         lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
         lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
         lines += ["", *_coverage(measured)]
-    if examples.path is not None:
-        lines += [f"Data: {code(examples.path.name)}, SHA-256 `{examples.digest[:12]}…`"]
+    if examples.data:
+        lines += [f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"]
     return "\n".join(lines).strip()[:LONGEST]
 
 
@@ -108,7 +110,7 @@ def _headline(measured: Measured) -> str:
 def _task(examples: Examples) -> str:
     """What is predicted from what."""
     layout = examples.layout
-    if examples.path is None:
+    if not examples.data:
         return "Learns three short reference sequences"
     what = ", ".join(map(code, filter(None, layout.predicted[:8]))) or "the targets"
     if layout.classes:
@@ -124,6 +126,11 @@ def _task(examples: Examples) -> str:
 def _coverage(measured: Measured) -> list[str]:
     shown = [f"{measured.coverage[level]:.0%} at {level:g} %" for level in SHOWN_LEVELS if level in measured.coverage]
     return [f"Held-out values within the prediction intervals: {', '.join(shown)}.", ""] if shown else []
+
+
+def _last(data: str) -> str:
+    """The name of a file or folder without where it lies, which may hold credentials."""
+    return data.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def _rounded(value: float | None) -> float | None:
