@@ -10,7 +10,7 @@ from service.errors import InvalidArgumentError
 from training.backend import keras, tf
 from training.checkpoints import Checkpoints, Progress, State
 from training.data.examples import Examples
-from training.data.windows import Array, Windows
+from training.data.windows import SEQUENCE, Array, Windows
 from training.network import DENSE, OUTPUT, TARGETS
 from training.options import Options
 from training.scaling import Scaling
@@ -120,7 +120,8 @@ def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
     names = {layer.name for layer in model.layers}
     last = next(name for name in (TARGETS, DENSE, OUTPUT) if name in names)
-    made = keras.Model(model.inputs[0], model.get_layer(last).output, name="learner")
+    inputs = {tensor.name: tensor for tensor in model.inputs} if len(model.inputs) > 1 else model.inputs[0]
+    made = keras.Model(inputs, model.get_layer(last).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
     return made
 
@@ -138,29 +139,36 @@ class _Feed:
         windows, size = self._windows, self._batch
         targets = tf.as_dtype(windows.targets.dtype)
 
+        feeds = windows.some(slice(1)).feeds()
+        kinds = [tf.string if array.dtype == object else tf.as_dtype(array.dtype) for array in feeds.values()]
+
         def batch(number: Any) -> tuple[Any, Any]:
             epoch, step = number // self.steps, number % self.steps
             places = tf.range(step * size, tf.minimum((step + 1) * size, len(windows)))
             if seed is not None:  # computed place by place, so that no order of all windows is held
                 key = tf.stack([tf.constant(seed, tf.int64), epoch])
                 places = tf.random.experimental.index_shuffle(places, seed=key, max_index=len(windows) - 1)
-            x, y = tf.numpy_function(self._gather, [places], [tf.float32, targets], stateful=False)
-            x = tf.ensure_shape(x, (None, windows.window, windows.values.shape[1]))
-            return x, tf.ensure_shape(y, (None, windows.outputs, *windows.targets.shape[1:]))
+            *read, y = tf.numpy_function(self._gather, [places], [*kinds, targets], stateful=False)
+            x = {
+                name: tf.ensure_shape(one, (None, *array.shape[1:]))
+                for (name, array), one in zip(feeds.items(), read, strict=True)
+            }
+            y = tf.ensure_shape(y, (None, windows.outputs, *windows.targets.shape[1:]))
+            return x if len(x) > 1 else x[SEQUENCE], y
 
         batches = tf.data.Dataset.range(first * self.steps, last * self.steps).map(batch, num_parallel_calls=2)
         return iter(batches.prefetch(2))
 
-    def _gather(self, places: Any) -> tuple[Any, Any]:
-        """Inputs and scaled targets of some windows."""
+    def _gather(self, places: Any) -> list[Any]:
+        """Inputs of some windows, in the order of `Windows.feeds`, and their scaled targets."""
         scaling = self._scaling
-        x, y = self._windows.gathered(places)
+        feeds, y = self._windows.gathered(places)
         if scaling.relative:
-            last = x[:, -1, scaling.relative]  # (batch, targets)
+            last = feeds[SEQUENCE][:, -1, scaling.relative]  # (batch, targets)
             y = y - (last[:, None] if self._windows.several else last)
         if y.dtype == np.float32:
             y = (y - np.array(scaling.offset, np.float32)) / np.array(scaling.scale, np.float32)
-        return x, y
+        return [*feeds.values(), y]
 
 
 class _Fit:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from training.data import calendar, cleaning, files, sources
+from training.data import ahead, calendar, cleaning, files, sources
+from training.data.categories import input_name
 from training.data.layout import Layout
-from training.data.windows import Array
+from training.data.windows import FUTURE, SEQUENCE, Array
 from training.options import Format
 
-PredictFunction = Callable[[Array, Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
-"""Predictions, (batch, outputs[, targets]), for windows (batch, timesteps, features), and intervals' ends by level."""
+PredictFunction = Callable[[Mapping[str, Any], Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
+"""Predictions, (batch, outputs[, targets]), for inputs by name, as `Windows.feeds` has them, and intervals' ends."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def forecast(
 
     `how`: how the table is written; None: as the one that the version was trained on.
 
-    Gaps and missing values are treated as training treated them.
+    Gaps and missing values are treated as training treated them. What is known ahead stands in the rows behind the last
+    that holds anything else.
 
     Raises InvalidArgumentError for columns that are missing or of other types, for a group that the table does not
     have, and where no series has a forecast; OSError.
@@ -63,9 +65,11 @@ def forecast(
     how = how or layout.format
     opened = sources.open_table(data, how)
     schema = opened.schema
-    files.check(schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
+    files.check(schema, time=layout.time, group=layout.group, features=layout.columns, categorical=layout.categories)
     known = tuple(name for name in layout.predicted if name in schema.names and not layout.classes)
-    columns = files.Columns(layout.columns, known, layout.time, layout.group, time_format=how.time_format)
+    columns = files.Columns(
+        layout.columns, known, layout.time, layout.group, time_format=how.time_format, categories=layout.categories
+    )
     table = files.read(opened, columns, progress)
     table.target = table.target.reshape(len(table.features), len(known))
     cleaning.sort(table, how.duplicates, lambda _: None)
@@ -86,18 +90,28 @@ def forecast(
         ends_at = (0, len(table.features)) if table.groups is None else np.searchsorted(table.groups, [code, code + 1])
         rows = slice(*map(int, ends_at))
         try:
-            ends[name] = rows, _last_window(table, rows, layout)
+            past = ahead.past(table, rows, layout)
+            window = _last_window(table, past, layout)
+            ends[name] = past, window, ahead.values(table, rows, past, layout, zone)
         except ValueError as error:
             left_out[name] = str(error)
     if not ends:
         name, reason = next(iter(left_out.items()))
         raise InvalidArgumentError(f"data: {f'series {name!r}: ' if name else ''}{reason}", field="data")
-    predicted, intervals = predict(np.stack([window for _, window in ends.values()]), levels)
+    inputs: dict[str, Any] = {SEQUENCE: np.stack([window for _, window, _ in ends.values()])}
+    read = np.array([rows.stop for rows, *_ in ends.values()])[:, None] + np.arange(-layout.window, 0)
+    inputs |= {input_name(name): one.texts(read) for name, one in table.categories.items()}
+    if layout.future:
+        inputs[FUTURE] = np.stack([known_ahead for *_, known_ahead in ends.values()])
+    predicted, intervals = predict(inputs, levels)
     found = []
-    for i, (name, (rows, _)) in enumerate(ends.items()):
+    for i, (name, (rows, *_)) in enumerate(ends.items()):
         times = np.arange(rows.start - rows.stop + 1, 1) if table.times is None else table.times[rows]
         past_times = calendar.in_zone(times[-layout.window :], zone)
         following = _times(times, layout, predicted.shape[1], zone)
+        if layout.future and table.times is not None:  # which the file has, even or not
+            after = calendar.in_zone(table.times[rows.stop : rows.stop + layout.horizon], zone)
+            following = after[-len(following) :]
         for place, target in enumerate(layout.predicted):
             at = (i, slice(None), place) if layout.targets else i
             found.append(

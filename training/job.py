@@ -206,7 +206,7 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             registration.name,
             fitted.model,
             proof_file=fitted.proof,
-            example={fitted.served.inputs[0].name: fitted.shown},
+            example=fitted.shown,
             inputs=fitted.served.inputs,
             outputs=fitted.served.outputs,
             tags={tag.KIND: "trained", **_data_tags(examples), **_decision_tags(decision, measured, champion)},
@@ -252,9 +252,9 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     after = network.weights(model)
 
     network.save(model, folder / "model.keras")
-    shown = examples.shown.some(slice(SHOWN)).inputs()
+    shown = examples.shown.some(slice(SHOWN)).feeds()
     served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
-    proof = proving.proof(model, shown, served.weights)
+    proof = proving.proof(model, shown, served)
     proof.save(folder / "proof.npz")
     parity = proofs.replay(served, proof)
 

@@ -7,11 +7,12 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, LimitExceededError
 from training.backend import keras, tf
-from training.data.windows import Array
+from training.data.categories import Embedding
+from training.data.windows import FUTURE, SEQUENCE, Ahead, Array
 from training.options import Options
 from training.scaling import Scaling
 
-INPUT, DENSE, TARGETS, CHANGE, OUTPUT = "sequence", "dense", "targets", "change", "output"
+INPUT, DENSE, TARGETS, CHANGE, OUTPUT = SEQUENCE, "dense", "targets", "change", "output"
 KINDS = {
     "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
     "gru": ("gru", keras.layers.GRU),
@@ -35,10 +36,10 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
     optimizer.learning_rate = options.learning_rate
     try:
-        if scaling is None or not scaling.relative:
+        if scaling is None or not (scaling.relative or scaling.embeddings or scaling.ahead):
             model = keras.Sequential(layers, name="sequential")
         else:
-            model = _residual(layers, features, scaling.relative)
+            model = _graph(layers, timesteps, features, scaling)
     except (tf.errors.ResourceExhaustedError, MemoryError):
         raise LimitExceededError(
             f"units: there is no memory for a network of {','.join(map(str, options.units))} units", field="units"
@@ -80,21 +81,56 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
     return layers
 
 
-def _residual(layers: list[Any], features: int, relative: tuple[int, ...]) -> keras.Model:
-    """Layers between a subtraction of features' last values from their sequences and the addition to the output."""
-    sequence, *others = layers
-    only = [float(i in relative) for i in range(features)]
-    last = keras.layers.Rescaling(only, name="last")(sequence[:, -1:, :])  # (batch, 1, features), zero elsewhere
-    x = keras.layers.Subtract(name="relative")([sequence, last])
+def _graph(layers: list[Any], timesteps: int, features: int, scaling: Scaling) -> keras.Model:
+    """Layers in a graph: with embedded texts beside the features, and between two differences for a residual.
+
+    What is known ahead joins what the recurrent layers made of the window, in front of the Dense layer.
+    """
+    sequence, normalization, *others = layers
+    last, x = _difference(sequence, features, scaling.relative) if scaling.relative else (None, sequence)
+    x = normalization(x)
+    texts = {name: keras.Input((timesteps,), dtype="string", name=name) for name in scaling.embeddings}
+    if texts:
+        embedded = [_embedded(texts[name], one) for name, one in scaling.embeddings.items()]
+        x = keras.layers.Concatenate(name="joined")([x, *embedded])  # (batch, timesteps, features and dimensions)
+    inputs = [sequence, *texts.values()]
     for layer in others:
+        if scaling.ahead is not None and isinstance(layer, keras.layers.Dense):
+            inputs.append(keras.Input((scaling.ahead.steps, len(scaling.ahead.features)), name=FUTURE))
+            x = keras.layers.Concatenate(name="with_future")([x, _flat(inputs[-1], scaling.sample, scaling.ahead)])
         x = layer(x)
+    if last is not None:
+        x = keras.layers.Add(name=OUTPUT)([x, _last_targets(last, scaling.relative)])
+    several = len(inputs) > 1
+    return keras.Model(inputs if several else sequence, x, name="network" if several else "residual")
+
+
+def _flat(future: Any, sample: Array, ahead: Ahead) -> Any:
+    """What is known ahead, normalized as in the window, (batch, steps · features)."""
+    normalization = keras.layers.Normalization(name="future_normalization")
+    normalization.adapt(sample[:, ahead.features].astype(np.float64))
+    return keras.layers.Flatten(name="future_flat")(normalization(future))
+
+
+def _embedded(text: Any, embedding: Embedding) -> Any:
+    """Texts, (batch, timesteps), looked up and embedded; what is not in the vocabulary shares one row."""
+    lookup = keras.layers.StringLookup(vocabulary=list(embedding.words), name=f"{text.name}_lookup")
+    size = len(embedding.words) + 1
+    return keras.layers.Embedding(size, embedding.dimensions, name=f"{text.name}_embedding")(lookup(text))
+
+
+def _difference(sequence: Any, features: int, relative: tuple[int, ...]) -> tuple[Any, Any]:
+    """The last values of some features, (batch, 1, features) and zero elsewhere, and the sequence without them."""
+    only = [float(i in relative) for i in range(features)]
+    last = keras.layers.Rescaling(only, name="last")(sequence[:, -1:, :])
+    return last, keras.layers.Subtract(name="relative")([sequence, last])
+
+
+def _last_targets(last: Any, relative: tuple[int, ...]) -> Any:
+    """The last values of the targets: (batch, 1), of several (batch, 1, targets)."""
     if len(relative) == 1:
-        added = last[:, 0, relative[0] : relative[0] + 1]  # (batch, 1)
-    else:
-        added = keras.layers.Concatenate(name="before")(
-            [last[:, :, i : i + 1] for i in relative]
-        )  # (batch, 1, targets)
-    return keras.Model(sequence, keras.layers.Add(name=OUTPUT)([x, added]), name="residual")
+        return last[:, 0, relative[0] : relative[0] + 1]
+    return keras.layers.Concatenate(name="before")([last[:, :, i : i + 1] for i in relative])
 
 
 def targets_for(model: keras.Model, targets: Array, loss: str) -> Array:

@@ -122,12 +122,20 @@ class Source(Format):
     """Column to predict; of several, which have to be numbers, each is predicted."""
     features: tuple[str, ...] = ()
     """Columns to predict from; none: all that hold numbers."""
+    categorical: tuple[str, ...] = ()
+    """Columns of text to predict from; the network looks their values up and embeds them."""
+    future: tuple[str, ...] = ()
+    """Columns of numbers that are known for the steps to predict, such as holidays; read in the window as well."""
     time: str = ""
     """Column of times; empty: rows are in order."""
     calendar: tuple[str, ...] = ()
     """Features computed from the times, as sine and cosine: month, dayofyear, day, weekday, hour."""
     group: str = ""
     """Column that distinguishes series; empty: there is one."""
+    group_embedding: int = 0
+    """Numbers that stand for each series, learned; 0: the network is not told which series it sees."""
+    static: tuple[str, ...] = ()
+    """Columns to predict from that have one value in each series, which is checked."""
     window: int = 0
     """Timesteps that the network sees; needed with tables."""
     horizon: int = 1
@@ -153,11 +161,21 @@ class Source(Format):
         calendar_features.check(self.calendar)
         if self.calendar and not self.time:
             raise InvalidArgumentError("calendar: name the column of times with --time", field="calendar")
-        for name in ("target", "features", "calendar"):
+        if self.group_embedding and not self.group:
+            raise InvalidArgumentError("group_embedding: name the column of series with --group", field="group")
+        if self.group and self.group in self.categorical:
+            raise InvalidArgumentError(
+                f"categorical: {self.group!r} distinguishes series; --group-embedding embeds it", field="categorical"
+            )
+        if self.static and not self.group:
+            raise InvalidArgumentError("static: name the column of series with --group", field="static")
+        if self.future and not self.horizon:
+            raise InvalidArgumentError("future: with horizon 0 nothing lies ahead", field="future")
+        for name in ("target", "features", "categorical", "future", "static", "calendar"):
             given = getattr(self, name)
             if twice := next((column for column in given if given.count(column) > 1), ""):
                 raise InvalidArgumentError(f"{name}: {twice!r} is named twice", field=name)
-        for name in ("window", "horizon", "season"):
+        for name in ("window", "horizon", "season", "group_embedding"):
             _at_least(self, name, 0)
         _within(self, "validation", 0, 1)
         _within(self, "test", 0, 1)

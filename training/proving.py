@@ -15,7 +15,6 @@ from service.model.network import Network
 from service.model.proof import Proof
 from training.backend import keras, tf
 from training.data.windows import Array
-from training.network import INPUT, predict
 
 STATE_NAMES = ("hidden_state", "cell_state")
 
@@ -28,13 +27,20 @@ class States:
     final: dict[str, Array]  # (sequences, units) each, by name
 
 
-def states(model: keras.Model, inputs: Array) -> dict[str, States]:
+def states(model: keras.Model, inputs: Mapping[str, Any]) -> dict[str, States]:
     """What each recurrent layer did, by the layer's name, computed by Keras."""
     found = {}
+    given = _in_order(model, inputs)
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
-            found[layer.name] = _run_alone(layer, keras.Model(model.inputs[0], layer.input)(inputs, training=False))
+            before = keras.Model(model.inputs, layer.input)
+            found[layer.name] = _run_alone(layer, before(given, training=False))
     return found
+
+
+def _in_order(model: keras.Model, inputs: Mapping[str, Any]) -> list[Any]:
+    """Inputs in the order of a model; the one input of a model may have any name."""
+    return [inputs[tensor.name] for tensor in model.inputs] if len(inputs) > 1 else list(inputs.values())
 
 
 def _run_alone(layer: keras.layers.RNN, x: Any, mask: Any = None) -> States:
@@ -47,16 +53,6 @@ def _run_alone(layer: keras.layers.RNN, x: Any, mask: Any = None) -> States:
     return States(np.asarray(sequence), {n: np.asarray(s) for n, s in zip(names, final, strict=False)})
 
 
-def proof(model: keras.Model, inputs: Array, weights: Mapping[str, Array]) -> Proof:
-    """What a loader must reproduce: inputs, with Keras's own outputs and final states, and gradients.
-
-    `weights` are those of the model, as our network has them.
-    """
-    final = {name: state for layer in states(model, inputs).values() for name, state in layer.final.items()}
-    outputs = {model.layers[-1].name: predict(model, inputs)}
-    return Proof({INPUT: inputs}, outputs, final, "keras", *_gradients(model, {INPUT: inputs}, outputs, weights))
-
-
 def prove(path: Path, inputs: Mapping[str, Array], network: Network) -> Proof:
     """What a loader must reproduce of a file that exists: Keras's own outputs, and final states where they can be seen.
 
@@ -67,11 +63,12 @@ def prove(path: Path, inputs: Mapping[str, Array], network: Network) -> Proof:
     """
     with warnings.catch_warnings():  # Keras's, of options that are no more, and how a model's inputs are called
         warnings.simplefilter("ignore", UserWarning)
-        return _prove(keras_network.load(path), inputs, network)
+        return proof(keras_network.load(path), inputs, network)
 
 
-def _prove(model: keras.Model, inputs: Mapping[str, Array], network: Network) -> Proof:
-    arrays = [inputs[tensor.name] for tensor in model.inputs] if len(inputs) > 1 else list(inputs.values())
+def proof(model: keras.Model, inputs: Mapping[str, Array], network: Network) -> Proof:
+    """What a loader must reproduce of a model, as `prove`. `network` is our own of it."""
+    arrays = _in_order(model, inputs)
     given = arrays if len(arrays) > 1 else arrays[0]
     try:
         found = model(given, training=False)

@@ -32,7 +32,7 @@ class Fitted:
     progress: Progress
     before: "Weights"
     after: "Weights"
-    shown: Array  # inputs of the proof and of the example
+    shown: Mapping[str, Array]  # inputs of the proof and of the example
     predictions: Array  # what it gives for examples that are held out, or, where none are, for those it learned from
     targets: Array
     columns: tuple[str, ...]  # that are predicted

@@ -1,16 +1,17 @@
 """Scales of inputs and outputs, computed from the training part alone."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
+from training.data.categories import Embedding
 from training.data.examples import Examples
 from training.data.growing import blocks
-from training.data.windows import Array, Windows
+from training.data.windows import Ahead, Array, Windows
 from training.options import Options
 
 Moments = Any  # a number, or one for each column
@@ -26,10 +27,22 @@ class Scaling:
     scale: tuple[float, ...] = (1.0,)  # of each target
     offset: tuple[float, ...] = (0.0,)
     relative: tuple[int, ...] = ()  # the features of the targets, where their differences from the last step are seen
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)  # of texts, by the name of the input
+    ahead: Ahead | None = None  # what is known of the rows to predict
 
 
 def scaling_of(options: Options, examples: Examples) -> Scaling:
     """The scales of a training part. Raises InvalidArgumentError where `residual` has no target among the features."""
+    train = examples.parts.train
+    embeddings = {}
+    if train.categories:
+        rows = train.rows()
+        embeddings = {name: one.embedding(rows) for name, one in train.categories.items()}
+    return replace(_scales(options, examples), embeddings=embeddings, ahead=train.ahead)
+
+
+def _scales(options: Options, examples: Examples) -> Scaling:
+    """The scales of numbers."""
     train, layout = examples.parts.train, examples.layout
     if options.residual:
         unknown = [name for name in layout.predicted if name not in layout.features]

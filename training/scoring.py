@@ -1,6 +1,7 @@
 """Scores a table of any length, or sequences, through a registered version, without TensorFlow."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ from service.model import proof as proofs
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
 from training.data import calendar, files, sequences, sources
+from training.data.categories import Category, input_name
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
 from training.data.output import predictions, writer
 from training.data.times import times as times_of
-from training.data.windows import Array, Windows
+from training.data.windows import Ahead, Array, Windows
 from training.evaluation.errors import BATCH, predict
 from training.options import Format
 
@@ -85,7 +87,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
 
     Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
     kept, and a missing value becomes the one before it, where values were filled. Rows without a whole window behind
-    them have no prediction. `out` appears whole or not at all.
+    them have no prediction. Of a network that takes what is known ahead, the whole table is read at once, and the last
+    rows have none either. `out` appears whole or not at all.
 
     `how`: how the table is written; None: as the one that the version was trained on.
 
@@ -94,8 +97,12 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
     layout = model.layout
     how = how or layout.format
     opened = sources.open_table(data, how)
-    files.check(opened.schema, time=layout.time, group=layout.group, targets=(), features=layout.columns)
-    columns = files.Columns(layout.columns, (), layout.time, layout.group, time_format=how.time_format)
+    files.check(
+        opened.schema, time=layout.time, group=layout.group, features=layout.columns, categorical=layout.categories
+    )
+    columns = files.Columns(
+        layout.columns, (), layout.time, layout.group, time_format=how.time_format, categories=layout.categories
+    )
     stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
     rows = predicted = 0
     read = (0, 0)
@@ -105,7 +112,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
         read = done, total
 
     with writer(out) as write:
-        for batch in files.batches(opened, columns, reading):
+        batches = files.batches(opened, columns, reading)
+        for batch in _whole(batches) if layout.future else batches:
             made, count = stream.predict(batch)
             write(made)
             rows, predicted = rows + batch.num_rows, predicted + count
@@ -115,11 +123,19 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
     return Score(rows, predicted, stream.gaps, stream.filled)
 
 
+def _whole(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+    """All batches as one."""
+    import pyarrow as pa
+
+    if found := list(batches):
+        yield from pa.Table.from_batches(found).combine_chunks().to_batches()
+
+
 @dataclass
 class _Series:
     """The end of a series, as far as it is needed for what follows."""
 
-    rows: Array  # since the last gap, no more than a window has
+    rows: Array  # since the last gap, no more than a window has; features, then the places of texts
     known: Array  # (1, features): the last values that were there since the last gap
     time: Any = None
 
@@ -137,6 +153,7 @@ class Stream:
     _read: int = 0  # rows
     _series: dict[int, _Series] = field(default_factory=dict)
     _codes: files.Codes = field(default_factory=files.Codes)
+    _texts: dict[str, files.Codes] = field(default_factory=lambda: defaultdict(files.Codes))
 
     def predict(self, batch: "pa.RecordBatch") -> tuple["pa.RecordBatch", int]:
         """Predictions for the rows of a batch, and how many there are."""
@@ -146,10 +163,13 @@ class Stream:
         times = times_of(batch.column(layout.time), layout.time, self._read, written) if layout.time else None
         self._read += count
         rows = calendar.with_features(files.matrix(batch, layout.columns), times, layout.calendar, self.zone)
+        places = [self._texts[name].of(batch.column(name)) for name in layout.categories]
+        rows = np.column_stack([rows, *places]).astype(np.float32, copy=False)
         order = np.argsort(codes, kind="stable")
         firsts = np.flatnonzero(np.diff(codes[order], prepend=-2))
         pieces: list[Array] = []
         starts = np.full(count, -1, np.int64)  # of the window that ends with each row
+        needed = layout.window + (layout.horizon if layout.future else 0)  # rows from there on
         at = 0
         for first, end in zip(firsts, [*firsts[1:], count], strict=True):
             chosen = order[first:end]
@@ -161,21 +181,41 @@ class Stream:
                     series.rows, series.known = rows[:0], self._begin().known
                 piece = np.concatenate([series.rows, self._fill(rows[run], series)])
                 begin = np.arange(len(series.rows), len(piece)) - layout.window + 1
-                starts[run] = np.where(begin >= 0, begin + at, -1)
+                fits = (begin >= 0) & (begin + needed <= len(piece))
+                starts[run] = np.where(fits, begin + at, -1)
                 series.rows = piece[max(0, len(piece) - layout.window + 1) :].copy()
                 pieces.append(piece)
                 at += len(piece)
         values = np.concatenate(pieces) if pieces else rows
-        gone = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=1))])
         whole = starts >= 0
-        whole[whole] = gone[starts[whole]] == gone[starts[whole] + layout.window]
+        whole[whole] = self._complete(values, starts[whole])
         found = starts[whole]
-        windows = Windows(values, values[:, 0], found, found, layout.window, 1)
+        width = len(layout.features)
+        categories = {
+            input_name(name): Category.of(values[:, width + i].astype(np.int32), tuple(self._texts[name].places))
+            for i, name in enumerate(layout.categories)
+        }
+        ahead = Ahead(layout.known_ahead, layout.horizon) if layout.future else None
+        windows = Windows(
+            values[:, :width], values[:, 0], found, found, layout.window, 1, categories=categories, ahead=ahead
+        )
         predicted = predict(self.network, windows) if len(found) else None
         return self._batch(batch, predicted, whole), len(found)
 
+    def _complete(self, values: Array, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which windows have no missing value, nor have what is known behind them."""
+        layout = self.layout
+        missing = np.isnan(values)
+        gone = np.concatenate([[0], np.cumsum(missing.any(axis=1))])
+        complete: npt.NDArray[np.bool_] = gone[starts] == gone[starts + layout.window]
+        if layout.future:
+            gone = np.concatenate([[0], np.cumsum(missing[:, layout.known_ahead].any(axis=1))])
+            ends = starts + layout.window
+            complete &= gone[ends] == gone[ends + layout.horizon]
+        return complete
+
     def _begin(self) -> _Series:
-        width = len(self.layout.features)
+        width = len(self.layout.features) + len(self.layout.categories)
         return _Series(np.empty((0, width), np.float32), np.full((1, width), np.nan, np.float32))
 
     def _breaks(self, times: Any, series: _Series) -> npt.NDArray[np.bool_]:

@@ -49,7 +49,8 @@ def forecast(
 ) -> None:
     """Forecast each series of a table: the next values, their times, and prediction intervals.
 
-    The version knows its columns, window and horizon. It is read from the registry, or a server with --address
+    The version knows its columns, window and horizon. Values of columns known ahead stand in the rows behind the last
+    known ones. It is read from the registry, or a server with --address
     computes; then neither TensorFlow nor a registry is needed.
     """
     require("tables")
@@ -85,12 +86,13 @@ def _levels(text: str) -> list[float]:
 def _local(model: str, cache: Path) -> "tuple[str, str, Layout, PredictFunction]":
     """A version of the registry, its layout, and what predicts with it."""
     from training import scoring
+    from training.evaluation.errors import named
 
     loaded = scoring.load(model, cache.expanduser())
-    (spec,), (output,) = loaded.network.inputs, loaded.network.outputs
+    (output,) = loaded.network.outputs
 
-    def predict(windows: Any, levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
-        predicted = loaded.network.forward({spec.name: windows}).outputs[output.name]
+    def predict(inputs: Mapping[str, Any], levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+        predicted = loaded.network.forward(named(loaded.network, inputs)).outputs[output.name]
         if levels and loaded.intervals is None:
             raise NotReadyError(
                 f"level: version {loaded.version} of {loaded.name} has no prediction intervals", field="level"
@@ -122,8 +124,9 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
         )
     layout = Layout.of(found.data)
 
-    def predict(windows: Any, levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
-        answer = client.predict(windows, model=answered.name, version=number, levels=levels)
+    def predict(inputs: Mapping[str, Any], levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+        given = inputs if len(inputs) > 1 else next(iter(inputs.values()))
+        answer = client.predict(given, model=answered.name, version=number, levels=levels)
         return answer.output, answer.intervals
 
     return answered.name, number, layout, predict

@@ -64,6 +64,14 @@ def train(
             help="Columns to predict from, separated by commas; default: all numeric ones.", rich_help_panel=DATA
         ),
     ] = None,
+    categorical: Annotated[
+        str | None,
+        typer.Option(help="Columns of text to predict from, which are embedded.", rich_help_panel=DATA),
+    ] = None,
+    future: Annotated[
+        str | None,
+        typer.Option(help="Columns known for the steps to predict, such as holidays.", rich_help_panel=DATA),
+    ] = None,
     time: Annotated[
         str | None, typer.Option(help="Column of times; default: rows are in order.", rich_help_panel=DATA)
     ] = None,
@@ -76,6 +84,14 @@ def train(
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column that distinguishes series; default: one series.", rich_help_panel=DATA)
+    ] = None,
+    group_embedding: Annotated[
+        int | None,
+        typer.Option(help="Numbers that the network learns for each series; default: none.", rich_help_panel=DATA),
+    ] = None,
+    static: Annotated[
+        str | None,
+        typer.Option(help="Columns to predict from that are constant in each series.", rich_help_panel=DATA),
     ] = None,
     window: Annotated[int | None, typer.Option(help="Timesteps that the network reads.", rich_help_panel=DATA)] = None,
     horizon: Annotated[

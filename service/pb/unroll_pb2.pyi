@@ -1091,7 +1091,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DataLayout(_message.Message):
-    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone", "format")
+    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone", "categories", "future", "static", "format")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -1105,6 +1105,9 @@ class DataLayout(_message.Message):
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     CALENDAR_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    FUTURE_FIELD_NUMBER: _ClassVar[int]
+    STATIC_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
@@ -1119,8 +1122,11 @@ class DataLayout(_message.Message):
     targets: _containers.RepeatedScalarFieldContainer[str]
     calendar: _containers.RepeatedScalarFieldContainer[str]
     zone: str
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    future: _containers.RepeatedScalarFieldContainer[str]
+    static: _containers.RepeatedScalarFieldContainer[str]
     format: TableFormat
-    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., format: _Optional[_Union[TableFormat, _Mapping]] = ...) -> None: ...
+    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ..., future: _Optional[_Iterable[str]] = ..., static: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[TableFormat, _Mapping]] = ...) -> None: ...
 
 class TableFormat(_message.Message):
     __slots__ = ("delimiter", "decimal", "time_format", "duplicates")

@@ -83,13 +83,14 @@ class LoadedVersion:
                 "network as it was trained",
                 field="levels",
             )
-        (spec,), (array,) = self.network.declared, inputs.values()
-        if spec.shape[1] not in (None, array.shape[1]):
-            raise InvalidArgumentError(
-                f"levels: prediction intervals hold for sequences of {spec.shape[1]} timesteps, with which the network "
-                f"was trained; got {array.shape[1]}",
-                field="levels", expected=spec.shape[1], actual=array.shape[1],
-            )  # fmt: skip
+        for spec in self.network.declared:
+            wanted, given = spec.shape[1:2], inputs[spec.name].shape[1:2]
+            if wanted != (None,) and wanted != given:
+                raise InvalidArgumentError(
+                    f"levels: prediction intervals hold for sequences of {wanted[0]} timesteps, with which the network "
+                    f"was trained; got {given[0]}",
+                    field="levels", expected=wanted[0], actual=given[0],
+                )  # fmt: skip
         if len(levels) > MOST_LEVELS:
             raise InvalidArgumentError(f"levels: expected at most {MOST_LEVELS}, got {len(levels)}", field="levels")
         for level in levels:

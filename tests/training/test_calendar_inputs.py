@@ -1,8 +1,5 @@
 """Calendar features, from training to the forecast, in the time zone of the table."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +14,7 @@ from registry.store import Store
 from service.errors import InvalidArgumentError
 from service.snapshot import VersionEntry
 from tests.service.support import entry, serving
+from tests.training.commands import run
 from tests.training.data.tables import numbers, write
 from training import config, job, scoring
 from training.data.examples import load
@@ -65,11 +63,10 @@ def test_clients_scores_and_forecasts_compute_the_same(folder):
         local = table["hour"].dt.tz_convert(layout.zone).dt.tz_localize(None).to_numpy()
         window = np.column_stack([table["load"], unroll.calendar_features(local, layout.calendar)])
         (own,) = client.predict(window[None], model="power").output
-        given = ["--data", "power.parquet", "--model", "models:/power@champion", "--out", "f.csv"]
+        given = ["--data", folder / "power.parquet", "--model", "models:/power@champion", "--out", folder / "f.csv"]
         made = []
-        for more in (["--address", client.address], ["--cache", "cache"]):
-            command = [sys.executable, "-m", "service.cli", "forecast", *given, *more]
-            subprocess.run(command, cwd=folder, capture_output=True, check=True)
+        for more in (["--address", client.address], ["--cache", folder / "cache"]):
+            run("forecast", *given, *more)
             made.append(pd.read_csv(folder / "f.csv")["prediction"])
     for found in (scored[["prediction_1", "prediction_2"]].iloc[-1], *made):
         np.testing.assert_allclose(found, own, rtol=1e-6)

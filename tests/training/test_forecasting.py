@@ -14,9 +14,9 @@ from training.forecasting import as_table, forecast
 LAYOUT = Layout(("y", "x"), "y", 3, 2, (), "day", "place", "ffill", "split", 86_400.0)
 
 
-def sums(windows, levels):
+def sums(inputs, levels):
     """In place of a network: the sum of a window, and one more at the next step; intervals as wide as their level."""
-    total = windows.sum(axis=(1, 2))
+    total = inputs["sequence"].sum(axis=(1, 2))
     predicted = np.stack([total, total + 1], axis=1).astype(np.float32)
     return predicted, {level: (predicted - level, predicted + level) for level in levels}
 
@@ -112,8 +112,8 @@ def test_as_a_table(table):
 def test_classes(table):
     """Classes are predicted for the time so many steps ahead, with the probability of each."""
 
-    def guess(windows, _levels):
-        return np.tile(np.array([[0.25, 0.75]], np.float32), (len(windows), 1)), {}
+    def guess(inputs, _levels):
+        return np.tile(np.array([[0.25, 0.75]], np.float32), (len(inputs["sequence"]), 1)), {}
 
     layout = replace(LAYOUT, classes=("dry", "wet"), target="kind")
     made = as_table(forecast(guess, layout, table))

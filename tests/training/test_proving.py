@@ -18,7 +18,7 @@ def test_our_network_reproduces_the_proof(network, reference, options, tmp_path)
 
     network.save(model, tmp_path / "model.keras")
     served = keras_file.read(tmp_path / "model.keras")
-    proof = proving.proof(model, inputs, served.weights)
+    proof = proving.proof(model, {"sequence": inputs}, served)
     assert list(proof.inputs) == ["sequence"]
     proof.save(tmp_path / "proof.npz")
     loaded = proofs.load(tmp_path / "proof.npz")
@@ -36,7 +36,7 @@ def test_states_are_those_of_our_network(network, reference, tmp_path):
     inputs = sequences().inputs()
     network.save(model, tmp_path / "model.keras")
     served = keras_file.read(tmp_path / "model.keras")
-    (name, states), *others = proving.states(model, inputs).items()
+    (name, states), *others = proving.states(model, {"sequence": inputs}).items()
     assert (name, others) == ("simpleRNN", [])
     assert states.over_time.shape == (3, 3, 4)
     for step in range(3):

@@ -1,8 +1,5 @@
 """Several targets in one network, from training to the forecast."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pyarrow.csv
 import pytest
@@ -16,6 +13,7 @@ from service.model import intervals, keras_file
 from service.model import proof as proofs
 from service.snapshot import VersionEntry
 from tests.service.support import entry, serving
+from tests.training.commands import run
 from tests.training.data.tables import numbers, write
 from training import config, job, scoring
 from training.data.examples import load
@@ -117,10 +115,11 @@ def test_scores_and_forecasts_agree(first, folder):
     version = Store().resolve(parse(reference))
     path, digest = Cache(folder / "cache").fetch(Store(), version)
     held = VersionEntry(first.version, digest, str(path), data=version.tags[tag.DATA], engines=("numpy", "numpy"))
-    given = ["--data", "both.csv", "--model", reference, "--level", "50,80", "--out", "f.csv", "--plot", "f.png"]
+    given = ["--data", folder / "both.csv", "--model", reference, "--level", "50,80"]
+    given += ["--out", folder / "f.csv", "--plot", folder / "f.png"]
     with serving(entry("both", "champion", **{f"v{first.version}": held})) as (_, client):
         assert list(client.model("both").versions[0].data.targets) == ["rain", "heat"]
-        printed = [run("forecast", *given, *more, cwd=folder) for more in (["--address", client.address], [])]
+        printed = [run("forecast", *given, *more) for more in (["--address", client.address], [])]
     assert printed[0] == printed[1]
     assert "2021-07-20" in printed[0]
     made = pyarrow.csv.read_csv(folder / "f.csv").to_pandas()
@@ -128,12 +127,6 @@ def test_scores_and_forecasts_agree(first, folder):
     np.testing.assert_allclose(made["prediction"], scored[steps].iloc[-1], rtol=1e-5)
     assert (made["lower_50"] >= made["lower_80"]).all()
     assert (folder / "f.png").stat().st_size > 1000
-
-
-def run(*arguments, cwd):
-    """What a command prints."""
-    command = [sys.executable, "-m", "service.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

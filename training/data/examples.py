@@ -70,8 +70,9 @@ def load(source: Source, progress: sources.Progress, found: Callable[[str], None
 
     table: sources.Opened | None = None
     if sources.suffix(source.data) == ".npz":
-        if source.calendar:
-            raise InvalidArgumentError("calendar: sequences in an .npz file have no times", field="calendar")
+        for name in ("calendar", "categorical", "future", "static", "group_embedding"):
+            if getattr(source, name):
+                raise InvalidArgumentError(f"{name}: sequences in an .npz file have no columns", field=name)
         layout, parts = sequences.read(Path(source.data), source, note)
     else:
         table = sources.open_table(source.data, source)
@@ -105,6 +106,13 @@ def _ranges(table: sources.Opened | None, layout: Layout, train: Windows) -> tup
         if (greatest - least)[at : at + 2].max() < SAME:
             raise InvalidArgumentError(
                 f"calendar: {name} is the same at all times in the part to train on; leave it out", field="calendar"
+            )
+    for name, one in zip(layout.categories, train.categories.values(), strict=True):
+        if len(found := one.places(train.rows())) == 1:
+            option = "group_embedding" if name == layout.group else "categorical"
+            raise InvalidArgumentError(
+                f"{option}: column {name!r} is always {one.words[found[0]]!r} in the part to train on; leave it out",
+                field=option,
             )
     if not layout.classes:
         ends = _ends(piece[:, 0].reshape(len(piece), -1) for piece in train.wanted())

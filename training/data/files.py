@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
 from training.data import textual
+from training.data.categories import MOST_WORDS, Category
 from training.data.growing import Growing, blocks, taken
 from training.data.sources import Opened, Progress
 from training.data.textual import is_number
@@ -32,27 +33,44 @@ class Columns:
     group: str = ""
     labels: bool = False  # whether the one target names classes
     time_format: str = ""  # how times are written; empty: as they are recognized
+    categories: tuple[str, ...] = ()  # texts that are inputs
 
     def all(self) -> list[str]:
         """Every column once."""
-        return list(dict.fromkeys(name for name in (*self.features, *self.targets, self.time, self.group) if name))
+        return list(dict.fromkeys(name for name in self._named() if name))
+
+    def _named(self) -> tuple[str, ...]:
+        return *self.features, *self.categories, *self.targets, self.time, self.group
 
 
-def check(found: "pa.Schema", *, time: str, group: str, targets: Sequence[str], features: Sequence[str]) -> None:
+def check(
+    found: "pa.Schema",
+    *,
+    time: str = "",
+    group: str = "",
+    targets: Sequence[str] = (),
+    features: Sequence[str] = (),
+    future: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    static: Sequence[str] = (),
+) -> None:
     """Raises InvalidArgumentError for columns that are not there, and for features that are not numbers."""
-    named = [("time", time), ("group", group), *(("target", t) for t in targets), *(("features", f) for f in features)]
-    for option, name in named:
+    numbers = [("features", name) for name in features] + [("future", name) for name in future]
+    texts = [("categorical", name) for name in categorical] + [("static", name) for name in static]  # or numbers
+    others = [("target", name) for name in targets] + texts
+    for option, name in (("time", time), ("group", group), *others, *numbers):
         if name and name not in found.names:
             near = difflib.get_close_matches(name, found.names, 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {listed(found.names)}"
             raise InvalidArgumentError(f"{option}: there is no column {name!r}{hint}", field=option)
-    for name in features:
+    for option, name in numbers:
         if not _is_numeric(found, name):
             kind = found.field(name).type
             if spoiler := textual.spoiler(found, name):
-                raise InvalidArgumentError(f"features: column {name!r} holds numbers, but {spoiler}", field="features")
+                raise InvalidArgumentError(f"{option}: column {name!r} holds numbers, but {spoiler}", field=option)
             what = "text, or numbers and text" if str(kind) in {"string", "large_string"} else str(kind)
-            raise InvalidArgumentError(f"features: column {name!r} holds {what}; expected numbers", field="features")
+            hint = "; --categorical takes text" if what != str(kind) else ""
+            raise InvalidArgumentError(f"{option}: column {name!r} holds {what}; expected numbers{hint}", field=option)
 
 
 def numeric(found: "pa.Schema", without: Collection[str]) -> tuple[str, ...]:
@@ -89,7 +107,7 @@ def batches(table: Opened, columns: Columns, progress: Progress) -> Iterator["pa
     """
     import pyarrow as pa
 
-    texts = {columns.group, *(columns.targets if columns.labels else ())} - {""}
+    texts = {columns.group, *columns.categories, *(columns.targets if columns.labels else ())} - {""}
     if columns.time_format and not (table.typed and pa.types.is_temporal(table.schema.field(columns.time).type)):
         texts.add(columns.time)
     numbers = {*columns.features, *columns.targets} - texts - {columns.time, columns.group}
@@ -108,18 +126,22 @@ class Table:
     times: npt.NDArray[Any] | None  # (rows,) numbers or datetime64
     groups: npt.NDArray[np.int32] | None  # (rows,) places in `group_names`
     group_names: tuple[str, ...]
+    categories: dict[str, Category]  # by column
 
     def keep(self, rows: npt.NDArray[Any]) -> None:
         """Some rows only, or in another order."""
         self.features, self.target = taken(self.features, rows), taken(self.target, rows)
         self.times = None if self.times is None else taken(self.times, rows)
         self.groups = None if self.groups is None else taken(self.groups, rows)
+        self.categories = {name: replace(one, codes=taken(one.codes, rows)) for name, one in self.categories.items()}
 
 
 def read(source: Opened, columns: Columns, progress: Progress) -> Table:
     """A whole table, with no more than its numbers. Raises InvalidArgumentError, OSError."""
     features, targets, times, groups = Growing(), Growing(), Growing(), Growing()
     classes, names = Codes(), Codes()
+    texts = {name: Codes() for name in columns.categories}
+    codes = {name: Growing() for name in texts}
     for batch in batches(source, columns, progress):
         features.append(matrix(batch, columns.features))
         if columns.labels:
@@ -127,13 +149,19 @@ def read(source: Opened, columns: Columns, progress: Progress) -> Table:
         elif columns.targets:
             each = [single(batch.column(name), name) for name in columns.targets]
             targets.append(each[0] if len(each) == 1 else np.stack(each, axis=1))
+        for name, known in texts.items():
+            codes[name].append(known.of(batch.column(name)))
+            if len(known.places) > MOST_WORDS:
+                raise InvalidArgumentError(
+                    f"categorical: column {name!r} has more than {MOST_WORDS} different texts", field="categorical"
+                )
         if columns.time:
             times.append(times_of(batch.column(columns.time), columns.time, len(times), columns.time_format))
         if columns.group:
-            codes = names.of(batch.column(columns.group))
-            if (codes < 0).any():
+            series = names.of(batch.column(columns.group))
+            if (series < 0).any():
                 raise InvalidArgumentError(f"group: column {columns.group!r} has rows without a value", field="group")
-            groups.append(codes)
+            groups.append(series)
     if not len(features):
         raise InvalidArgumentError(f"data: {source.name} has no rows", field="data")
     target = targets.array()
@@ -151,6 +179,7 @@ def read(source: Opened, columns: Columns, progress: Progress) -> Table:
         times.array() if len(times) else None,
         groups.array() if len(groups) else None,
         tuple(names.places),
+        {name: Category.of(codes[name].array(), tuple(known.places)) for name, known in texts.items()},
     )
 
 

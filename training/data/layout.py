@@ -6,7 +6,7 @@ from typing import Any
 
 from training.options import Format
 
-LISTS = ("features", "classes", "targets", "calendar")
+LISTS = ("features", "classes", "targets", "calendar", "categories", "future", "static")
 FOUND = Format()
 
 
@@ -36,6 +36,14 @@ class Layout:
     """What the last features were computed from the times of, two for each: month, dayofyear, day, weekday, hour."""
     zone: str = ""
     """The time zone in which they were; empty: the times had none."""
+    categories: tuple[str, ...] = ()
+    """Columns of text, each of which is an input of its own, (batch, timesteps)."""
+    future: tuple[str, ...] = ()
+    """Those of the features that are known ahead: the input `future`, (batch, horizon, columns)."""
+    static: tuple[str, ...] = ()
+    """Those of the features and categories that are constant in each series."""
+    format: Format = FOUND
+    """How the table was written, as far as training was told: a table to score or forecast is read the same way."""
 
     @property
     def predicted(self) -> tuple[str, ...]:
@@ -47,8 +55,10 @@ class Layout:
         """The features that are columns of a table; the others are computed from the times."""
         return self.features[: len(self.features) - 2 * len(self.calendar)]
 
-    format: Format = FOUND
-    """How the table was written, as far as training was told: a table to score or forecast is read the same way."""
+    @property
+    def known_ahead(self) -> tuple[int, ...]:
+        """The places of what is known ahead among the features."""
+        return tuple(self.features.index(name) for name in self.future)
 
     def dumps(self) -> str:
         """As JSON."""

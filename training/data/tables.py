@@ -8,9 +8,9 @@ import numpy as np
 
 from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
-from training.data import calendar, cleaning, counting, files, sources
+from training.data import calendar, categories, cleaning, counting, files, sources, static
 from training.data.layout import Layout
-from training.data.windows import NONE, Ints, Parts, parts_by_place, parts_by_time, slide
+from training.data.windows import FUTURE, NONE, SEQUENCE, Ahead, Ints, Parts, parts_by_place, parts_by_time, slide
 from training.options import Source
 
 MEASURED = 1_000_000  # predictions on which a network is judged, at most: more would say nothing else
@@ -29,11 +29,15 @@ def read(
     if not source.features:
         left = [name for name in schema.names if name not in chosen.all()]
         note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
+        if texts := categories.texts(schema, left):
+            note(f"--categorical takes text: {', '.join(texts)}")
     table = files.read(opened, chosen, progress)
     counters = set() if source.features else counting.counters(table, None)
     cleaning.sort(table, source.duplicates, note)
     if not source.features:
-        counting.leave_out(counters | counting.counters(table, table.groups), table, note)
+        counters |= counting.counters(table, table.groups)
+        counting.leave_out(counters - {*source.future, *source.static}, table, note)
+    static.check(table, source.static)
     zone = calendar.zone_of(schema, source.time)
     if source.calendar:
         table.features = calendar.with_features(table.features, table.times, source.calendar, zone)
@@ -64,6 +68,13 @@ def read(
     )
     if chosen.labels:
         _check_classes(chosen.targets[0], table.classes, made)
+    inputs = {
+        categories.input_name(name): replace(one, dimensions=source.group_embedding if name == source.group else 0)
+        for name, one in table.categories.items()
+    }
+    ahead = Ahead(tuple(map(table.columns.features.index, source.future)), source.horizon) if source.future else None
+    if inputs or ahead:
+        made = Parts(*(replace(part, categories=inputs, ahead=ahead) for part in made.named().values()))
     most = max(1, MEASURED // (outputs * len(chosen.targets)))
     for name, part in made.named().items():
         if name != "train" and len(part) > most:
@@ -85,6 +96,9 @@ def read(
         calendar=source.calendar,
         zone=zone,
         format=source.format,
+        categories=chosen.categories,
+        future=source.future,
+        static=source.static,
     )
     return layout, made
 
@@ -92,7 +106,16 @@ def read(
 def _choose(schema: Any, source: Source) -> files.Columns:
     """Which columns are read, and whether the target names classes."""
     targets = source.target
-    files.check(schema, time=source.time, group=source.group, targets=targets, features=source.features)
+    files.check(
+        schema,
+        time=source.time,
+        group=source.group,
+        targets=targets,
+        features=source.features,
+        future=source.future,
+        categorical=source.categorical,
+        static=source.static,
+    )
     text = next((target for target in targets if files.names_classes(schema, target)), "")
     if text and source.task == "regression":
         raise InvalidArgumentError(
@@ -106,13 +129,30 @@ def _choose(schema: Any, source: Source) -> files.Columns:
     if given := unknown.intersection(source.features):
         why = "holds the classes to find" if labels else "is a target, and with horizon 0 not known yet"
         raise InvalidArgumentError(f"features: column {min(given)!r} {why}", field="features")
-    features = source.features or files.numeric(schema, {source.time, source.group} | unknown)
+    features, texts = _inputs(schema, source, unknown)
+    return files.Columns(features, targets, source.time, source.group, labels, source.time_format, texts)
+
+
+def _inputs(schema: Any, source: Source, unknown: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns that are features, and those that are texts; `unknown` are targets that no window holds."""
+    for option in ("future", "static"):
+        if known := set(source.target).intersection(getattr(source, option)):
+            raise InvalidArgumentError(f"{option}: column {min(known)!r} is what is to be predicted", field=option)
+    categories.check(schema, source.categorical, {source.time, *source.target, *source.features})
+    fixed = categories.texts(schema, source.static)
+    texts = tuple(dict.fromkeys([*source.categorical, *fixed]))
+    if source.group_embedding:
+        texts = (*texts, source.group)
+    categories.check_names(texts, [SEQUENCE, FUTURE])
+    features = source.features or files.numeric(schema, {source.time, source.group, *source.categorical} | unknown)
+    others = (*source.future, *(name for name in source.static if name not in texts))
+    features = tuple(dict.fromkeys([*features, *others]))
     if computed := set(calendar_columns(source.calendar)).intersection(features):
         raise InvalidArgumentError(
             f"calendar: the table has a column {min(computed)!r} of its own; leave it out of --features",
             field="calendar",
         )
-    return files.Columns(features, targets, source.time, source.group, labels, source.time_format)
+    return features, texts
 
 
 def _check_length(segments: Ints, source: Source) -> None:

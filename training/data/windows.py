@@ -3,20 +3,31 @@
 A window is two numbers; its rows are gathered from one array when they are needed.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from training.data.categories import Category
 from training.data.growing import Growing, blocks, release
+
+SEQUENCE, FUTURE = "sequence", "future"  # the inputs of the features, and of those that are known ahead
 
 Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 NONE: Places = np.empty(0, np.int64)
 GATHERED = 512  # windows whose pages are held at once
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is known of the rows behind a window: an input of its own, (windows, steps, features)."""
+
+    features: tuple[int, ...]  # which of them
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Windows:
     outputs: int  # targets of each window, one after the other; 1 for classes
     lead: int = 0  # targets between the last known one and the first; 0: none is known
     segments: npt.NDArray[np.int32] | None = None  # (rows,): rows of one number follow each other without a gap
+    categories: Mapping[str, Category] = field(default_factory=dict)  # of the rows, by the name of the input
+    ahead: Ahead | None = None
 
     def __len__(self) -> int:
         """How many windows."""
@@ -82,21 +95,34 @@ class Windows:
         gathered: Array = self.values[self.starts[:, None] + np.arange(self.window)]
         return gathered
 
+    def feeds(self) -> dict[str, npt.NDArray[Any]]:
+        """What the inputs of a network get, by name: the features, texts (windows, timesteps), what is known ahead."""
+        rows = self.starts[:, None] + np.arange(self.window)
+        found = {SEQUENCE: self.values[rows], **{name: one.texts(rows) for name, one in self.categories.items()}}
+        if self.ahead is not None:
+            after = self.starts[:, None] + self.window + np.arange(self.ahead.steps)
+            found[FUTURE] = self.values[after][..., self.ahead.features]
+        return found
+
     def expected(self) -> npt.NDArray[Any]:
         """All targets, (windows, outputs); of several (windows, outputs, targets)."""
         gathered: npt.NDArray[Any] = self.targets[self.target_starts[:, None] + np.arange(self.outputs)]
         return gathered
 
-    def gathered(self, places: Places) -> tuple[Array, npt.NDArray[Any]]:
+    def gathered(self, places: Places) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]:
         """Inputs and targets of some windows, in any order. From files few are gathered at once: each costs pages."""
-        x = np.empty((len(places), self.window, *self.values.shape[1:]), self.values.dtype)
+        feeds: dict[str, npt.NDArray[Any]] = {}
         y = np.empty((len(places), self.outputs, *self.targets.shape[1:]), self.targets.dtype)
         for begin in range(0, len(places), GATHERED):
             block = slice(begin, begin + GATHERED)
             some = self.some(places[block])
-            x[block], y[block] = some.inputs(), some.expected()
+            y[block] = some.expected()
+            for name, piece in some.feeds().items():
+                if name not in feeds:
+                    feeds[name] = np.empty((len(places), *piece.shape[1:]), piece.dtype)
+                feeds[name][block] = piece
             self.release()
-        return x, y
+        return feeds, y
 
     @property
     def several(self) -> int:

@@ -1,15 +1,16 @@
 """Errors of a network on windows."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from service.model.network import Network
 from training.data.layout import Layout
-from training.data.windows import Array, Windows
+from training.data.windows import SEQUENCE, Array, Windows
 
 BATCH = 512  # windows that are computed at once
 TINY = 1e-7  # the least probability, so that logarithms are finite
@@ -53,14 +54,20 @@ class Measured:
 
 def predict(network: Network, windows: Windows, progress: Callable[[int, int], None] = lambda *_: None) -> Array:
     """What a network gives for windows, (windows, outputs[, targets]), computed batch by batch without Keras."""
-    (name,) = (spec.name for spec in network.inputs)
     (output,) = (spec.name for spec in network.outputs)
     parts = []
     for i, batch in enumerate(windows.batches(BATCH)):
-        parts.append(network.forward({name: batch.inputs()}).outputs[output])
+        parts.append(network.forward(named(network, batch.feeds())).outputs[output])
         batch.release()
         progress(min((i + 1) * BATCH, len(windows)), len(windows))
     return np.concatenate(parts)
+
+
+def named(network: Network, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """What the inputs of a network get, by its names for them: the one input of a network may have any."""
+    if len(network.inputs) == 1:
+        return {network.inputs[0].name: feeds[SEQUENCE]}
+    return {spec.name: feeds[spec.name] for spec in network.inputs}
 
 
 def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) -> Figures:

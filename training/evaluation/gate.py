@@ -89,8 +89,11 @@ def _first(measured: Measured) -> Decision:
 
 def _incomparable(layout: Layout, champion: Network, known: Layout | None, test: Windows) -> str:
     """Why a champion cannot be measured on these windows; empty: it can."""
-    if len(champion.inputs) != 1 or len(champion.outputs) != 1 or len(champion.inputs[0].shape) != 3:
+    mine, its = _other_inputs(layout), _other_inputs(known) if known else ()
+    if len(champion.inputs) != 1 + len(its) or len(champion.outputs) != 1 or len(champion.inputs[0].shape) != 3:
         return "it does not take one sequence and give one answer"
+    if mine != its:
+        return f"its further inputs are {', '.join(its) or 'none'}, not {', '.join(mine) or 'none'}"
     width, outputs = champion.inputs[0].shape[2], champion.outputs[0].shape
     if width != test.values.shape[1]:
         return f"it takes {width} features, not {test.values.shape[1]}"
@@ -102,10 +105,15 @@ def _incomparable(layout: Layout, champion: Network, known: Layout | None, test:
         return f"it gives outputs of shape {outputs[1:]}, not {expected}"
     if known is None:
         return ""
-    if known.horizon != layout.horizon and (layout.classes or not known.horizon or not layout.horizon):
+    if known.horizon != layout.horizon and (layout.classes or layout.future or not known.horizon or not layout.horizon):
         return f"its horizon is {known.horizon}, not {layout.horizon}"
     for what in ("features", "classes"):
-        mine, its = getattr(layout, what), getattr(known, what)
-        if mine != its:
-            return f"its {what} are {its}, not {mine}"
+        if getattr(layout, what) != getattr(known, what):
+            return f"its {what} are {getattr(known, what)}, not {getattr(layout, what)}"
     return ""
+
+
+def _other_inputs(layout: Layout) -> tuple[str, ...]:
+    """The inputs beside the features, as people know them."""
+    ahead = (f"{', '.join(layout.future)} ahead",) if layout.future else ()
+    return *layout.categories, *ahead
