@@ -59,8 +59,8 @@ def build(
     keras_version = artifact.keras_version(keras_file)
     signature = ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
     model = Model(signature=signature)
-    arrays = list(example.values())
-    _save_example(model, arrays[0] if len(arrays) == 1 else dict(example), str(directory))
+    arrays = {name: _column(array) for name, array in example.items()}
+    _save_example(model, next(iter(arrays.values())) if len(arrays) == 1 else arrays, str(directory))
     model.add_flavor(
         "keras", data="data", keras_version=keras_version, keras_backend="tensorflow", save_exported_model=False
     )
@@ -94,13 +94,26 @@ def _schema(specs: Sequence[Spec]) -> Any:
     return Schema(
         [
             TensorSpec(
-                np.dtype(str if np.dtype(spec.dtype) == object else spec.dtype),
-                tuple(-1 if extent is None else extent for extent in spec.shape),
+                np.dtype(spec.dtype),
+                tuple(-1 if extent is None else extent for extent in _shape(spec)),
                 None if single else spec.name,
             )
             for spec in specs
         ]
     )
+
+
+def _shape(spec: Spec) -> tuple[int | None, ...]:
+    """The shape that MLflow is told. Of texts, Keras's `predict`, which MLflow calls, takes vectors of objects alone.
+
+    Where the network wants [batch, 1], Keras adds the second axis.
+    """
+    return spec.shape[:1] if np.dtype(spec.dtype) == object and spec.shape[1:] == (1,) else spec.shape
+
+
+def _column(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An example in that shape."""
+    return array[:, 0] if array.dtype == object and array.shape[1:] == (1,) else array
 
 
 def _requirement(package: str) -> str:

@@ -48,7 +48,10 @@ def from_raw(raw: bytes, shape: tuple[int, ...], dtype: DType, field: str) -> Ar
             expected=needed,
             actual=len(raw),
         )
-    return finite(np.frombuffer(raw, dtype).reshape(shape), field)
+    array = np.frombuffer(raw, dtype).reshape(shape)
+    if dtype.kind == "b" and needed and array.view(np.uint8).max() > 1:
+        raise InvalidArgumentError(f"{field}: expected bytes of 0 or 1 for bool", field=f"{field}.raw")
+    return finite(array, field)
 
 
 def from_values(
@@ -66,7 +69,7 @@ def from_values(
     wide = finite(np.array(values, wide_type).reshape(shape), field)
     with np.errstate(all="ignore"):  # what does not fit is found below, by name
         array = wide.astype(dtype)
-    if dtype.kind == "i":
+    if dtype.kind in "ib":
         if not np.array_equal(array, wide):
             raise InvalidArgumentError(f"{field}: expected values of {dtype.name}", field=f"{field}.values")
         return array

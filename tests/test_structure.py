@@ -20,6 +20,7 @@ RULES = {
         "service.config",
         "service.edge.status",
         "service.errors",
+        "service.oip.byte_strings",
         "service.oip.messages",
         "service.pb",
         "service.version",

@@ -21,7 +21,7 @@ def arrays(data: Any, names: Sequence[str]) -> dict[str, Array]:
 
     A DataFrame may hold a whole payload: `mlflow deployments predict` reads its file as one, whatever is in it.
 
-    Raises InvalidArgumentError for what is in none of the formats, or does not make arrays of numbers.
+    Raises InvalidArgumentError for what is in none of the formats, or does not make arrays of numbers or texts.
     """
     if hasattr(data, "columns"):
         return _frame(data, names)
@@ -96,9 +96,11 @@ def _array(data: Any, what: str) -> Array:
         array = np.array(data)
     except ValueError:
         array = np.array(None)
-    if array.dtype.kind not in "fiub":
+    texts = array.dtype.kind == "U" and all(isinstance(one, str) for one in np.array(data, object).flat)
+    if array.dtype.kind not in "fiub" and not texts:
         raise InvalidArgumentError(
-            f"{what}: expected numbers, and sequences of one length; send those of different lengths by themselves",
+            f"{what}: expected numbers or texts, and sequences of one length; send those of different lengths by "
+            "themselves",
             field=what,
         )
     return array

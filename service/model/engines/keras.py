@@ -13,9 +13,9 @@ from service.errors import InvalidArgumentError, NotSupportedError, UnsupportedM
 from service.model import keras_file
 from service.model.engines.choice import TENSORFLOW
 from service.model.layers.patch import Patch
-from service.model.network import LayerCall, LayerInfo, Network
+from service.model.network import SOME, LayerCall, LayerInfo, Network
 from service.model.results import Result, Trace
-from service.model.tensors import Array, TensorSpec
+from service.model.tensors import STRING, Array, TensorSpec
 
 ENGINE = "tensorflow"
 REASON = "it is served through Keras, which shows neither its weights nor its states here"
@@ -95,6 +95,7 @@ class KerasNetwork(Network):
             for tensor in model.inputs
             if isinstance(layer, keras.layers.Embedding) and layer.input is tensor
         }
+        self.words = {spec.name: _words(model, spec.name) for spec in self.inputs if spec.dtype == STRING}
         self.streamable, self.not_streamable_reason = False, REASON
         self.notes = (f"the reader does not support this file, so {REASON}",)
         self._inputs = {spec.name: spec for spec in self.inputs}
@@ -116,7 +117,7 @@ class KerasNetwork(Network):
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """As `Network.forward`."""
-        arrays: Any = [inputs[spec.name] for spec in self.inputs]
+        arrays: Any = [_given(inputs[spec.name]) for spec in self.inputs]
         given = arrays if len(arrays) > 1 else arrays[0]
         try:
             try:
@@ -127,7 +128,7 @@ class KerasNetwork(Network):
             raise InvalidArgumentError(f"inputs: Keras refuses them: {_first_line(error)}", field="inputs") from error
         import keras
 
-        arrays = map(np.asarray, keras.tree.flatten(found))
+        arrays = map(_found, keras.tree.flatten(found))
         return Result({spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}, {})
 
     def trace(
@@ -167,9 +168,48 @@ def _first_line(error: Exception) -> str:
 
 
 def _precision(model: Any) -> str:
-    floats = [kind for kind in (np.dtype(layer.compute_dtype) for layer in model.layers) if kind.kind == "f"]
+    kinds = [_dtype(layer.compute_dtype) for layer in model.layers]
+    floats = [kind for kind in kinds if kind.kind == "f"]
     return min(floats, key=lambda kind: kind.itemsize).name if floats else "float64"
 
 
+def _words(model: Any, name: str) -> tuple[Sequence[str], int]:
+    """As `Network.words`, of one input."""
+    import keras
+
+    known: list[str] = []
+    count = 1
+    for layer in model.layers:
+        reads = layer is not model and any(tensor.name == name for tensor in keras.tree.flatten(layer.input))
+        if reads and isinstance(layer, keras.layers.TextVectorization | keras.layers.StringLookup):
+            known += layer.get_vocabulary(include_special_tokens=False)[:SOME]
+            count = SOME if isinstance(layer, keras.layers.TextVectorization) else count
+    return known or ["word"], count
+
+
 def _spec(name: str, tensor: Any) -> TensorSpec:
-    return TensorSpec(name, np.dtype(tensor.dtype), tuple(tensor.shape))
+    return TensorSpec(name, _dtype(tensor.dtype), tuple(tensor.shape))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    """NumPy's type of what Keras calls by a name."""
+    return STRING if name == "string" else np.dtype(name)
+
+
+def _given(array: Array) -> Any:
+    """An input as Keras takes it."""
+    if array.dtype != STRING:
+        return array
+    import tensorflow as tf
+
+    return tf.constant(array, tf.string)
+
+
+def _found(tensor: Any) -> Array:
+    """What Keras gave as an array; texts are bytes there."""
+    array = np.asarray(tensor)
+    if array.dtype != STRING:
+        return array
+    texts = np.empty(array.size, STRING)
+    texts[:] = [text.decode(errors="replace") for text in array.ravel()]
+    return texts.reshape(array.shape)

@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from service.errors import InvalidArgumentError
+from service.oip.byte_strings import pack, unpack
 from service.oip.messages import pb
 from service.web.rest.answers import Answer, TooLargeError, plain
 
@@ -18,6 +20,7 @@ TYPES = {
     "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}  # of JSON's elements that make elements of a type
+BYTES = "BYTES"  # texts
 MOST_AXES = 32
 BINARY_SIZE = "binary_data_size"
 LARGEST_DOCUMENT = 16 * 1024 * 1024  # bytes of JSON, each of which may take twenty in memory
@@ -121,20 +124,26 @@ def written(response: pb.ModelInferResponse, wanted: Wanted) -> Answer:
             shown["parameters"] = {BINARY_SIZE: len(raw)}
             binary.append(raw)
         else:
-            array = np.frombuffer(raw, TYPES[output.datatype])
-            if array.size > MOST_IN_JSON:
-                raise InvalidArgumentError(
-                    f"output {output.name} has {array.size} elements; JSON takes {MOST_IN_JSON} at most: ask for it in "
-                    "binary form"
-                )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise InvalidArgumentError(
-                    f"output {output.name} has numbers that are not finite, which JSON cannot hold; ask for it in "
-                    "binary form"
-                )
-            shown["data"] = array.tolist()
+            shown["data"] = _shown(output, raw)
         outputs.append(shown)
     return Answer({**document, "outputs": outputs}, tensors=binary, inference=True)
+
+
+def _shown(output: Any, raw: bytes) -> list[Any]:
+    """The elements of an output in JSON. Raises InvalidArgumentError where JSON cannot hold them."""
+    if (size := math.prod(output.shape)) > MOST_IN_JSON:
+        raise InvalidArgumentError(
+            f"output {output.name} has {size} elements; JSON takes {MOST_IN_JSON} at most: ask for it in binary form"
+        )
+    if output.datatype == BYTES:
+        return unpack(raw, f"output {output.name}")
+    array = np.frombuffer(raw, TYPES[output.datatype])
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidArgumentError(
+            f"output {output.name} has numbers that are not finite, which JSON cannot hold; ask for it in binary form"
+        )
+    elements: list[Any] = array.tolist()
+    return elements
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,10 +173,12 @@ def add_parameters(into: Any, parameters: Mapping[str, Any], field: str) -> None
 
 def _elements(data: Any, datatype: str, shape: Sequence[int], field: str) -> bytes:
     """Elements of a document, nested or flat, as bytes in row-major order."""
-    if datatype not in TYPES:
+    if datatype not in TYPES and datatype != BYTES:
         return b""  # the server names the type that it expects
     if not isinstance(data, list):
         raise InvalidArgumentError(f"{field}: expected a list of elements, or {BINARY_SIZE}, got {_kind(data)}")
+    if datatype == BYTES:
+        return _texts(data, shape, field)
     dtype = np.dtype(TYPES[datatype])
     try:
         array = np.array(data)
@@ -185,6 +196,15 @@ def _elements(data: Any, datatype: str, shape: Sequence[int], field: str) -> byt
             raise InvalidArgumentError(f"{field}: an element does not fit into {datatype}")
     with np.errstate(over="ignore"):  # the server refuses what is not finite, with its place
         return array.astype(dtype).tobytes()
+
+
+def _texts(data: list[Any], shape: Sequence[int], field: str) -> bytes:
+    """Texts of a document, nested or flat, as elements of BYTES."""
+    while data and all(isinstance(one, list) for one in data):
+        data = list(chain.from_iterable(data))
+    if len(data) != math.prod(shape):
+        raise InvalidArgumentError(f"{field}: {len(data)} elements, but the shape {list(shape)} has {math.prod(shape)}")
+    return pack(_text(one, field) for one in data)
 
 
 def _shape(value: Any, field: str) -> list[int]:

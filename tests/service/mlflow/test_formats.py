@@ -67,6 +67,18 @@ def test_arrays_and_frames_of_arrays():
     assert np.array_equal(arrays(table, ["x"])["x"], table.to_numpy())
 
 
+@pytest.mark.parametrize("read", [lambda p: p, as_frame], ids=["payload", "file"])
+def test_texts(read):
+    """Texts are an array of texts in each format."""
+    expected = [["the cat"], ["sat"]]
+    for payload in (
+        {"inputs": expected},
+        {"instances": [{"x": x} for x in expected]},
+        {"dataframe_split": {"columns": ["x"], "data": [[x] for x in expected]}},
+    ):
+        assert arrays(read(payload), ["x"])["x"].tolist() == expected
+
+
 def test_an_input_named_like_a_format():
     """An input may be called `inputs`; then that is its name."""
     for given in ({"inputs": X}, as_frame({"inputs": X}), pd.DataFrame({"inputs": X})):
@@ -84,7 +96,7 @@ def test_an_input_named_like_a_format():
         ({"inputs": [X[0], X[1][:2]]}, ["x"], "sequences of one length"),
         (as_frame({"inputs": [X[0], X[1][:2]]}), ["x"], "sequences of one length"),
         (pd.DataFrame({0: [[1, 2], [3, 4]], 1: [[1, 2], None]}), ["x"], "sequences of one length"),
-        ({"inputs": [["a"]]}, ["x"], "expected numbers"),
+        ({"inputs": [["a", 1]]}, ["x"], "expected numbers or texts"),
         ({"inputs": None}, ["x"], "expected numbers"),
         ({"dataframe_records": []}, ["x"], "there is no record"),
         ({"dataframe_records": [{"x": 1}, {"y": 1}]}, ["x"], "different names"),
