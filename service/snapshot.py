@@ -24,7 +24,7 @@ class VersionEntry:
     engines: tuple[str, str] | None = None  # for a batch of one, and for larger ones; None: not chosen yet
     basis: str = ""  # of that choice; see `service.supervisor.trial.basis`
     on_demand: bool = False  # loaded because a client named it, not because a reference means it
-    data: str = ""  # what training recorded of its inputs, as JSON: `training.data.layout`; empty: nothing
+    data: str = ""  # what its inputs and outputs mean, as JSON: `training.data.layout`; empty: nobody said
 
 
 @dataclass(frozen=True)

@@ -292,6 +292,7 @@ def _compare(store: Store, version: VersionInfo, network: Network, examples: Exa
         path, _ = Cache(folder / "champion").fetch(store, version)
         served = keras_file.read(path / MODEL_FILE)
         known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
+        known = known if known and known.has_columns else None
         return compare(network, examples.layout, served, known, version.number, examples.parts.test)
     except (ServiceError, ArtifactError) as error:
         return Champion(version.number, None, None, str(error))

@@ -22,6 +22,8 @@ from service.model.check import check
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, chance
 from service.model.network import Network
+from service.model.tensors import STRING, type_name
+from training import labels as class_labels
 from training.recording import temporary_folder
 
 LONGEST_TAG = 4_000  # characters of a value; MLflow keeps 5,000 and more
@@ -40,14 +42,22 @@ class Registered:
 
 
 def register(
-    file: Path, name: str, *, alias: str = "", experiment: str = "", proof_from: Path | None = None, engine: str = ""
+    file: Path,
+    name: str,
+    *,
+    alias: str = "",
+    experiment: str = "",
+    proof_from: Path | None = None,
+    engine: str = "",
+    labels: Sequence[str] = (),
 ) -> Registered:
     """Registers a file as a version; points an alias at it, if one is named.
 
     What `service.convert` reads is converted first: `.h5` files, and `.keras` files of Keras 2.
 
     `proof_from` is an .npz file with an array for each input, by name; a single input needs no name. With the engine
-    tensorflow a file is registered, too, that the reader does not support, and Keras computes.
+    tensorflow a file is registered, too, that the reader does not support, and Keras computes. `labels` name the
+    classes of its outputs.
 
     Raises ModelError for a file that the service could not serve, or that computes something else here than in Keras;
     InvalidArgumentError for inputs that do not fit, or another engine; RegistryError; OSError for a file that cannot
@@ -56,7 +66,8 @@ def register(
     if engine not in ("", TENSORFLOW):
         raise InvalidArgumentError(f"no engine {engine!r} to register with; there is {TENSORFLOW}", field="engine")
     with temporary_folder() as folder:
-        return _register(_converted(file, folder), file.name, name, alias, experiment, proof_from, engine)
+        made_of = _converted(file, folder)
+        return _register(made_of, file.name, name, alias, experiment, proof_from, engine, labels=labels)
 
 
 def _converted(file: Path, folder: Path) -> Path:
@@ -77,6 +88,7 @@ def _register(
     proof_from: Path | None,
     engine: str,
     tags: Mapping[str, str] = MappingProxyType({tag.KIND: "registered"}),
+    labels: Sequence[str] = (),
 ) -> Registered:
     """`register` of a `.keras` file; `given` is the name of the one that it was made of."""
     try:
@@ -86,6 +98,8 @@ def _register(
             raise
         hint = f"; with --engine {TENSORFLOW} Keras may compute it, here and in the server"
         raise UnsupportedModelError(f"{error.message}{hint}", **error.details) from error
+    if labels:
+        tags = {**tags, tag.DATA: class_labels.record(labels, network.outputs)}
     inputs = _given(proof_from, network) if proof_from else chance(network, _batch(network))
     try:
         network.forward(inputs)
@@ -213,17 +227,12 @@ def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:
     wanted = {spec.name: spec.dtype for spec in network.inputs}
     inputs: dict[str, npt.NDArray[Any]] = {}
     for name, array in arrays.items():
-        kind = wanted.get(name, array.dtype).kind
-        if (
-            array.dtype.kind not in "iufb"
-            or (array.dtype.kind == "f" and kind == "i")
-            or (array.dtype.kind == "b") != (kind == "b")
-        ):
+        dtype = wanted.get(name, array.dtype)
+        if not _becomes(array.dtype, dtype):
             raise InvalidArgumentError(
-                f"{path.name}: {name} holds {array.dtype.name}, expected {wanted.get(name, 'numbers')}",
-                field="proof-from",
+                f"{path.name}: {name} holds {array.dtype.name}, expected {type_name(dtype)}", field="proof-from"
             )
-        inputs[name] = array.astype(wanted.get(name, array.dtype))
+        inputs[name] = array.astype(dtype)
     network.check(inputs)
     for spec in network.declared:
         shape = inputs[spec.name].shape
@@ -233,3 +242,12 @@ def _given(path: Path, network: Network) -> dict[str, npt.NDArray[Any]]:
                 "file, None being any", field="proof-from",
             )  # fmt: skip
     return inputs
+
+
+def _becomes(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether arrays of a type are taken for inputs of another: texts and truth values alone for themselves."""
+    if wanted == STRING or given.kind == "U":
+        return wanted == STRING and given.kind == "U"
+    if wanted.kind == "b" or given.kind == "b":
+        return wanted == given
+    return given.kind in "iuf" and (given.kind, wanted.kind) != ("f", "i")

@@ -47,7 +47,7 @@ class Model:
     @property
     def layout(self) -> Layout:
         """What inputs and outputs mean. Raises InvalidArgumentError where the version does not say."""
-        if self.data is None:
+        if self.data is None or not self.data.has_columns:
             raise InvalidArgumentError(
                 f"model: version {self.version} of {self.name} was not trained with unroll train --data, "
                 "so nobody knows which columns it takes",

@@ -4,6 +4,7 @@ from service import errors
 from service.calendar_features import calendar_columns, calendar_features
 from service.client import (
     Attribution,
+    ClassScore,
     Client,
     Examples,
     Gradients,
@@ -22,6 +23,7 @@ from service.version import version
 __version__ = version()
 __all__ = [
     "Attribution",
+    "ClassScore",
     "Client",
     "Examples",
     "Gradients",

@@ -50,7 +50,8 @@ def _describe(response: pb.GetExamplesResponse, data: str) -> None:
         known: dict[str, Any] = json.loads(data)
         names, ranges = list(known["features"]), list(known.get("ranges", ()))
         response.columns.extend(map(_column, names, ranges or [()] * len(names)))
-        response.target.CopyFrom(_column(known["target"]))
+        if known["target"]:  # a version that was registered with labels alone has none
+            response.target.CopyFrom(_column(known["target"]))
         response.classes.extend(map(str, known.get("classes", ())))
         response.window, response.horizon = known["window"], known["horizon"]
         response.step = known.get("step", 0.0)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from service.api.classes import add_classes, classified
 from service.api.codec import add_all, check_count, decode_inputs, decode_patches, encode, encoding_of
 from service.api.selection import checked_range, cut, named
 from service.api.what_if import changed, kept_elements
@@ -58,7 +59,7 @@ class PredictionServicer:
             raise
         if not (
             request.initial_state or request.what_if or request.patches or request.return_state
-            or len(request.inputs) > 1 or len(response.outputs) > 1 or request.levels
+            or len(request.inputs) > 1 or len(response.outputs) > 1 or request.levels or request.top_classes
         ):  # fmt: skip
             self._known.learn(snapshot, version, request, response, shape)
         return response
@@ -71,6 +72,7 @@ class PredictionServicer:
         inputs, state = decode_inputs(request.inputs, request.initial_state, network, self._limits)
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
+        with_classes = classified(request.top_classes, version)
         intervals = None
         if request.levels:
             changed = bool(state or patches or request.what_if)
@@ -84,6 +86,7 @@ class PredictionServicer:
         add_all(response.outputs, result.outputs, encoding)
         if request.return_state:
             add_all(response.final_state, result.final_state, encoding)
+        add_classes(response, result, with_classes, request.top_classes, version)
         if intervals is not None:
             ((name, predicted),) = result.outputs.items()
             for level in request.levels:

@@ -8,7 +8,7 @@ from service.pb import unroll_pb2 as pb
 from service.version import version
 
 # What this server can do that another release, or a smaller installation, might not. docs/protocol.md explains each.
-FEATURES = ("insight", "patches", "sums", "trace_selection")
+FEATURES = ("insight", "patches", "sums", "top_classes", "trace_selection")
 OPTIONAL = {"onnxruntime": "onnxruntime", "tensorflow": "tensorflow"}  # features, and the packages that they need
 
 

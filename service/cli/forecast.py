@@ -116,13 +116,13 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
             f"model: the server does not hold {model} in memory; of {answered.name} it holds version {listed}",
             field="model",
         )
-    if not found.HasField("data"):
+    layout = Layout.of(found.data)
+    if not layout.has_columns:
         raise InvalidArgumentError(
             f"model: version {number} of {answered.name} was not trained with unroll train --data, so nobody knows "
             "which columns it takes",
             field="model",
         )
-    layout = Layout.of(found.data)
 
     def predict(inputs: Mapping[str, Any], levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
         given = inputs if len(inputs) > 1 else next(iter(inputs.values()))

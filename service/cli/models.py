@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from service.client import Client
     from service.pb import unroll_pb2 as pb
 
+SHOWN_LABELS = 10
+
 app = typer.Typer(
     no_args_is_help=True, help="Show the models that a server serves and their versions, and move aliases."
 )
@@ -86,6 +88,9 @@ def show(
             shape = "(" + ", ".join("any" if n < 0 else str(n) for n in layer.output_shape) + ")"
             layers.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
         console.print(layers)
+        if labels := version.data.classes:
+            more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+            console.print(f"  classes: {', '.join(labels[:SHOWN_LABELS])}{more}", highlight=False, markup=False)
         for note in version.notes:
             console.print(f"  {note}")
 

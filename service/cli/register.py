@@ -25,6 +25,13 @@ def register(
             help="Inputs for the proof, an .npz file with one array for each input; default: random.", metavar="FILE"
         ),
     ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Names of the classes, in the order of the outputs: a file with one on each line, or a,b,c.",
+            metavar="FILE|LIST",
+        ),
+    ] = "",
     engine: Annotated[
         str,
         typer.Option(help="tensorflow: also accept files that only Keras can compute, for servers with that engine."),
@@ -49,8 +56,8 @@ def register(
     """
     require("serve")
     if repair:
-        if file or name or experiment or proof_from:
-            raise typer.BadParameter("a version keeps its name, experiment and proof", param_hint="--repair")
+        if file or name or experiment or proof_from or labels:
+            raise typer.BadParameter("a version keeps its name, experiment, proof and labels", param_hint="--repair")
         _repair(repair, alias, engine, unwrap=unwrap)
         return
     if unwrap:
@@ -58,9 +65,13 @@ def register(
     if file is None or not name:
         raise typer.BadParameter("a file and --name, or --repair models:/NAME/VERSION", param_hint="what to register")
     console.print(f"reading {file.name}; importing MLflow, and Keras if it is installed …", highlight=False)
+    from training import labels as class_labels
     from training import registering
 
-    made = registering.register(file, name, alias=alias, experiment=experiment, proof_from=proof_from, engine=engine)
+    made = registering.register(
+        file, name, alias=alias, experiment=experiment, proof_from=proof_from, engine=engine,
+        labels=class_labels.read(labels) if labels else (),
+    )  # fmt: skip
     proof = (
         f"proven: at most {made.parity:.0%} of the allowed difference from Keras"
         if made.parity is not None

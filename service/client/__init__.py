@@ -2,10 +2,11 @@
 
 from service.client.client import Client, Examples, Prediction, StreamPrediction, Trace
 from service.client.insight import Attribution, Gradients, LayerMemory, Memory, Target
-from service.client.messages import LayerTrace, Patch, WeightChange, to_array, to_tensor
+from service.client.messages import ClassScore, LayerTrace, Patch, WeightChange, to_array, to_tensor
 
 __all__ = [
     "Attribution",
+    "ClassScore",
     "Client",
     "Examples",
     "Gradients",

@@ -17,6 +17,7 @@ from service.client.messages import (
     patch,
     tensors,
     to_array,
+    to_classes,
 )
 from service.pb import unroll_pb2 as pb
 
@@ -33,6 +34,9 @@ class Prediction:
     patched: bool
     intervals: Mapping[float, tuple[Array, Array]] = field(default_factory=dict, kw_only=True)
     """Lower and upper ends by level in percent, in the shape of the output; empty unless asked for."""
+    classes: Mapping[str, Array] = field(default_factory=dict, kw_only=True)
+    """By output, an array of `ClassScore`, [batch, classes] or [batch, timesteps, classes], the largest score first;
+    empty unless asked for."""
 
     @property
     def output(self) -> Array:
@@ -95,10 +99,12 @@ class Client(InsightCalls):
         what_if: Sequence[WeightChange] = (),
         patches: Sequence[Patch] = (),
         levels: Sequence[float] = (),
+        top_classes: int = 0,
     ) -> Prediction:
         """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name.
 
-        levels: in percent, such as 80 and 95, at which the prediction gets intervals.
+        levels: in percent, such as 80 and 95, at which the prediction gets intervals. top_classes: number of classes
+        with the largest scores to name; 0: none.
         """
         request = pb.PredictRequest(
             model=model,
@@ -109,6 +115,7 @@ class Client(InsightCalls):
             what_if=map(change, what_if),
             patches=map(patch, patches),
             levels=levels,
+            top_classes=top_classes,
             encoding=pb.TENSOR_ENCODING_RAW,
         )
         answer = self._call(0, "Predict", request)
@@ -122,6 +129,7 @@ class Client(InsightCalls):
             intervals={
                 interval.level: (to_array(interval.lower), to_array(interval.upper)) for interval in answer.intervals
             },
+            classes={found.output: to_classes(found) for found in answer.top_classes},
         )
 
     def stream(

@@ -26,6 +26,15 @@ class LayerTrace:
 
 
 @dataclass(frozen=True)
+class ClassScore:
+    """A class, and what a network answered for it."""
+
+    label: str  # empty where the version has no labels
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
 class WeightChange:
     """A change of one weight: `value` is set, added, or multiplied; `ranges` is (start, stop) for each axis."""
 
@@ -94,6 +103,13 @@ def tensors(given: Inputs) -> list[pb.Tensor]:
 def arrays(messages: Sequence[pb.Tensor]) -> dict[str, Array]:
     """Messages as arrays, by name."""
     return {tensor.name: to_array(tensor) for tensor in messages}
+
+
+def to_classes(message: pb.TopClasses) -> Array:
+    """The classes of an output as an array of `ClassScore`, [batch, classes] or with timesteps between."""
+    found = np.empty(len(message.classes), object)
+    found[:] = [ClassScore(one.label, one.index, one.score) for one in message.classes]
+    return found.reshape(message.shape)
 
 
 def change(made: WeightChange) -> pb.WeightChange:

@@ -62,7 +62,9 @@ class InferenceServicer:
             except Exception as error:
                 self._statistics.failed(version.key, time.perf_counter_ns() - begin, error)
                 raise
-            if len(request.inputs) == 1 and [output.name for output in response.outputs] == [version.fast_path.output]:
+            names = [output.name for output in response.outputs]
+            whole = not any(output.parameters for output in request.outputs)  # and not its classes
+            if len(request.inputs) == 1 and whole and names == [version.fast_path.output]:
                 self._known.learn(snapshot, version, request, response, shape)
         response.id = identity
         return response
@@ -145,7 +147,7 @@ class InferenceServicer:
             result = version.forward(inputs, state)
         computed = time.perf_counter_ns()
         response = pb.ModelInferResponse(model_name=version.model, model_version=version.entry.number, id=request.id)
-        tensors.encode(response, wanted, result)
+        tensors.encode(response, wanted, result, version)
         if intervals:
             add_intervals(response, result, intervals, levels)
         times = begin, decoded, computed, time.perf_counter_ns()

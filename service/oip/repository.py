@@ -16,7 +16,10 @@ from service.snapshot import VersionKey
 from service.version import version as own_version
 
 PLATFORM = "unroll_keras"
-EXTENSIONS = ("sequence", "model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics")
+EXTENSIONS = (
+    "classification", "sequence", "model_repository", "model_configuration", "binary_tensor_data", "parameters",
+    "statistics",
+)  # fmt: skip
 SHARED_MEMORY = [
     f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
 ]
@@ -270,6 +273,7 @@ def _parameters(version: LoadedVersion) -> dict[str, str]:
         "engine": version.engine.name,
         "streamable": str(version.network.streamable).lower(),
         "digest": version.entry.digest,
+        **({"labels": "\n".join(version.labels)} if version.labels else {}),
     }
 
 

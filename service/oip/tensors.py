@@ -5,17 +5,21 @@ as `LAYER/initial_cell_state` and `LAYER/final_cell_state`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from service.config import Limits
 from service.errors import InvalidArgumentError, NotSupportedError
+from service.model.classes import ranked
 from service.model.network import Network
 from service.model.results import Result
 from service.model.tensors import STRING, Array, TensorSpec
+from service.oip.byte_strings import decoded, pack, unpack
+from service.oip.classification import CLASSIFICATION, elements, requested_classes
 from service.oip.messages import pb
+from service.serving.loaded import LoadedVersion
 from service.tensors import LITTLE, check_extents, checked_shape, from_raw, from_texts, from_values
 
 DATATYPES = {
@@ -33,8 +37,8 @@ CONTENTS: dict[str, tuple[str, type]] = {
     "FP64": ("fp64_contents", np.float64),
     "INT32": ("int_contents", np.int64),
     "INT64": ("int64_contents", np.int64),
+    "BOOL": ("bool_contents", np.bool_),
 }
-LENGTH = 4  # bytes of the length of an element of BYTES
 SHARED_MEMORY = "shared_memory_"  # how parameters begin that speak of it
 
 
@@ -109,10 +113,10 @@ def _array(tensor: Any, raw: bytes | None, spec: TensorSpec, field: str, limits:
                 f"{field}: contents and raw_input_contents are both given; give exactly one", field=f"{field}.contents"
             )
         if spec.dtype == STRING:
-            return from_texts(texts(_elements(raw, field), field), shape, field, limits)
+            return from_texts(unpack(raw, field), shape, field, limits)
         return from_raw(raw, shape, spec.dtype, field)
     if spec.dtype == STRING:
-        return from_texts(texts(tensor.contents.bytes_contents, field), shape, field, limits)
+        return from_texts(decoded(tensor.contents.bytes_contents, field), shape, field, limits)
     if expected not in CONTENTS:
         raise InvalidArgumentError(f"{field}: {expected} travels in raw_input_contents only", field=f"{field}.contents")
     given, wide_type = CONTENTS[expected]
@@ -129,47 +133,34 @@ def _array(tensor: Any, raw: bytes | None, spec: TensorSpec, field: str, limits:
     return from_values(values, shape, spec.dtype, field, wide_type)
 
 
-def _elements(raw: bytes, field: str) -> list[bytes]:
-    """Elements of BYTES: each as its length in four bytes, little-endian, and itself."""
-    found, at = [], 0
-    while at < len(raw):
-        size = int.from_bytes(raw[at : at + LENGTH], "little")
-        at += LENGTH
-        if at + size > len(raw):
-            raise InvalidArgumentError(
-                f"{field}: an element goes beyond the end of the data", field=f"{field}.contents"
-            )
-        found.append(raw[at : at + size])
-        at += size
-    return found
-
-
-def texts(elements: Sequence[bytes], field: str) -> list[str]:
-    """Elements of BYTES as text. Raises InvalidArgumentError for what is not UTF-8."""
-    try:
-        return [element.decode() for element in elements]
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{field}: an element is not UTF-8", field=f"{field}.contents") from error
-
-
 def _bytes(array: Array) -> bytes:
     """An array as it travels raw."""
     if array.dtype == STRING:
-        elements = [text.encode() for text in array.ravel().tolist()]
-        return b"".join(len(element).to_bytes(LENGTH, "little") + element for element in elements)
+        return pack(array.ravel().tolist())
     return array.astype(array.dtype if LITTLE else array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def chosen(request: pb.ModelInferRequest, network: Network) -> list[tuple[str, str, bool]]:
-    """What is to come out: name in the protocol, name in the network, and whether it is a state.
+@dataclass(frozen=True)
+class Wanted:
+    """What is to come out."""
 
-    Raises InvalidArgumentError for an unknown or repeated name, NotSupportedError for shared memory and classification.
+    name: str  # in the protocol
+    spec: TensorSpec  # in the network
+    is_state: bool = False
+    classes: int = 0  # that are returned in place of the output; 0: the output itself is
+
+
+def chosen(request: pb.ModelInferRequest, network: Network) -> list[Wanted]:
+    """What is to come out.
+
+    Raises InvalidArgumentError for an unknown or repeated name, and for classes that there are not;
+    NotSupportedError for shared memory.
     """
     if not request.outputs:
-        return [(spec.name, spec.name, False) for spec in network.outputs]
-    known = {spec.name: (spec.name, spec.name, False) for spec in network.outputs}
-    known.update((final(spec).name, (final(spec).name, spec.name, True)) for spec in network.states)
-    found: dict[str, tuple[str, str, bool]] = {}
+        return [Wanted(spec.name, spec) for spec in network.outputs]
+    known = {spec.name: Wanted(spec.name, spec) for spec in network.outputs}
+    known.update((final(spec).name, Wanted(final(spec).name, spec, is_state=True)) for spec in network.states)
+    found: dict[str, Wanted] = {}
     for i, output in enumerate(request.outputs):
         field = f"outputs[{i}]"
         if output.name not in known:
@@ -179,16 +170,22 @@ def chosen(request: pb.ModelInferRequest, network: Network) -> list[tuple[str, s
         if output.name in found:
             raise InvalidArgumentError(f"{field}: {output.name} is requested twice", field=f"{field}.name")
         refuse_shared_memory(output.parameters, field)
-        if "classification" in output.parameters:
-            raise NotSupportedError(f"{field}: classification is not supported; request the output itself", field=field)
-        found[output.name] = known[output.name]
+        wanted = known[output.name]
+        found[output.name] = replace(wanted, classes=requested_classes(output, wanted.spec, field))
     return list(found.values())
 
 
-def encode(response: pb.ModelInferResponse, wanted: Iterable[tuple[str, str, bool]], result: Result) -> None:
-    """Adds what is wanted of a result, always raw: the standard clients read nothing else."""
-    for name, inside, is_state in wanted:
-        add_output(response, name, (result.final_state if is_state else result.outputs)[inside])
+def encode(response: pb.ModelInferResponse, wanted: Iterable[Wanted], result: Result, version: LoadedVersion) -> None:
+    """Adds what is wanted of a result, always raw: the standard clients read nothing else.
+
+    Raises LimitExceededError where classes are too many.
+    """
+    for one in wanted:
+        array = (result.final_state if one.is_state else result.outputs)[one.spec.name]
+        if one.classes:
+            found = ranked(array, one.classes, version.labels_for(one.spec), f"outputs ({one.name}): {CLASSIFICATION}")
+            array = np.array(elements(found), STRING).reshape(found.indices.shape)
+        add_output(response, one.name, array)
 
 
 def add_output(response: pb.ModelInferResponse, name: str, array: Array) -> None:

@@ -163,7 +163,7 @@ WEIGHT_OPERATION_ADD: WeightOperation
 WEIGHT_OPERATION_SCALE: WeightOperation
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches", "levels")
+    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches", "levels", "top_classes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class PredictRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     PATCHES_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
+    TOP_CLASSES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -182,10 +183,11 @@ class PredictRequest(_message.Message):
     encoding: TensorEncoding
     patches: _containers.RepeatedCompositeFieldContainer[Patch]
     levels: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., levels: _Optional[_Iterable[float]] = ...) -> None: ...
+    top_classes: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., levels: _Optional[_Iterable[float]] = ..., top_classes: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched", "intervals")
+    __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched", "intervals", "top_classes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +195,7 @@ class PredictResponse(_message.Message):
     WHAT_IF_FIELD_NUMBER: _ClassVar[int]
     PATCHED_FIELD_NUMBER: _ClassVar[int]
     INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    TOP_CLASSES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -200,7 +203,28 @@ class PredictResponse(_message.Message):
     what_if: bool
     patched: bool
     intervals: _containers.RepeatedCompositeFieldContainer[Interval]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ..., intervals: _Optional[_Iterable[_Union[Interval, _Mapping]]] = ...) -> None: ...
+    top_classes: _containers.RepeatedCompositeFieldContainer[TopClasses]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., final_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., what_if: bool = ..., patched: bool = ..., intervals: _Optional[_Iterable[_Union[Interval, _Mapping]]] = ..., top_classes: _Optional[_Iterable[_Union[TopClasses, _Mapping]]] = ...) -> None: ...
+
+class TopClasses(_message.Message):
+    __slots__ = ("output", "shape", "classes")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    classes: _containers.RepeatedCompositeFieldContainer[ClassScore]
+    def __init__(self, output: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., classes: _Optional[_Iterable[_Union[ClassScore, _Mapping]]] = ...) -> None: ...
+
+class ClassScore(_message.Message):
+    __slots__ = ("label", "index", "score")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    index: int
+    score: float
+    def __init__(self, label: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
 
 class Interval(_message.Message):
     __slots__ = ("level", "lower", "upper")

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from service.config import DEFAULT_LIMITS, Limits
@@ -17,13 +18,14 @@ from service.errors import (
 )
 from service.model import gradient_proof
 from service.model import proof as proofs
+from service.model.classes import Labels, fit, labels_of
 from service.model.engines import keras as keras_network
 from service.model.engines.choice import TENSORFLOW, Choice, assemble, select
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
 from service.model.results import Result
 from service.model.statistics import WeightStatistics
-from service.model.tensors import Array
+from service.model.tensors import Array, TensorSpec
 from service.serving.batching import Batcher
 from service.serving.fast_path import FastPath
 from service.serving.forms import Forms
@@ -96,6 +98,15 @@ class LoadedVersion:
         for level in levels:
             self.intervals.check(level)
         return self.intervals
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The names of its classes; empty: it has none that fit an output."""
+        return labels_of(self.entry.data, self.network)  # of the entry: two versions may have one file
+
+    def labels_for(self, output: TensorSpec) -> Labels:
+        """The labels of the classes of an output; empty: it has none."""
+        return self.labels if fit(self.labels, output) else ()
 
     def waiting(self) -> int:
         """How many requests wait for a batch to begin."""

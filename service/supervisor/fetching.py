@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from registry.store import Store
 
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
-LONGEST_DATA = 65_536  # characters of what training recorded of inputs; of more, nothing is kept
 MOST_REMEMBERED = 256  # versions of each kind: refused, come through their trial
 
 Trials = Callable[[], AbstractContextManager[Trial]]
@@ -138,7 +137,7 @@ def _entry(info: VersionInfo, directory: Path, digest: str) -> VersionEntry:
         actor=tags.get(tag.ACTOR, ""),
         reason=tags.get(tag.REASON, ""),
         created=info.created,
-        data=data if len(data := tags.get(tag.DATA, "")) <= LONGEST_DATA else "",
+        data=data if len(data := tags.get(tag.DATA, "")) <= tag.LONGEST_DATA else "",
     )
 
 

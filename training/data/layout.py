@@ -12,7 +12,10 @@ FOUND = Format()
 
 @dataclass(frozen=True)
 class Layout:
-    """What a network's inputs and outputs mean; kept with the version, so that others can feed and read it."""
+    """What a network's inputs and outputs mean; kept with the version, so that others can feed and read it.
+
+    A version that was not trained here may name its classes alone: then there are no features.
+    """
 
     features: tuple[str, ...]
     target: str
@@ -59,6 +62,11 @@ class Layout:
     def known_ahead(self) -> tuple[int, ...]:
         """The places of what is known ahead among the features."""
         return tuple(self.features.index(name) for name in self.future)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether it says which columns of a table the network reads."""
+        return bool(self.features)
 
     def dumps(self) -> str:
         """As JSON."""

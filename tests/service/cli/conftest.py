@@ -1,5 +1,6 @@
 """A server for commands that ask one, and the command line in this process."""
 
+import dataclasses
 import json
 
 import pytest
@@ -12,7 +13,8 @@ from tests.service.support import entry, serving
 @pytest.fixture(scope="module")
 def unroll(versions):
     """Runs commands against a server of the reference network, versions 1 and 2; gives status and output, or JSON."""
-    with serving(entry("reference", "champion", v1=versions["r3-1"], v2=versions["r3-2"])) as (_, client):
+    first = dataclasses.replace(versions["r3-1"], data='{"classes": ["level"]}')
+    with serving(entry("reference", "champion", v1=first, v2=versions["r3-2"])) as (_, client):
         env = {"UNROLL_ADDRESS": client.address, "COLUMNS": "200", "UNROLL_TOKEN": ""}
 
         def run(*words):

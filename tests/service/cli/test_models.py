@@ -23,7 +23,7 @@ def test_show(unroll):
     run, _ = unroll
     status, text = run("models", "show")
     assert status == 0
-    for word in ("serving version 1", "simpleRNN", "SimpleRNN", "28"):
+    for word in ("serving version 1", "simpleRNN", "SimpleRNN", "28", "classes: level"):
         assert word in text
     status, text = run("models", "show", "--model", "none")
     assert status != 0

@@ -29,6 +29,20 @@ def test_what_if(unroll):
     assert "what if output/bias+=1" in text
 
 
+def test_classes(unroll):
+    """With --top, the classes with the largest scores are shown by label, also beside those with a change."""
+    run, client = unroll
+    ((expected,),) = client.predict([[[1, 2], [2, 3], [3, 4]]], top_classes=1).classes["output"]
+    shown = run("predict", X, "--json", "--top", "1", "--what-if", "output/bias+=1")
+    assert shown["classes"] == {"output": [[{"label": "level", "index": 0, "score": expected.score}]]}
+    assert shown["what_if"]["classes"]["output"][0][0]["score"] > expected.score
+    status, text = run("predict", X, "--top", "1")
+    assert status == 0
+    assert f"level {expected.score:.6g}" in text
+    status, text = run("predict", X, "--top", "2")
+    assert (status, "output output has 1 classes, got 2" in text) == (1, True)
+
+
 def test_a_mistake_is_the_servers_sentence(unroll):
     """What the server refuses ends the command with its sentence."""
     run, _ = unroll

@@ -107,13 +107,6 @@ TEXT = {"string_param": "a"}
             {"inputs": [x_input(parameters={"shared_memory_region": TEXT})], "raw_input_contents": RAW},
         ),
         (
-            UNOFFERED, "classification",
-            {
-                "inputs": [x_input()], "raw_input_contents": RAW,
-                "outputs": [{"name": "output", "parameters": {"classification": {"int64_param": 3}}}],
-            },
-        ),
-        (
             INVALID, "ModelStreamInfer",
             {"inputs": [x_input()], "raw_input_contents": RAW, "parameters": {"sequence_id": {"int64_param": 3}}},
         ),

@@ -117,6 +117,20 @@ def test_several_inputs_and_states(client):
         assert tail.as_numpy(name).tobytes() == whole.as_numpy(name).tobytes()
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_classes(client, binary):
+    """Classes of an output come as texts, in binary form and in JSON."""
+    numbers, x = np.ones((2, 4), np.int32), np.ones((2, 4, 2), np.float32)
+    wanted = [triton.InferRequestedOutput("each", binary_data=binary, class_count=2)]
+    found = client.infer("two", [tensor("ids", numbers), tensor("x", x)], outputs=wanted)
+    assert found.get_output("each")["datatype"] == "BYTES"
+    shown = found.as_numpy("each")
+    assert shown.shape == (2, 4, 2)
+    for one in shown.ravel():
+        _, index, label = (one.decode() if isinstance(one, bytes) else one).split(":")
+        assert label == ("no", "yes")[int(index)]
+
+
 @pytest.mark.parametrize("name", ["float16", "float64", "int64"])
 @pytest.mark.parametrize("binary", [True, False])
 def test_types(client, server, name, binary):
@@ -185,14 +199,14 @@ def test_bodies_made_apart(address, server):
 
 
 def test_what_the_grpc_side_refuses(client):
-    """Sequences, classification, shared memory and what does not fit are refused with the server's own sentence."""
+    """Sequences, shared memory and what does not fit are refused with the server's own sentence."""
     x = [tensor("x", ONE)]
     shared = triton.InferInput("x", [1, 3, 2], "FP32")
     shared.set_shared_memory("region", 24)
     for status, match, arguments in (
         ("400", "a sequence keeps its states within one ModelStreamInfer", {"inputs": x, "sequence_id": 7}),
-        ("501", "classification is not supported", {
-            "inputs": x, "outputs": [triton.InferRequestedOutput("output", class_count=2)]
+        ("400", r"outputs\[0\].parameters\[classification\]: expected a number of classes from 1, got -2", {
+            "inputs": x, "outputs": [triton.InferRequestedOutput("output", class_count=-2)]
         }),
         ("501", "shared memory is not supported", {"inputs": [shared]}),
         ("400", r"expected datatype FP32, got FP64", {"inputs": [tensor("x", ONE.astype(np.float64))]}),
