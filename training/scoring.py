@@ -22,6 +22,7 @@ from training.data import calendar, files, sequences, sources
 from training.data.categories import Category, input_name
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
+from training.data.merging import merged
 from training.data.output import predictions, writer
 from training.data.times import times as times_of
 from training.data.windows import Ahead, Array, Windows
@@ -88,7 +89,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
     Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
     kept, and a missing value becomes the one before it, where values were filled. Rows without a whole window behind
     them have no prediction. Of a network that takes what is known ahead, the whole table is read at once, and the last
-    rows have none either. `out` appears whole or not at all.
+    rows have none either. Rows of one time in a series become one row where `how` asks for it; the last one of each
+    series then comes at the end. `out` appears whole or not at all.
 
     `how`: how the table is written; None: as the one that the version was trained on.
 
@@ -113,6 +115,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
 
     with writer(out) as write:
         batches = files.batches(opened, columns, reading)
+        if layout.time and how.duplicates != "error":
+            batches = merged(batches, columns, how.duplicates)
         for batch in _whole(batches) if layout.future else batches:
             made, count = stream.predict(batch)
             write(made)

@@ -16,6 +16,7 @@ from service.errors import InvalidArgumentError
 from training import config, job, scoring
 from training.data import sources
 from training.data.layout import Layout
+from training.options import Format
 
 ROWS = 150  # of each of two series
 
@@ -159,6 +160,21 @@ def test_missing_values_are_filled_as_in_training(hourly, tmp_path, monkeypatch,
     values[[41, 42]] = values[40]
     (output,) = hourly.forward({hourly.inputs[0].name: values[None, 39:44, None]}).outputs.values()
     assert table["prediction"][43].as_py() == pytest.approx(float(output[0, 0]), rel=1e-5)
+
+
+def test_rows_of_one_time_are_scored_as_one(folder, levels):
+    """Times that stand twice are an error, or become one row where that is asked for."""
+    source = csv.read_csv(folder / "table.csv")
+    csv.write_csv(source.take([*range(50), 49, *range(50, 2 * ROWS)]), folder / "twice.csv")
+    with pytest.raises(InvalidArgumentError, match="column 't' has 49 more than once in a series"):
+        scored(levels, folder / "twice.csv", folder / "no.csv")
+    _, expected = scored(levels, folder / "table.csv", folder / "once.csv")
+    for how in ("mean", "last"):
+        done = scoring.score(
+            levels, folder / "twice.csv", folder / "merged.csv", lambda *_: None, Format(duplicates=how)
+        )
+        found = csv.read_csv(folder / "merged.csv").sort_by([("place", "ascending"), ("t", "ascending")])
+        assert (done.rows, found.equals(expected)) == (2 * ROWS, True)
 
 
 def test_what_cannot_be_scored_leaves_no_file(folder, levels):
