@@ -235,6 +235,28 @@ def between(*, causal: bool = False) -> st.SearchStrategy[Part]:
     return st.one_of(pointwise if causal else pointwise + windows)
 
 
+@st.composite
+def convolving(draw: st.DrawFn, *, causal: bool = False) -> tuple[Part, ...]:
+    """A ConvLSTM1D over the features of each timestep, sequences in, sequences out."""
+    arguments = {
+        "filters": draw(st.integers(1, 3)),
+        "kernel_size": draw(st.integers(1, 3)),
+        "padding": "same",
+        "strides": draw(st.integers(1, 2)),
+        "activation": draw(st.sampled_from(["tanh", "tanh", *RECURRENT_ACTIVATIONS])),
+        "recurrent_activation": draw(st.sampled_from(["sigmoid", *GATE_ACTIVATIONS])),
+        "use_bias": draw(st.booleans()),
+        "return_sequences": True,
+    }
+    if not causal and draw(st.integers(0, 3)) == 0:
+        merge = draw(st.sampled_from(["concat", "sum"]))
+        layer = Part("Bidirectional", {"merge_mode": merge}, Part("ConvLSTM1D", arguments))
+    else:
+        layer = Part("ConvLSTM1D", {**arguments, "go_backwards": not causal and draw(st.booleans())})
+    wide = Part("Reshape", {"target_shape": (-1, 1)})
+    return Part("TimeDistributed", {}, wide), layer, Part("TimeDistributed", {}, Part("Flatten"))
+
+
 HEADS = [
     (),
     (Part("Dense", {"units": 2}),),
@@ -254,6 +276,8 @@ def networks(draw: st.DrawFn, *, causal: bool = False, dtypes: list[str] | None 
     for i in range(count):
         if draw(st.integers(0, 2)) == 0:
             parts.append(draw(between(causal=causal)))
+        elif draw(st.integers(0, 9)) == 0:
+            parts += draw(convolving(causal=causal))
         parts.append(draw(recurrent(sequences=sequences or i < count - 1, causal=causal)))
     branch: tuple[Part, ...] = ()
     merge = draw(st.sampled_from(["Concatenate", "Concatenate", "Add", "Multiply", "Maximum", "Average", "Subtract"]))

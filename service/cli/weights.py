@@ -190,9 +190,9 @@ def _print_gates(arrays: "Mapping[str, Any]", title: str, *, json: bool) -> None
     found: list[dict[str, Any]] = []
     for name, array in arrays.items():
         recurrent = arrays.get(f"{name.rpartition('/')[0]}/recurrent_kernel")
-        names = () if recurrent is None else GATES.get(recurrent.shape[1] // recurrent.shape[0], ())
+        names = () if recurrent is None else GATES.get(recurrent.shape[-1] // recurrent.shape[-2], ())
         for gate, block in zip(names, np.split(array, len(names), axis=-1) if names else (), strict=True):
-            square = name.endswith("recurrent_kernel")
+            square = name.endswith("recurrent_kernel") and array.ndim == 2  # else its blocks are convolutions
             found.append(
                 {
                     "weight": name,

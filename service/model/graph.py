@@ -108,7 +108,7 @@ class Graph:
             raise layer.unsupported("two calls of it with different arguments are not supported")
         if initial and (
             not isinstance(layer, Recurrent)
-            or [self.values[i].shape[1:] for i in initial] != [(state.units,) for state in built.states]
+            or [self.values[i].shape[1:] for i in initial] != [state.shape for state in built.states]
             or any(self.values[i].dtype.kind != "f" for i in initial)
         ):
             raise layer.unsupported("its initial states do not fit")

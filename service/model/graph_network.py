@@ -68,7 +68,7 @@ class GraphNetwork(Network):
             for name, i in graph.outputs
         )
         self.states = tuple(
-            TensorSpec(f"{node.name}/{state.name}", state.dtype, (None, state.units))
+            TensorSpec(f"{node.name}/{state.name}", state.dtype, (None, *state.shape))
             for node in graph.nodes
             if not node.initial
             for state in node.states
@@ -239,7 +239,7 @@ class GraphNetwork(Network):
             return tuple(values[i].astype(s.dtype) for i, s in zip(node.initial, node.states, strict=True))
         if initial and any(name in initial for name in step.states):
             return tuple(
-                initial[name] if name in initial else np.zeros((x.shape[0], spec.units), spec.dtype)
+                initial[name] if name in initial else np.zeros((x.shape[0], *spec.shape), spec.dtype)
                 for name, spec in zip(step.states, node.states, strict=True)
             )
         return None

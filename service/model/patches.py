@@ -46,14 +46,16 @@ def hooks(graph: Graph, patches: Sequence[Patch], shapes: Mapping[str, tuple[int
                 f"the states of {patch.layer} are: {', '.join(states) or 'none'}",
                 field=f"{patch.field}.operation",
             )
-        shown = values[node.outputs[0] if patch.tensor == "output" else node.inputs[0]].shape
-        timesteps = (shown[1] or 1) if len(shown) == 3 else 1
-        extents[node.name] = timesteps
+        output, shown = patch.tensor == "output", values[node.outputs[0]].shape
+        steps = values[node.inputs[0]].shape[1] if not output else shown[1] if len(shown) == 3 else 1
+        timesteps = steps or 1
+        if not output:  # which has other axes than what is carried from timestep to timestep
+            extents[node.name] = timesteps
         resolved = replace(
             patch,
             sequences=_range(patch, "sequences", patch.sequences, batch),
             timesteps=_range(patch, "timesteps", patch.timesteps, timesteps),
-            units=_range(patch, "units", patch.units, shown[-1] or 1 if patch.tensor == "output" else units),
+            units=_range(patch, "units", patch.units, shown[-1] or 1 if output else units),
         )
         shape = tuple(stop - start for start, stop in (resolved.sequences, resolved.timesteps, resolved.units))
         try:
@@ -67,7 +69,7 @@ def hooks(graph: Graph, patches: Sequence[Patch], shapes: Mapping[str, tuple[int
                 field=f"{patch.field}.value.shape",
             )
         found.setdefault(node.name, []).append(resolved)
-    return {name: Hook(parts, extents[name]) for name, parts in found.items()}
+    return {name: Hook(parts, extents.get(name, 1)) for name, parts in found.items()}
 
 
 def patchable(graph: Graph, node: Node) -> dict[str, int]:

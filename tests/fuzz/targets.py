@@ -97,7 +97,7 @@ def rich() -> Any:
 def fitting_weights(config: Any) -> bytes:
     """An H5 file with the weights that a config asks for. Raises what building it raises."""
     wanted = places(keras_config.build(config, LIMITS))
-    if sum(math.prod(spec.shape) for _, spec in wanted.values()) > FITTING:
+    if weighs(config) > FITTING:
         return build.h5()
     return _weights(tuple(sorted((path, spec.shape, spec.dtype.str) for path, spec in wanted.values())))
 
@@ -365,7 +365,7 @@ def _step(config: Any, rng: random.Random) -> Any:
 
 
 def one_of_each() -> list[Any]:
-    """Models that are read, with one layer or operation each, of every class as far as chance finds it."""
+    """Models that are read, with one layer or operation each, of every class as far as chance finds it, and weights."""
     rng, found = random.Random(0), {}
     for _ in range(TRIES * len(LAYERS)):
         layer, operation = layer_of_chance(rng), operation_of_chance(rng, "x")
@@ -378,9 +378,28 @@ def one_of_each() -> list[Any]:
         between = build.functional(operation, outputs=[[operation["name"], 0, 0]])
         for last, config in ((layer, alone), (layer, merging), (operation, between)):
             key = last["module"], last["class_name"]
-            if key not in found and is_read(config):
+            if key not in found and fits(config):
                 found[key] = config
+    for _ in range(TRIES * len(LAYERS)):  # what takes rows of positions, or frames, at each timestep
+        layer = layer_of_chance(rng)
+        rows = build.harmless()
+        rows["config"]["layers"] = [build.layer("InputLayer", "x", batch_shape=[None, None, 3, 2]), layer]
+        key = layer["module"], layer["class_name"]
+        if key not in found and fits(rows):
+            found[key] = rows
     return list(found.values())
+
+
+def fits(config: Any) -> bool:
+    """Whether the reader takes a config, and it asks for no more weights than it gets, nor makes more numbers."""
+    if not is_read(config) or weighs(config) > FITTING:
+        return False
+    return all(value.elements <= FITTING for value in keras_config.build(config, LIMITS).values)
+
+
+def weighs(config: Any) -> int:
+    """How many weights a config asks for. Raises what building it raises."""
+    return sum(math.prod(spec.shape) for _, spec in places(keras_config.build(config, LIMITS)).values())
 
 
 def is_read(config: Any) -> bool:

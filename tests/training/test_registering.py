@@ -191,8 +191,8 @@ def test_a_stateful_file_is_proven_by_as_many_sequences_as_it_takes(saved):
     """A file for batches of one size is registered without inputs of one's own, whoever computes it."""
     gru = layers.GRU(3, stateful=True, name="gru")
     assert register(saved(keras.Sequential([keras.Input(batch_shape=(4, 5, 2)), gru])), "stateful").parity <= 1
-    convolving = [layers.ConvLSTM1D(2, 3, stateful=True, name="convolving"), layers.Flatten()]
-    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 6, 2)), *convolving])
+    convolving = [layers.ConvLSTM2D(2, 3, stateful=True, name="convolving"), layers.Flatten()]
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 6, 3, 2)), *convolving])
     assert register(saved(model), "stateful", engine="tensorflow").parity <= 1
 
 
@@ -282,7 +282,7 @@ def test_what_only_keras_computes_is_registered_where_asked(saved):
     assert made.version == "1"
     assert made.parity <= 1
     assert "through Keras" in made.notes[0]
-    words = [layers.Embedding(5, 6), layers.Reshape((4, 3, 2)), layers.ConvLSTM1D(2, 3), layers.Flatten()]
+    words = [layers.Embedding(5, 6), layers.Reshape((4, 3, 2, 1)), layers.ConvLSTM2D(2, 2), layers.Flatten()]
     assert register(saved(keras.Sequential([keras.Input((4,)), *words])), "words", engine="tensorflow").parity <= 1
     unsafe = keras.Sequential([keras.Input((4, 2)), layers.Lambda(lambda x: x), layers.SimpleRNN(2)])
     with pytest.raises(UnsupportedModelError, match="safe mode"):

@@ -3,6 +3,7 @@
 from service.model.gradients import (  # noqa: F401  # they register themselves
     attention,
     categories,
+    conv_lstm,
     convolution,
     dense,
     einsum,

@@ -5,7 +5,7 @@ Space Odyssey, 2017, §II.B; for the other cells by the same chain rule. δ stan
 Arrays are laid out as in service.model.layers.cells: (timesteps, units, batch), a timestep being (units, batch).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,9 +67,13 @@ class CellBack:
     def step(self, t: int, above: Sequence[Array], live: Array | None, before: Sequence[Array]) -> None:
         """The gradients by the states before timestep t, written into `before`, from those by the states after it.
 
-        Keeps δ. live (batch,): False where the timestep is masked.
+        Keeps δ. live (batch,), or (units, batch): False where the timestep is masked.
         """
         raise NotImplementedError
+
+    def hand_on(self, live: Array, above: Sequence[Array], before: Sequence[Array]) -> None:
+        """Where a timestep is masked, the states before it get what those after it get."""
+        hand_on(live, above, before)
 
     def output(self) -> Array:
         """What the cell above takes, (timesteps, units, batch): the output before the states are patched."""
@@ -82,6 +86,10 @@ class CellBack:
     def input_at(self, t: int) -> Array:
         """dL/dx of one timestep."""
         return np.dot(self.weights["kernel"], self.delta[t])
+
+    def by_state(self, t: int, live: Array | None, before: Array) -> None:
+        """Writes dL/dh_before = U·δ of a timestep."""
+        np.dot(self.recurrent, self.hold(t, live), before)
 
     def by_weights(self) -> dict[str, Array]:
         """dL/dW = Σ x·δᵀ, dL/dU = Σ h·δᵀ, dL/db = Σ δ, over timesteps and batch."""
@@ -120,7 +128,7 @@ class CellBack:
         if block in self.coupled:
             option, pre = self.OPTIONS[block], self.pres[t : t + 1, block]
             opened = self.opened(block, t, t + 1)
-            delta[...] = COUPLED[self.cell.options[option]](delta.T, pre[0].T, opened[0].T).T
+            delta[...] = self.over_last(COUPLED[self.cell.options[option]], delta, pre[0], opened[0])
 
     def opened(self, block: int, begin: int, end: int) -> Array:
         """What the activation of a block gave: as recorded, unless patches may have changed that since."""
@@ -131,14 +139,20 @@ class CellBack:
     def activated(self, option: str, pre: Array) -> Array:
         """An activation of the cell, over its units."""
         name = self.cell.options[option]
-        return ACTIVATIONS[name](pre) if name in SLOPES else ACTIVATIONS[name](pre.swapaxes(1, 2)).swapaxes(1, 2)
+        return ACTIVATIONS[name](pre) if name in SLOPES else self.over_last(ACTIVATIONS[name], pre)
+
+    def over_last(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        """A function over the last axis of states, of arrays (…, units, batch)."""
+        shape, width = arrays[0].shape, self.cell.shape[-1]
+        split = (*shape[:-2], -1, width, shape[-1])
+        laid = function(*(array.reshape(split).swapaxes(-1, -2) for array in arrays))
+        return laid.swapaxes(-1, -2).reshape(shape)
 
     def hold(self, t: int, live: Array | None) -> Array:
         """δ of a timestep, with masked sequences at zero."""
-        delta = self.delta[t]
         if live is not None:
-            delta[:, ~live] = 0
-        return delta
+            np.copyto(self.deltas[t], 0, where=~live)
+        return self.delta[t]
 
 
 class SimpleRNNBack(CellBack):
@@ -163,7 +177,7 @@ class SimpleRNNBack(CellBack):
         np.multiply(above[0], self.at(t)[0], self.delta[t])
         for block in self.touched:
             self.through(block, t)
-        np.dot(self.recurrent, self.hold(t, live), before[0])
+        self.by_state(t, live, before[0])
 
 
 class LSTMBack(CellBack):
@@ -205,14 +219,14 @@ class LSTMBack(CellBack):
         np.multiply(dh, self.carry[t - self.first], dc)
         if 2 in self.coupled:  # the activation of the candidate is that of the output, too
             c = self.cell_then(t, t + 1)
-            product = COUPLED[self.cell.options["activation"]]
-            dc[...] = product(dc.T, c[0].T, self.activated("activation", c)[0].T).T
+            shown = self.activated("activation", c)[0]
+            dc[...] = self.over_last(COUPLED[self.cell.options["activation"]], dc, c[0], shown)
         np.add(dc, above_c, dc)
         np.multiply(dc, factors[:3], deltas[:3])
         np.multiply(dh, factors[3], deltas[3])
         for block in self.touched:
             self.through(block, t)
-        np.dot(self.recurrent, self.hold(t, live), before[0])
+        self.by_state(t, live, before[0])
         np.multiply(dc, self.gates[1][t], before[1])
 
 
@@ -331,6 +345,10 @@ class StackedBack:
             by_output = part.input_at(t)
             end -= width
 
+    def hand_on(self, live: Array, above: Sequence[Array], before: Sequence[Array]) -> None:
+        """As CellBack.hand_on."""
+        hand_on(live, above, before)
+
     def inputs(self) -> Array:
         """Of the lowest."""
         return self.parts[0].inputs()
@@ -363,6 +381,12 @@ def way_back(
 
 def _within(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def hand_on(live: Array, above: Sequence[Array], before: Sequence[Array]) -> None:
+    """As CellBack.hand_on."""
+    for gradient, given in zip(before, above, strict=True):
+        np.copyto(gradient, given, where=~live)
 
 
 def over_all(a: Array, b: Array) -> Array:

@@ -28,9 +28,13 @@ def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> 
     x, (mask, *_) = seen.x, seen.masks
     if layer.backwards:
         x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+    mask = None if mask is None else layer.over_units(mask)
     batch, timesteps = x.shape[:2]
-    names, widths = layer.state_names, [units for _, units, _ in layer.cell.states()]
-    start = [np.zeros((n, batch), x.dtype) for n in widths] if seen.start is None else [s.T for s in seen.start]
+    names, widths = layer.state_names, [state.units for state in layer.cell.states()]
+    if seen.start is None:
+        start = [np.zeros((n, batch), x.dtype) for n in widths]
+    else:
+        start = [state.reshape(batch, -1).T for state in seen.start]
     tensors = {name: _columns(array) for name, array in seen.record.items() if name != "output"}
     cell = way_back(layer.cell, seen.weights, _columns(x), tensors, start, seen.hook)
 
@@ -38,15 +42,15 @@ def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> 
     # By the states after each timestep; in front of them by those that the sequence starts from.
     states = [np.empty((timesteps + 1, n, batch), x.dtype) for n in widths]
     for memory, given in zip(states, [*above[1:], *[None] * (len(widths) - len(above) + 1)], strict=True):
-        memory[-1] = 0 if given is None else given.T
+        memory[-1] = 0 if given is None else given.reshape(batch, -1).T
     output = first(above, seen.y)
     by_output = _columns(output) if layer.return_sequences else None  # (timesteps, units, batch)
     # By the output shown at a masked timestep, which is that of an earlier one: carried back to where that was made.
-    carried = np.zeros((widths[place], batch), x.dtype) if layer.return_sequences else output.T
+    carried = np.zeros((widths[place], batch), x.dtype) if layer.return_sequences else output.reshape(batch, -1).T
     for t in range(timesteps - 1, -1, -1):
         gradients = [memory[t + 1] for memory in states]
         before = [memory[t] for memory in states]
-        live = None if mask is None else mask[:, t]
+        live = None if mask is None else mask[:, t].T
         shown = carried if by_output is None else by_output[t] if mask is None else carried + by_output[t]
         if live is not None:
             carried = np.zeros_like(carried) if layer.zero_masked else np.where(live, 0, shown)
@@ -63,21 +67,20 @@ def _cell_layer(layer: CellLayer, seen: Seen, above: Sequence[Array | None]) -> 
                 for i, (name, g) in enumerate(zip(names, gradients, strict=True))
             ]
         cell.step(t, gradients, live, before)
-        if live is not None:  # a masked timestep hands the states on
-            for b, g in zip(before, gradients, strict=True):
-                np.copyto(b, g, where=~live)
+        if live is not None:
+            cell.hand_on(live, gradients, before)
         if kept is not None:
             for b, k in zip(before, kept, strict=True):
                 b += k
     start_gradients = [memory[0] for memory in states]
     if mask is not None and seen.resumed and seen.start is not None:
         start_gradients[place] += carried  # the output before the first timestep was the first state
-    by_x = cell.inputs().transpose(2, 0, 1)
+    by_x = cell.inputs().transpose(2, 0, 1).reshape(x.shape)
     inside = {name: memory[1:] for name, memory in zip(names, states, strict=True)} | cell.inside()
     return Back(
         [by_x[:, ::-1] if layer.backwards else by_x],
         cell.by_weights() if seen.by_weights else {},
-        [g.T for g in start_gradients],
+        [g.T.reshape(batch, *state.shape) for g, state in zip(start_gradients, layer.cell.states(), strict=True)],
         {name: array.transpose(2, 0, 1) for name, array in inside.items()},
     )
 
@@ -124,7 +127,7 @@ def _bidirectional(layer: Bidirectional, seen: Seen, above: Sequence[Array | Non
 def _unmerged(layer: Bidirectional, merge: str, above: Array, seen: Seen) -> list[Array | None]:
     """The gradients by the outputs of the two layers, in the order of the input."""
     if merge == "concat":
-        width = layer.parts[0].cell.units
+        width = layer.parts[0].cell.shape[-1]
         return [above[..., :width], above[..., width:]]
     if merge == "sum":
         return [above, above]
@@ -156,5 +159,5 @@ def _output_of(part: CellLayer, record: dict[str, Array]) -> Array:
 
 
 def _columns(x: Array) -> Array:
-    """(batch, timesteps, units) as (timesteps, units, batch): how a trace lies in memory."""
-    return x.transpose(1, 2, 0)
+    """(batch, timesteps, …) as (timesteps, units, batch): how a trace lies in memory."""
+    return x.reshape(*x.shape[:2], -1).transpose(1, 2, 0)

@@ -275,7 +275,7 @@ def _ablation(question: Question, state: str, units: int) -> Array:
         silent = [replace(patch, sequences=(0, 0)) for patch in silent]
     tiled = replace(
         question,
-        initial_state={n: np.tile(a, (units, 1)) for n, a in question.initial_state.items()},
+        initial_state={n: np.tile(a, (units, *[1] * (a.ndim - 1))) for n, a in question.initial_state.items()},
         patches=[p for i in range(units) for p in (_moved(patch, i, batch) for patch in question.patches)],
         target=_tiled(question.target, units),
     )

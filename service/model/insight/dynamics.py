@@ -73,7 +73,7 @@ class Dynamics:
 
     layer: str
     class_name: str
-    held: Array  # (features,): the input of the layer that was held
+    held: Array  # (features,) or (positions, channels): the input of the layer that was held
     points: tuple[FixedPoint, ...]  # the one that most starts led to first
     lost: int  # starts from which no fixed point was reached
     along: Mapping[int, tuple[Mode, ...]]  # by timestep: the modes of ∂s_t/∂s_{t-1} there
@@ -135,7 +135,9 @@ def find(
     points, lost = _fixed_points(part, held.astype(x.dtype), chosen, iterations, always)
     along = {}
     turned = x[:, ::-1] if part.layer.backwards else x
-    first = np.zeros_like(visited[0]) if part.seen.start is None else np.concatenate([s[0] for s in part.seen.start])
+    first = np.zeros_like(visited[0])
+    if part.seen.start is not None:
+        first = np.concatenate([state[0].ravel() for state in part.seen.start])
     for t in timesteps:
         before = first if t == 0 else states[0, t - 1]
         along[t] = modes(step(part, turned[:1, t], before[None], [] if hook is None else hook.step(t))[1][0])
@@ -145,22 +147,27 @@ def find(
 def step(part: Part, x: Array, states: Array, patches: Sequence[Patch] = ()) -> tuple[Array, Array]:
     """One timestep of a layer: the states after it, (n, states), and ∂s_t/∂s_{t-1}, (n, states, states).
 
-    x (n, features), states (n, states); patches: of this timestep.
+    x (n, …), states (n, states); patches: of this timestep.
     """
     layer = part.layer
-    widths = [units for _, units, _ in layer.cell.states()]
+    specs = layer.cell.states()
     n, count = states.shape
-    ends = np.cumsum(widths)[:-1]
+    ends = np.cumsum([spec.units for spec in specs])[:-1]
     given = np.repeat(x, count, 0)[:, None]
-    start = tuple(np.split(np.repeat(states, count, 0), ends, axis=1))
+    side_by_side = np.split(np.repeat(states, count, 0), ends, axis=1)
+    start = tuple([s.reshape(-1, *spec.shape) for s, spec in zip(side_by_side, specs, strict=True)])
     record: dict[str, Array] = {}
     hook = Hook([replace(patch, sequences=(0, n * count)) for patch in patches], 1) if patches else None
     outputs, final = layer.run(layer.prepare(part.seen.weights), given, None, start, record, hook=hook)
     seen = Seen(part.seen.weights, [given], [None], list(outputs), record, start, hook=hook)
     seeds = np.split(np.tile(np.eye(count, dtype=states.dtype), (n, 1)), ends, axis=1)
     back = backward(layer, seen, [None, *seeds])
-    jacobians = np.concatenate(list(back.start), axis=1).reshape(n, count, count)
-    return np.concatenate(final, axis=1)[::count], jacobians
+    jacobians = _side_by_side(back.start).reshape(n, count, count)
+    return _side_by_side(final)[::count], jacobians
+
+
+def _side_by_side(states: Sequence[Array]) -> Array:
+    return np.concatenate([state.reshape(len(state), -1) for state in states], axis=1)
 
 
 def modes(jacobian: Array) -> tuple[Mode, ...]:
@@ -178,7 +185,7 @@ def _fixed_points(
     kind = starts.dtype
     enough = 20 * float(np.finfo(kind).eps) * max(1.0, float(np.abs(starts).max(initial=0.0)))
     state = starts.astype(np.float64)
-    held = np.broadcast_to(x, (len(state), len(x)))
+    held = np.broadcast_to(x, (len(state), *x.shape))
 
     def speed_of(moved: Array) -> tuple[Array, Array, Array]:
         after, jacobians = step(part, held, moved.astype(kind), patches)

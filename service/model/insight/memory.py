@@ -102,7 +102,7 @@ def final_jacobians(part: Part) -> tuple[Array, Array]:
 
     All states of the layer side by side. One way back, with a seed for each state.
     """
-    widths = [units for _, units, _ in part.layer.cell.states()]
+    widths = [state.units for state in part.layer.cell.states()]
     count = sum(widths)
 
     def copied(array: Array) -> Array:
@@ -111,12 +111,12 @@ def final_jacobians(part: Part) -> tuple[Array, Array]:
     seen = part.seen
     kind = seen.x.dtype
     ends = np.cumsum(widths)[:-1]
-    output = np.zeros((count, *part.seen.x.shape[1:2], part.layer.cell.units), kind)
+    timesteps = part.seen.x.shape[1:2] if part.layer.return_sequences else ()
     many = replace(
         seen,
         inputs=[copied(seen.x)],
         masks=[None if seen.masks[0] is None else copied(seen.masks[0])],
-        outputs=[output if part.layer.return_sequences else output[:, -1]],
+        outputs=[np.zeros((count, *timesteps, *part.layer.cell.shape), kind)],
         record={name: copied(array) for name, array in seen.record.items()},
         start=None if seen.start is None else tuple(copied(state) for state in seen.start),
         hook=None if seen.hook is None else seen.hook.alone(count),
@@ -128,6 +128,7 @@ def final_jacobians(part: Part) -> tuple[Array, Array]:
     assert by_x is not None
     if part.layer.backwards:
         by_x = by_x[:, ::-1]
+    by_x = by_x.reshape(*by_x.shape[:2], -1)
     return by_states.transpose(1, 0, 2), by_x.transpose(1, 0, 2)
 
 

@@ -144,6 +144,8 @@ def _empty(call: LayerCall, tensor: str, bounds: tuple[float, float] | None, val
 def _mask(call: LayerCall, tensor: str) -> Array | None:
     """The mask of a recurrent layer in the order in which a trace shows its timesteps."""
     mask = call.masks[0]
+    if mask is not None and mask.ndim > 2:  # of positions: of a timestep counts what is not masked as a whole
+        mask = np.asarray(mask.reshape(*mask.shape[:2], -1).any(axis=2))
     turned = isinstance(call.layer, CellLayer) and call.layer.backwards
     del tensor
     return mask if mask is None or not turned else mask[:, ::-1]

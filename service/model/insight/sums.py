@@ -10,6 +10,7 @@ from service.model.gradients.base import Seen
 from service.model.gradients.tape import seen_by
 from service.model.insight.memory import parts
 from service.model.layers.cells import Cell, GRUCell, StackedCells
+from service.model.layers.conv_lstm import ConvLSTMCell
 from service.model.layers.dense import Dense
 from service.model.layers.patch import Patch
 from service.model.layers.recurrent import Recurrent
@@ -108,6 +109,7 @@ def _of_dense(call: LayerCall, sequence: int, timestep: int, column: int) -> Sum
 
 def _of_cell(name: str, cell: Cell, seen: Seen, x: Array, inner: str, place: tuple[int, int, int]) -> Sum:
     prefix, first = "", 0
+    x = x.reshape(*x.shape[:2], -1)
     if isinstance(cell, StackedCells):
         numbers = {f"cell_{i}": i for i in range(len(cell.cells))}
         if inner not in numbers:
@@ -121,10 +123,14 @@ def _of_cell(name: str, cell: Cell, seen: Seen, x: Array, inner: str, place: tup
     pre = seen.record[f"{prefix}pre_activation"]
     _check(name, pre, sequence, timestep, column)
     hidden = seen.record[f"{prefix}hidden_state"]
-    start = np.zeros(cell.units, pre.dtype) if seen.start is None else seen.start[first][sequence]
+    start = np.zeros(cell.units, pre.dtype) if seen.start is None else seen.start[first][sequence].ravel()
     before = start if timestep == 0 else hidden[sequence, timestep - 1]
     weights = {n.removeprefix(prefix): w for n, w in seen.weights.items() if n.startswith(prefix)}
     full = f"{name}/{prefix}"
+    total = float(pre[sequence, timestep, column])
+    if isinstance(cell, ConvLSTMCell):
+        terms = _of_windows(full, cell, weights, before, x[sequence, timestep], column)
+        return Sum(name, sequence, timestep, column, tuple(terms), total)
     of_x = _products(f"{full}kernel", "input", x[sequence, timestep], weights["kernel"], column)
     bias = weights.get("bias")
     gate, candidate = 1.0, isinstance(cell, GRUCell) and column >= 2 * cell.units
@@ -149,7 +155,29 @@ def _of_cell(name: str, cell: Cell, seen: Seen, x: Array, inner: str, place: tup
         terms = of_h + of_x
         if bias is not None:
             terms.append(_bias(f"{full}bias[{column}]", bias[column]))
-    return Sum(name, sequence, timestep, column, tuple(terms), float(pre[sequence, timestep, column]))
+    return Sum(name, sequence, timestep, column, tuple(terms), total)
+
+
+def _of_windows(
+    full: str, cell: ConvLSTMCell, weights: Mapping[str, Array], before: Array, x: Array, column: int
+) -> list[Term]:
+    gate, unit = divmod(column, cell.units)
+    place, of_filter = cell.place_and_filter(unit)
+    last = gate * cell.filters + of_filter
+    terms = [
+        Term(
+            f"{source}[{i}]", f"{full}{name}[{k}, {channel}, {last}]", float(values[i]), float(kernel[k, channel, last])
+        )
+        for source, name, values, sliding in (
+            ("hidden_state", "recurrent_kernel", before, cell.of_state),
+            ("input", "kernel", x, cell.of_input),
+        )
+        for kernel in (weights[name],)
+        for (k, channel), i in sliding.window(place)
+    ]
+    if "bias" in weights:
+        terms.append(_bias(f"{full}bias[{last}]", weights["bias"][last]))
+    return terms
 
 
 def _products(weight: str, source: str, values: Array, kernel: Array, column: int, gate: float = 1.0) -> list[Term]:

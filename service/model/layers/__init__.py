@@ -7,6 +7,7 @@ from service.model.layers.attention import AdditiveAttention, Attention, GroupQu
 from service.model.layers.base import Layer
 from service.model.layers.categories import CategoryEncoding, Discretization, Hashing, IntegerLookup, StringLookup
 from service.model.layers.config import COMMON, check_composed, layer_policy, unwrap
+from service.model.layers.conv_lstm import ConvLSTM1D
 from service.model.layers.convolution import (
     AveragePooling1D,
     Conv1D,
@@ -65,7 +66,7 @@ from service.model.layers.text import TextVectorization
 from service.model.layers.wrappers import Bidirectional, SpectralNormalization, TimeDistributed
 
 FAMILIES: dict[str, tuple[type[Layer], ...]] = {
-    "Recurrent": (SimpleRNN, GRU, LSTM, RNN, Bidirectional, TimeDistributed),
+    "Recurrent": (SimpleRNN, GRU, LSTM, RNN, ConvLSTM1D, Bidirectional, TimeDistributed),
     "Attention": (Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention),
     "Dense and convolution": (
         Dense,

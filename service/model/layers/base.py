@@ -1,6 +1,7 @@
 """The interface of a layer: options and shapes at load, and a pure function of inputs and weights."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,11 +26,20 @@ class WeightSpec:
 
 @dataclass(frozen=True)
 class StateSpec:
-    """A state that a layer carries from one timestep to the next: (batch, units)."""
+    """A state that a layer carries from one timestep to the next.
+
+    A cell computes with vectors, and a trace shows them: a state of several axes has as many units as elements, in
+    row-major order.
+    """
 
     name: str  # within the layer: hidden_state, forward/hidden_state
-    units: int
+    shape: tuple[int, ...]  # without the batch
     dtype: DType
+
+    @property
+    def units(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

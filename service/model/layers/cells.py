@@ -7,7 +7,9 @@ in the same memory. BLAS adds up in that order, and the state is mostly smaller 
 rounding error of long sums is twice as large.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 
 from service.errors import UnsupportedModelError
 from service.model.activations import into
+from service.model.layers.base import StateSpec
 from service.model.layers.options import Option, activation, flag, in_equations, number, size
 from service.model.naming import Counter
 from service.model.numerics import prepare
@@ -44,6 +47,8 @@ class Work(NamedTuple):
 
 Start = Callable[[int, Touch | None], Work]  # for a batch of so many
 Product = Callable[[Array, Array], object]  # of x (n, batch) into an array (m, batch)
+# For a batch of so many: memory of the hidden state, and what takes the input of a timestep and writes its sums.
+Sums = Callable[[int, Array], tuple[Array, Callable[[Array], object]]]
 
 DROPOUTS = {"dropout": number(0.0), "recurrent_dropout": number(0.0)}  # they act in training only
 
@@ -56,6 +61,7 @@ class Cell:
     STATES: ClassVar[tuple[str, ...]] = ("hidden_state",)
     GATES: ClassVar[int]
     GATE_NAMES: ClassVar[tuple[str, ...]] = ()  # as a trace shows them, in the order of the weights
+    SIZE: ClassVar[str] = "units"  # the option that says how wide its output is
 
     def __init__(self, where: str, policy: Policy, options: Mapping[str, Any]) -> None:
         if "glu" in {options["activation"], options.get("recurrent_activation")}:
@@ -63,27 +69,38 @@ class Cell:
                 f"{where}: glu changes the width, which a recurrent layer cannot", option="activation"
             )
         self.policy = policy
-        self.units: int = options["units"]
+        self.shape: tuple[int, ...] = (options[self.SIZE],)  # of a state and the output, of one sequence
+        self.units = math.prod(self.shape)
         self.use_bias: bool = options["use_bias"]
         self.options = options
 
-    def states(self) -> tuple[tuple[str, int, DType], ...]:
-        """Name, units and type of each state."""
-        return tuple((name, self.units, self.policy.compute) for name in self.STATES)
+    def states(self) -> tuple[StateSpec, ...]:
+        """The states."""
+        return tuple(StateSpec(name, self.shape, self.policy.compute) for name in self.STATES)
 
     def gates(self) -> tuple[tuple[str, int], ...]:
         """Name and units of each gate."""
         return tuple((name, self.units) for name in self.GATE_NAMES)
 
-    def weights(self, features: int) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
-        """Name, shape, path below the cell's folder and type of each weight."""
+    def weights(self, given: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
+        """Name, shape, path below the cell's folder and type of each weight.
+
+        `given`: the shape of the input at one timestep of one sequence.
+        """
+        return tuple(
+            (name, shape, f"vars/{i}", self.policy.variable) for i, (name, shape) in enumerate(self.shapes(given))
+        )
+
+    def shapes(self, given: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+        """Name and shape of each weight. Argument as of `weights`."""
+        (features,) = given
         shapes: list[tuple[str, tuple[int, ...]]] = [
             ("kernel", (features, self.GATES * self.units)),
             ("recurrent_kernel", (self.units, self.GATES * self.units)),
         ]
         if self.use_bias:
             shapes.append(("bias", self.bias_shape()))
-        return tuple((name, shape, f"vars/{i}", self.policy.variable) for i, (name, shape) in enumerate(shapes))
+        return shapes
 
     def bias_shape(self) -> tuple[int, ...]:
         """Shape of the bias."""
@@ -100,7 +117,7 @@ class Cell:
 
     def activation(self, option: str) -> Callable[[Array, Array], object]:
         """The activation that an option names, of (gates · units, batch) into such an array."""
-        return into(self.options[option], self.policy.compute, self.units)
+        return into(self.options[option], self.policy.compute, self.shape[-1])
 
     def in_equations(self) -> dict[str, str]:
         """As for layers."""
@@ -257,17 +274,13 @@ class LSTMCell(Cell):
     GATE_NAMES = ("input_gate", "forget_gate", "candidate", "output_gate")
 
     def compile(self, weights: Mapping[str, Array]) -> Start:
-        """One product a timestep, in the order i, f, o, c, so that what goes through σ lies together."""
-        kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
+        """The sums of a timestep, then its gates, in the order i, f, o, c: what goes through σ lies together."""
         function, gate = self.activation("activation"), self.activation("recurrent_activation")
-        features, units = len(kernel), self.units
-        blocks = np.split(np.concatenate((recurrent, kernel, bias[None])), 4, axis=1)
-        multiply = product(np.concatenate([blocks[i] for i in (0, 1, 3, 2)], axis=1))
+        add_up, units = self.sums(weights), self.units
 
         def start(batch: int, touch: Touch | None = None) -> Work:
-            both = and_one(units + features, batch, kernel.dtype)
-            h, x = both[:units], both[units:-1]
-            sums = np.empty((4 * units, batch), kernel.dtype)
+            sums = np.empty((4 * units, batch), self.policy.compute)
+            h, take = add_up(batch, sums)
             opened = np.empty_like(sums)
             sums_ifo, sums_c = sums[: 3 * units], sums[3 * units :]
             ifo, candidate = opened[: 3 * units], opened[3 * units :]
@@ -276,8 +289,7 @@ class LSTMCell(Cell):
             gates = {"input_gate": i, "forget_gate": f, "candidate": candidate, "output_gate": o}
 
             def step(given: Array) -> None:
-                x[...] = given
-                multiply(both, sums)
+                take(given)
                 gate(sums_ifo, ifo)
                 function(sums_c, candidate)
                 if touch is not None:
@@ -312,6 +324,30 @@ class LSTMCell(Cell):
 
         return start
 
+    def sums(self, weights: Mapping[str, Array]) -> Sums:
+        """One product a timestep, into an array (4 · units, batch)."""
+        kernel, recurrent, bias = (self.cast(weights, name) for name in ("kernel", "recurrent_kernel", "bias"))
+        features, units = len(kernel), self.units
+        multiply = product(sigmoids_first(np.concatenate((recurrent, kernel, bias[None]))))
+
+        def add_up(batch: int, sums: Array) -> tuple[Array, Callable[[Array], object]]:
+            both = and_one(units + features, batch, kernel.dtype)
+            h, x = both[:units], both[units:-1]
+
+            def take(given: Array) -> None:
+                x[...] = given
+                multiply(both, sums)
+
+            return h, take
+
+        return add_up
+
+
+def sigmoids_first(weight: Array) -> Array:
+    """The columns of an LSTM's weight in the order i, f, o, c."""
+    i, f, c, o = np.split(weight, 4, axis=1)
+    return np.concatenate((i, f, o, c), axis=1)
+
 
 class StackedCells(Cell):
     """Cells on top of each other, each timestep going through all of them (Keras's StackedRNNCells)."""
@@ -322,21 +358,21 @@ class StackedCells(Cell):
     def __init__(self, policy: Policy, cells: tuple[Cell, ...]) -> None:
         self.policy = policy
         self.cells = cells
-        self.units = cells[-1].units
+        self.shape, self.units = cells[-1].shape, cells[-1].units
 
-    def states(self) -> tuple[tuple[str, int, DType], ...]:
+    def states(self) -> tuple[StateSpec, ...]:
         """Those of all cells, from the lowest."""
         return tuple(
-            (f"cell_{i}/{name}", units, dtype)
+            replace(state, name=f"cell_{i}/{state.name}")
             for i, cell in enumerate(self.cells)
-            for name, units, dtype in cell.states()
+            for state in cell.states()
         )
 
     def gates(self) -> tuple[tuple[str, int], ...]:
         """Those of all cells, from the lowest."""
         return tuple((f"cell_{i}/{name}", units) for i, cell in enumerate(self.cells) for name, units in cell.gates())
 
-    def weights(self, features: int) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
+    def weights(self, given: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...], str, DType], ...]:
         """Those of all cells, from the lowest."""
         count = Counter()
         found = []
@@ -344,9 +380,9 @@ class StackedCells(Cell):
             folder = f"cells/{count(cell.CLASS)}"
             found += [
                 (f"cell_{i}/{name}", shape, f"{folder}/{path}", dtype)
-                for name, shape, path, dtype in cell.weights(features)
+                for name, shape, path, dtype in cell.weights(given)
             ]
-            features = cell.units
+            given = cell.shape
         return tuple(found)
 
     def compile(self, weights: Mapping[str, Array]) -> Start:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from service.model.layers.base import Built, Layer, Record, StateSpec, Weights, WeightSpec
+from service.model.layers.base import Built, Layer, Record, Weights, WeightSpec
 from service.model.layers.cells import (
     CELLS,
     Cell,
@@ -52,23 +52,24 @@ def scan(
 ) -> tuple[Array, States]:
     """Carries a cell over the timesteps of x; gives its outputs and its states after the last.
 
-    x (batch, time, features), states (batch, units) or None for zeros, mask (batch, time) or None. Where a timestep is
-    masked the states stay, and the output is the one before (zero with `zero_masked`); `previous` is the output before
-    the first timestep, zero if None. The output is one of the states: (batch, time, units) with `every`, else
-    (batch, units). See keras.src.backend.tensorflow.rnn.rnn. `hook` changes gates before they are used, and states
-    after the timestep.
+    x (batch, time, …), states (batch, …) or None for zeros, mask (batch, time), or (batch, time, units) where units are
+    masked one by one, or None. Where a timestep is masked the states stay, and the output is the one before (zero with
+    `zero_masked`); `previous` is the output before the first timestep, zero if None. The output is one of the states:
+    (batch, time, units) with `every`, else (batch, units). See keras.src.backend.tensorflow.rnn.rnn. `hook` changes
+    gates before they are used, and states after the timestep.
     """
     batch, timesteps = x.shape[:2]
+    x = x.reshape(batch, timesteps, -1)
     work = start(batch, None if hook is None else hook.apply)
     step, current = work.step, work.states  # (units, batch) each, as `service.model.layers.cells` has them
     if states is not None:
         for own, given in zip(current, states, strict=True):
-            own[...] = given.T
+            own[...] = given.reshape(batch, -1).T
     output = current[output_state]
     outputs = np.empty((batch, timesteps, len(output)), output.dtype) if every else None
     shown = output
     if mask is not None:
-        shown = np.zeros_like(output) if previous is None else previous.T
+        shown = np.zeros_like(output) if previous is None else previous.reshape(batch, -1).T
     history: list[Array] = []
     if record is not None:
         # In one piece, which the allocator keeps for the next trace; fresh pages cost more than what is written there.
@@ -87,7 +88,7 @@ def scan(
                 hook.at(t)
             step(given)
             if mask is not None:
-                masked = ~mask[:, t]
+                masked = ~mask[:, t].T
                 for own, old in zip(current, before, strict=True):
                     np.copyto(own, old, where=masked)
             if hook is not None:
@@ -122,10 +123,10 @@ class Recurrent(Layer):
     ) -> tuple[tuple[Array, ...], States]:
         """Outputs and final states.
 
-        x (batch, time, features), mask (batch, time); states as `build` lists them, None for zeros. `resumed`: the
-        states are where an earlier call left off, so that the output before the first timestep was the first of them;
-        else they come from elsewhere in the graph, and Keras takes that output as zero. `hook` patches states and
-        gates.
+        x (batch, time, …), mask (batch, time) or, with axes that the input has too, (batch, time, …); states as
+        `build` lists them, None for zeros. `resumed`: the states are where an earlier call left off, so that the output
+        before the first timestep was the first of them; else they come from elsewhere in the graph, and Keras takes
+        that output as zero. `hook` patches states and gates.
         """
         raise NotImplementedError
 
@@ -143,7 +144,7 @@ class CellLayer(Recurrent):
     def __init__(self, name: str, policy: Policy, options: Mapping[str, Any]) -> None:
         super().__init__(name, policy, options)
         self.cell = self.make_cell()
-        self.state_names = [name for name, _, _ in self.cell.states()]
+        self.state_names = [state.name for state in self.cell.states()]
         self.return_sequences: bool = options["return_sequences"]
         self.backwards: bool = options["go_backwards"]
         self.zero_masked: bool = options["zero_output_for_mask"]
@@ -155,38 +156,43 @@ class CellLayer(Recurrent):
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Weights of the cell; its states."""
         (x,) = inputs
-        if x.rank != 3:
-            raise self.unsupported(f"expected an input of 3 axes, got {x.rank}")
-        batch, time, _ = x.shape
-        units = self.cell.units
+        cell = self.cell = self.fitted(x)
+        batch, time, *given = x.shape
         if self.backwards or x.time is Time.WHOLE:
             when = Time.WHOLE
         elif x.time is Time.SEQUENCE:
             when = Time.SEQUENCE if self.return_sequences else Time.LATEST
         else:
             when = Time.WHOLE  # its timesteps are not those of the input
-        outputs = [self.output((batch, time, units) if self.return_sequences else (batch, units), when)]
-        states = self.cell.states()
+        outputs = [self.output((batch, *((time,) if self.return_sequences else ()), *cell.shape), when)]
+        states = cell.states()
         if self.options["return_state"]:
             last = Time.LATEST if when is not Time.WHOLE else Time.WHOLE
-            outputs += [self.output((batch, width), last) for _, width, _ in states]
+            outputs += [self.output((batch, *state.shape), last) for state in states]
         return Built(
             tuple(outputs),
             tuple(
                 WeightSpec(name, shape, dtype, f"cell/{path}")
-                for name, shape, path, dtype in self.cell.weights(self.width(x))
+                for name, shape, path, dtype in cell.weights(tuple(extent or 0 for extent in given))
             ),
-            tuple(StateSpec(name, width, dtype) for name, width, dtype in states),
+            states,
         )
+
+    def fitted(self, x: Tensor) -> Cell:
+        """The cell for such an input; always the same one. Raises UnsupportedModelError for an input that fits none."""
+        if x.rank != 3:
+            raise self.unsupported(f"expected an input of 3 axes, got {x.rank}")
+        self.width(x)
+        return self.cell
 
     def workspace(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *, traced: bool) -> int:
         """A trace keeps states and gates after each timestep, fewer than SHOWN tensors of the size of the states."""
         (x,) = inputs
-        return (x.shape[1] or 0) * SHOWN * sum(units for _, units, _ in self.cell.states()) if traced else 0
+        return (x.shape[1] or 0) * SHOWN * sum(state.units for state in self.cell.states()) if traced else 0
 
     def inner_tensors(self) -> Mapping[str, int]:
         """Those of the cell."""
-        return {name: units for name, units, _ in self.cell.states()} | dict(self.cell.gates())
+        return {state.name: state.units for state in self.cell.states()} | dict(self.cell.gates())
 
     def in_equations(self) -> dict[str, str]:
         """Those of the cell."""
@@ -210,12 +216,12 @@ class CellLayer(Recurrent):
         """Outputs and final states; with go_backwards the outputs are in the order of processing, as Keras has them."""
         if self.backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
-        index = self.cell.output_state()
+        index, shape = self.cell.output_state(), self.cell.shape
         output, final = scan(
             weights,
             x,
             states,
-            mask,
+            None if mask is None else self.over_units(mask),
             states[index] if states is not None and resumed else None,
             every=self.return_sequences,
             output_state=index,
@@ -224,9 +230,16 @@ class CellLayer(Recurrent):
             names=self.state_names,
             hook=hook,
         )
+        if len(shape) > 1:
+            output = output.reshape(*output.shape[:-1], *shape)
+            final = tuple([state.reshape(-1, *shape) for state in final])
         if self.options["return_state"]:
             return (output, *final), final
         return (output,), final
+
+    def over_units(self, mask: Array) -> Array:
+        """A mask as `scan` takes it."""
+        return mask
 
     def mask(self, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Any:
         """The mask goes on where the output is a sequence (in the order of the input, as Keras has it)."""

@@ -132,7 +132,7 @@ class Bidirectional(Recurrent):
     """A recurrent layer over the timesteps from both ends, and the two outputs merged."""
 
     CLASS = "Bidirectional"
-    NOTE = "around `SimpleRNN`, `GRU`, `LSTM`, `RNN`"
+    NOTE = "around `SimpleRNN`, `GRU`, `LSTM`, `RNN`, `ConvLSTM1D`"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "layer": INNER,
         "backward_layer": Option(INNER.parse, INNER.text, None),
@@ -163,13 +163,17 @@ class Bidirectional(Recurrent):
         for option in ("return_sequences", "return_state"):
             if one.options[option] != two.options[option]:
                 raise self.corrupt(f"the two layers differ in {option}")
-        if one.cell.units != two.cell.units and options["merge_mode"] not in {"concat", None}:
+        if one.cell.shape != two.cell.shape and options["merge_mode"] not in {"concat", None}:
             raise self.corrupt("the two layers differ in units")
 
     def build(self, inputs: Sequence[Tensor]) -> Built:
         """Both layers; the outputs merged."""
+        for part in self.parts:
+            part.check_types(inputs)
         built = [part.build(inputs) for part in self.parts]
         one, two = (b.outputs[0] for b in built)
+        if self.options["merge_mode"] is not None and one.shape[:-1] != two.shape[:-1]:
+            raise self.corrupt("the two layers give outputs of different shapes")
         width = self.width(one) + (self.width(two) if self.options["merge_mode"] == "concat" else 0)
         merged = [self.output((*one.shape[:-1], width), Time.WHOLE)]
         if self.options["merge_mode"] is None:
@@ -183,7 +187,7 @@ class Bidirectional(Recurrent):
                 for w in b.weights
             ),
             tuple(
-                StateSpec(f"{direction}/{s.name}", s.units, s.dtype)
+                StateSpec(f"{direction}/{s.name}", s.shape, s.dtype)
                 for direction, b in zip(self.DIRECTIONS, built, strict=True)
                 for s in b.states
             ),

@@ -1,6 +1,10 @@
 """`unroll weights`: see and compare; overrides need a registry (supervisor/test_supervisor.py, the README)."""
 
+import json
+
 import numpy as np
+
+from service.cli.weights import _print_gates
 
 
 def test_show(unroll):
@@ -27,3 +31,13 @@ def test_compare(unroll):
         np.testing.assert_allclose(difference["max_change"], largest[difference["name"]], rtol=1e-5)
     same = run("weights", "compare", "1", "1", "--json")["differences"]
     assert not any(int(difference.get("changed", 0)) for difference in same)
+
+
+def test_gates_of_convolutions(capsys):
+    """The gates of a ConvLSTM1D are the four of an LSTM, whatever its window, and have no spectral radius."""
+    rng = np.random.default_rng(0)
+    weights = {"c/kernel": rng.normal(size=(3, 2, 36)), "c/recurrent_kernel": rng.normal(size=(3, 9, 36))}
+    _print_gates(weights, "", json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [one["gate"] for one in found] == ["input", "forget", "candidate", "output"] * 2
+    assert {one["spectral_radius"] for one in found} == {None}

@@ -43,6 +43,7 @@ def inner_outputs(keras, model, x) -> dict[str, np.ndarray]:
     return {layer.name: np.asarray(v) for layer, v in zip(layers, keras.tree.flatten(values), strict=True)}
 
 
+@pytest.mark.timeout(600)  # Keras builds each network twice
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -15,6 +15,7 @@ OPTIONS = {
     "Activation": {"activation": "relu"},
     **{name: {"pool_size": 2} for name in ("AveragePooling1D", "AveragePooling2D")},
     **{name: {"filters": 2, "kernel_size": 2} for name in ("Conv1D", "Conv1DTranspose", "Conv2D", "SeparableConv1D")},
+    "ConvLSTM1D": {"filters": 2, "kernel_size": 2},
     "DepthwiseConv1D": {"kernel_size": 2},
     "Dot": {"axes": 2},
     "EinsumDense": {"equation": "abc,cd->abd", "output_shape": (None, 2)},
@@ -54,7 +55,7 @@ def called(keras, class_name, x):
         return getattr(layers, class_name)(inner[class_name])(x)
     if class_name == "RepeatVector":
         x = layers.Flatten()(x)
-    if class_name.endswith("2D"):
+    if class_name.endswith("2D") or class_name == "ConvLSTM1D":
         x = layers.Reshape((3, 2, 1))(x)
     layer = getattr(layers, class_name)(**OPTIONS.get(class_name, {}))
     listed = {"AdditiveAttention", "Attention", "Concatenate", "Dot"}

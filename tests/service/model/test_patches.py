@@ -121,6 +121,18 @@ def test_timesteps_are_those_of_a_trace_in_both_directions(load):
     assert (shown[:, :3] != before[:, :3]).any()
 
 
+def test_a_patch_of_an_output_leaves_timesteps_as_they_are(load):
+    """Beside a patch of an output that is no sequence, timesteps of states are still counted over the sequence."""
+    network, inputs = load("float32", lambda k, p: [k.Bidirectional(k.GRU(4, **p), name="both", **p)])
+    state = Patch("both", "backward/hidden_state", SET, ZERO, timesteps=(3, 4))
+    alone, beside = (
+        network.patched(inputs, None, patches).outputs["both"]
+        for patches in ([state], [state, Patch("both", "output", ADD, ZERO)])
+    )
+    assert np.array_equal(alone, beside)
+    assert not np.array_equal(alone, network.forward(inputs).outputs["both"])
+
+
 @pytest.mark.parametrize("split", [1, 7, 9, 10])
 def test_a_stream_is_patched_as_one_call(lstm, split):
     """A sequence in two pieces with patches counted from its beginning gives the bits of one call."""
@@ -173,6 +185,11 @@ CELLS = {
     "lstm": lambda k, p: [k.LSTM(3, name="rnn", return_sequences=True, **p)],
     "gru": lambda k, p: [k.GRU(3, name="rnn", return_sequences=True, **p)],
     "gru_before": lambda k, p: [k.GRU(3, name="rnn", reset_after=False, return_sequences=True, **p)],
+    "convolving": lambda k, p: [
+        k.TimeDistributed(k.Reshape((3, 1), **p), **p),
+        k.ConvLSTM1D(2, 2, padding="same", name="rnn", return_sequences=True, **p),
+        k.TimeDistributed(k.Flatten(**p), **p),
+    ],
     "masked": lambda k, p: [k.Masking(**p), k.LSTM(3, name="rnn", return_sequences=True, **p)],
 }
 
@@ -188,6 +205,8 @@ def test_gradients_go_through_patches(load, cell):
     direction = np.ones((2, 2))
     tensors = next(t.tensors for t in network.trace({name: x}).layers if t.layer == "rnn")
     tried = [(tensor, kind) for tensor, kind in PATCHES if tensor in tensors]
+    if cell == "convolving":  # whose output has more axes than a patch selects of
+        tried = [(tensor, kind) for tensor, kind in tried if tensor != "output"]
     assert tried
     for tensor, kind in tried:
         patch = Patch("rnn", tensor, kind, np.full((), 0.4), timesteps=(2, 4), units=(0, 2))

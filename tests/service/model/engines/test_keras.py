@@ -14,7 +14,7 @@ from service.serving.loaded import MODEL_FILE, load_version
 from service.snapshot import VersionEntry
 from tests.service.support import R3_INPUTS, Server, entry, running, serving
 
-X = np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype(np.float32)
+X = np.random.default_rng(0).normal(size=(2, 4, 6, 2, 1)).astype(np.float32)
 
 
 def pictures():
@@ -23,8 +23,8 @@ def pictures():
 
     return Sequential(
         [
-            Input((4, 6, 2), name="x"),
-            layers.ConvLSTM1D(2, 3, return_sequences=True, name="convolution"),
+            Input((4, 6, 2, 1), name="x"),
+            layers.ConvLSTM2D(2, (3, 2), return_sequences=True, name="convolution"),
             layers.TimeDistributed(layers.Flatten(), name="flat"),
             layers.SimpleRNN(3, name="rnn"),
         ]
@@ -95,7 +95,7 @@ def test_a_server_without_a_look_inside(unsupported, registry, tmp_path):
             folder / MODEL_FILE,
             proof_file=None,
             example={"x": X},
-            inputs=[TensorSpec("x", np.dtype("f4"), (None, 4, 6, 2))],
+            inputs=[TensorSpec("x", np.dtype("f4"), (None, 4, 6, 2, 1))],
             outputs=[TensorSpec("rnn", np.dtype("f4"), (None, 3))],
             tags={tag.KIND: "registered"},
         )
@@ -111,7 +111,7 @@ def test_a_server_without_a_look_inside(unsupported, registry, tmp_path):
         assert np.allclose(answer.output, np.asarray(model(X)), atol=1e-6)
         (version,) = client.model("pictures").versions
         assert (version.engine, version.streamable) == ("tensorflow", False)
-        assert [layer.class_name for layer in version.layers] == ["ConvLSTM1D", "TimeDistributed", "SimpleRNN"]
+        assert [layer.class_name for layer in version.layers] == ["ConvLSTM2D", "TimeDistributed", "SimpleRNN"]
         assert list(version.layers[-1].output_shape) == [-1, 3]
         for call in (
             lambda: client.trace(X, model="pictures"),
@@ -139,8 +139,8 @@ def stateful():
     )
     return Sequential(
         [
-            Input(batch_shape=(1, 4, 6, 2), name="x"),
-            layers.ConvLSTM1D(2, 3, stateful=True, return_sequences=True, name="convolution"),
+            Input(batch_shape=(1, 4, 6, 2, 1), name="x"),
+            layers.ConvLSTM2D(2, (3, 2), stateful=True, return_sequences=True, name="convolution"),
             layers.TimeDistributed(layers.Flatten()),
             inner,
             layers.Bidirectional(layers.LSTM(2, stateful=True), name="both"),

@@ -14,36 +14,8 @@ from service.model.layers import FAMILIES, LAYERS
 from service.model.layers.base import Layer
 from service.model.layers.operations import Operation
 from service.model.tensors import POLICIES
-from tests.service.model.gradients.oracle import relative, tape_gradients, trainable
+from tests.service.model.gradients.oracle import BOUNDS, compare
 from tests.strategies import NetworkCase, networks, randomize
-
-# The largest difference from TensorFlow over some hundred random networks, each array relative to its largest
-# magnitude or to 1, rounded up; and three times that is allowed, as for the forward pass (service/model/proof.py).
-MEASURED = {"float64": 2e-15, "float32": 1e-6}
-BOUNDS = {dtype: 3 * bound for dtype, bound in MEASURED.items()}
-
-
-def compare(network, model, x, bound, seed=0):
-    """Gradients by the input and by every weight that Keras trains are GradientTape's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # masks that layers destroy
-        y = np.asarray(model(x))
-    direction = np.random.default_rng(seed).normal(size=y.shape).astype(y.dtype)
-    by_x, by_variables = tape_gradients(model, x, direction)
-    (source,), (output,) = network.inputs, network.outputs
-    tape = Tape(network, {source.name: x})
-    assert relative(tape.outputs[output.name], y) <= bound
-    found = tape.backward({output.name: direction})
-    if by_x is not None:
-        assert found.inputs[source.name].shape == by_x.shape
-        assert relative(found.inputs[source.name], by_x) <= bound
-    names = trainable(network)
-    assert len(names) == len(by_variables)
-    for name, (path, expected) in zip(names, by_variables, strict=True):
-        if expected is not None and np.isfinite(expected).all():
-            actual = found.weights.get(name, np.zeros_like(expected))
-            assert relative(actual, expected) <= bound, (name, path)
-    return found
 
 
 @pytest.mark.timeout(900)  # Keras makes a graph of each network
@@ -97,6 +69,14 @@ def layer_cases():
         "GRU": lambda k: [k.Masking(), k.GRU(3, return_sequences=True, reset_after=False), k.GRU(2)],
         "LSTM": lambda k: [k.LSTM(3, go_backwards=True, return_sequences=True), k.LSTM(2)],
         "RNN": lambda k: [k.RNN([k.LSTMCell(3), k.GRUCell(2), k.SimpleRNNCell(2)], return_sequences=True)],
+        "ConvLSTM1D": lambda k: [
+            k.Masking(),
+            k.TimeDistributed(k.Reshape((4, 1))),
+            k.ConvLSTM1D(2, 3, strides=2, padding="same", return_sequences=True, activation="softmax"),
+            k.Bidirectional(k.ConvLSTM1D(3, 2, padding="same", return_sequences=True)),
+            k.TimeDistributed(k.Permute((2, 1))),
+            k.ConvLSTM1D(2, 2, dilation_rate=2, go_backwards=True, recurrent_activation="softmax"),
+        ],
         "Bidirectional": lambda k: [k.Masking(), k.Bidirectional(k.GRU(3, return_sequences=True), merge_mode="mul")],
         "TimeDistributed": lambda k: [k.TimeDistributed(k.Dense(3, activation="softmax"))],
         "Dense": lambda k: [k.Dense(4, use_bias=False), k.Dense(4, activation="glu")],

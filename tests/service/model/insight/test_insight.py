@@ -25,6 +25,11 @@ STACKS = {
     "backwards": lambda k, p: [k.LSTM(3, name="rnn", go_backwards=True, **p)],
     "stacked": lambda k, p: [k.RNN(k.StackedRNNCells([k.LSTMCell(3, **p), k.GRUCell(2, **p)], **p), name="rnn", **p)],
     "both": lambda k, p: [k.Bidirectional(k.GRU(3, **p), name="rnn", **p)],
+    "convolving": lambda k, p: [
+        k.TimeDistributed(k.Reshape((2, 1), **p), **p),
+        k.ConvLSTM1D(2, 2, padding="same", name="rnn", **p),
+        k.Flatten(**p),
+    ],
 }
 
 
@@ -91,7 +96,7 @@ def test_jacobians_are_central_differences(load, stack):
                     there = x.copy()
                     there[0, 5 - t if backwards else t, 1] += sign * 1e-6
                     final = network.forward({name: there}).final_state
-                    moved.append(np.concatenate([final[state][0] for state in states]))
+                    moved.append(np.concatenate([final[state][0].ravel() for state in states]))
                 assert by_inputs[t, :, 1] == pytest.approx((moved[0] - moved[1]) / 2e-6, abs=1e-7)
             assert by_states[-1] == pytest.approx(np.eye(len(by_states[-1])), abs=1e-12)
             if not backwards:
@@ -99,9 +104,9 @@ def test_jacobians_are_central_differences(load, stack):
                 moved = []
                 for sign in (1, -1):
                     start = {key: value.copy() for key, value in carried.items()}
-                    start[states[0]][0, 0] += sign * 1e-6
+                    start[states[0]].reshape(1, -1)[0, 0] += sign * 1e-6
                     final = network.forward({name: x[:, 3:]}, start).final_state
-                    moved.append(np.concatenate([final[state][0] for state in states]))
+                    moved.append(np.concatenate([final[state][0].ravel() for state in states]))
                 assert by_states[2][:, 0] == pytest.approx((moved[0] - moved[1]) / 2e-6, abs=1e-7)
 
 
@@ -122,8 +127,8 @@ def test_one_step_and_its_jacobian(load, stack):
     network, name = load(STACKS[stack])
     for call in Tape(network, {name: RNG.normal(size=(2, 4, 2))}).calls:
         for part in parts(call):
-            count = sum(units for _, units, _ in part.layer.cell.states())
-            x, states = RNG.normal(size=(3, 2)), RNG.normal(size=(3, count))
+            count = sum(state.units for state in part.layer.cell.states())
+            x, states = RNG.normal(size=(3, *part.seen.x.shape[2:])), RNG.normal(size=(3, count))
             _, jacobians = dynamics.step(part, x, states)
             for j in range(count):
                 shift = np.zeros(count)
@@ -161,18 +166,19 @@ def test_jacobians_of_a_patched_layer(load, stack):
             there = x.copy()
             there[0, 3, 1] += sign * 1e-6
             final = network.patched({name: there}, {}, patches).final_state
-            moved.append(np.concatenate([final[state][0] for state in states]))
+            moved.append(np.concatenate([final[state][0].ravel() for state in states]))
         assert by_inputs[2 if part.layer.backwards else 3, :, 1] == pytest.approx(
             (moved[0] - moved[1]) / 2e-6, abs=1e-7
         )
 
         always, start = part.seen.hook.always(1), RNG.normal(size=(1, by_inputs.shape[1]))
-        after, (jacobian,) = dynamics.step(part, x[:, 0], start, always)
-        assert not np.allclose(after, dynamics.step(part, x[:, 0], start)[0])
+        held = part.seen.x[:, 0]
+        after, (jacobian,) = dynamics.step(part, held, start, always)
+        assert not np.allclose(after, dynamics.step(part, held, start)[0])
         for j in range(start.shape[1]):
             shift = np.zeros_like(start)
             shift[0, j] = 1e-6
-            up, down = (dynamics.step(part, x[:, 0], start + sign * shift, always)[0] for sign in (1, -1))
+            up, down = (dynamics.step(part, held, start + sign * shift, always)[0] for sign in (1, -1))
             assert jacobian[:, j] == pytest.approx((up - down)[0] / 2e-6, abs=1e-7)
 
 
@@ -249,6 +255,7 @@ def test_masked_timesteps_are_left_out_of_a_summary(load):
     ("stack", "layer"),
     [
         ("simple", "rnn"), ("gru", "rnn"), ("gru_before", "rnn"), ("lstm", "rnn"), ("backwards", "rnn"),
+        ("convolving", "rnn"),
         ("stacked", "rnn/cell_0"), ("stacked", "rnn/cell_1"), ("both", "rnn/forward"), ("both", "rnn/backward"),
     ],
 )  # fmt: skip
@@ -256,10 +263,9 @@ def test_sums_add_up(load, stack, layer):
     """Every column of a pre-activation, at the first and at a later timestep, is the sum of its terms."""
     network, name = load(STACKS[stack])
     inputs = {name: RNG.normal(size=(2, 5, 2))}
-    units = 2 if layer.endswith("cell_1") else 3
-    columns = units * (
-        1 if stack == "simple" else 4 if stack in {"lstm", "backwards"} or layer.endswith("cell_0") else 3
-    )
+    units = 2 if layer.endswith("cell_1") else 4 if stack == "convolving" else 3
+    four = stack in {"lstm", "backwards", "convolving"} or layer.endswith("cell_0")
+    columns = units * (1 if stack == "simple" else 4 if four else 3)
     wanted = [(layer, 1, t, column) for t in (0, 3) for column in range(columns)]
     for found in written_out(network, inputs, {}, (), wanted):
         assert sum(term.product for term in found.terms) == pytest.approx(found.total, abs=1e-12)
