@@ -20,6 +20,7 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, ProofError, ServiceError
 from service.model.engines import onnx_runtime, scalar
+from service.model.engines.masked import masked
 from service.model.network import Network
 from service.model.proof import Proof, Tolerance, replay
 from service.model.results import RawResult, Result
@@ -217,33 +218,41 @@ def prove(engine: Engine, network: Network, inputs: Mapping[str, Array], proof: 
     """Why an engine may not serve a network at the batch size of some inputs; empty if it may.
 
     It must reproduce the proof; give what NumPy gives within the bound, from zero and from the states so reached; and
-    where the network is streamable, the same bits for any pieces.
+    where the network is streamable, the same bits for any pieces. All of that with masked timesteps, too, where an
+    input has them.
     """
     single = len(next(iter(inputs.values()))) == 1
     try:
         if proof is not None:
             replay(network, proof, partial(_one_by_one, engine) if single else engine.forward)
-        first = engine.forward(inputs)
-        for state in ({}, first.final_state):
-            actual, expected = engine.forward(inputs, state), network.forward(inputs, state)
-            tolerance = Tolerance(network, inputs, state)
-            for ours, theirs in (
-                (actual.outputs, expected.outputs),
-                (actual.final_state, expected.final_state),
-            ):
-                if ours.keys() != theirs.keys() or not all(tolerance.error(n, ours[n], theirs[n]) <= 1 for n in theirs):
-                    return "differs from NumPy by more than is allowed"
-        if network.streamable:
-            short = _cut(inputs, network, PIECED_TIMESTEPS)
-            for size in (1,) if single else OTHERS:
-                if not _keeps_the_law(engine, network, {name: array[:size] for name, array in short.items()}):
-                    return "gives other bits for pieces"
+        hidden = masked(network, inputs)
+        for given in (inputs,) if hidden is None else (inputs, hidden):
+            refused = _proven_with(engine, network, given)
+            if refused:
+                return refused
         return ""
     except ServiceError as error:
         return error.message
     except Exception as error:  # as in _make
         logger.exception("the engine %s fails for %s", engine.name, network.name)
         return f"failed: {type(error).__name__}"
+
+
+def _proven_with(engine: Engine, network: Network, inputs: Mapping[str, Array]) -> str:
+    """As `prove`, of the results for these inputs."""
+    first = engine.forward(inputs)
+    for state in ({}, first.final_state):
+        actual, expected = engine.forward(inputs, state), network.forward(inputs, state)
+        tolerance = Tolerance(network, inputs, state)
+        for ours, theirs in ((actual.outputs, expected.outputs), (actual.final_state, expected.final_state)):
+            if ours.keys() != theirs.keys() or not all(tolerance.error(n, ours[n], theirs[n]) <= 1 for n in theirs):
+                return "differs from NumPy by more than is allowed"
+    if network.streamable:
+        short = _cut(inputs, network, PIECED_TIMESTEPS)
+        for size in (1,) if len(next(iter(inputs.values()))) == 1 else OTHERS:
+            if not _keeps_the_law(engine, network, {name: array[:size] for name, array in short.items()}):
+                return "gives other bits for pieces"
+    return ""
 
 
 def _batches(single: Engine, many: Engine, network: Network, proof: Proof | None = None) -> bool:

@@ -16,6 +16,7 @@ class Value(NamedTuple):
     name: str
     shape: Shape  # as Keras has it, batch and open extents None
     time_major: bool = False  # whether it is (time, batch, features) rather than (batch, time, features)
+    mask: str = ""  # (batch, time); empty: it has none
 
     @property
     def rank(self) -> int:
@@ -23,7 +24,7 @@ class Value(NamedTuple):
         return len(self.shape)
 
     def named(self, name: str) -> "Value":
-        """Another value of the same shape."""
+        """Another value of the same shape and mask."""
         return self._replace(name=name)
 
 

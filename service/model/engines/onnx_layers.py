@@ -1,6 +1,7 @@
 """Layers as ONNX operators, one small function each. Unsupported layers and options give None.
 
-Values are float32 and have no masks. Where they are sequences, time comes before the batch between recurrent layers, as
+Values are float32. Recurrent layers and the mean over timesteps go by masks; layers that Keras computes by them and
+that do not here are not covered. Where they are sequences, time comes before the batch between recurrent layers, as
 ONNX Runtime's operators want it, and after it elsewhere, as Keras has it; `Value` says which, and what does not care
 leaves it as it is.
 """
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from service.model.engines.onnx_builder import Builder, Value
+from service.model.engines.onnx_masks import any_of_last, differs, mean, wide
 from service.model.engines.onnx_recurrent import RECURRENT_ACTIVATIONS, recurrent
 from service.model.layers.array_operations import Operand
 from service.model.layers.base import Layer
@@ -27,7 +29,7 @@ from service.model.layers.convolution import (
 )
 from service.model.layers.dense import Dense
 from service.model.layers.elementwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax
-from service.model.layers.embedding import Embedding
+from service.model.layers.embedding import Embedding, Masking
 from service.model.layers.merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from service.model.layers.normalization import BatchNormalization, LayerNormalization, Normalization, Rescaling
 from service.model.layers.operations import Operation
@@ -62,10 +64,12 @@ END = (1 << 63) - 1  # of a slice that goes to the end
 def layer_values(
     b: Builder, call: str, layer: Layer, inputs: Sequence[Value], initial: Sequence[Value]
 ) -> list[Value] | None:
-    """The outputs of a layer, whose shapes are still those of its input; None where it is not covered.
+    """The outputs of a layer, whose shapes and masks are still those of its input; None where it is not covered.
 
     `call` names the call that its states belong to; `initial` are its first states where the graph names them.
     """
+    if any(value.mask for value in inputs) and not _takes_masks(layer):
+        return None
     if isinstance(layer, Recurrent):
         return recurrent(b, call, layer, inputs[0], initial)
     made: Value | None
@@ -77,6 +81,13 @@ def layer_values(
         maker = POINTWISE.get(type(layer)) or OTHERS.get(type(layer))
         made = maker(b, layer, inputs[0]) if maker else None
     return None if made is None else [made]
+
+
+def _takes_masks(layer: Layer) -> bool:
+    """Whether the layer goes by masks here, or computes with them what it computes without them."""
+    if isinstance(layer, Recurrent | Identity | TimeDistributed) or not layer.PASSES_MASK:
+        return True
+    return type(layer) in POINTWISE and not isinstance(layer, Softmax)
 
 
 # What looks at the last axis alone, or at nothing but the element.
@@ -171,11 +182,22 @@ POINTWISE: dict[type[Layer], Callable[[Builder, Layer, Value], Value | None]] = 
 
 
 def _embedding(b: Builder, layer: Layer, ids: Value) -> Value | None:
+    mask = ""
     if layer.options["mask_zero"]:
-        return None
+        if ids.rank != 2:
+            return None
+        mask = differs(b, b.batch_major(ids), 0)
     table = b.constant(b.weights(layer)["embeddings"])
     number = b.node("Cast", b.batch_major(ids), to=7)  # int64; what is left of a number is cut off, as Keras does it
-    return Value(b.node("Gather", table, number), (*ids.shape, None))
+    return Value(b.node("Gather", table, number), (*ids.shape, None), mask=mask)
+
+
+def _masking(b: Builder, layer: Layer, x: Value) -> Value | None:
+    if x.rank != 3:
+        return None
+    y = b.batch_major(x)
+    mask = any_of_last(b, differs(b, y, np.float32(layer.options["mask_value"])))
+    return Value(b.node("Where", wide(b, mask), y, b.constant(0)), x.shape, mask=mask)
 
 
 def _flatten(b: Builder, layer: Layer, x: Value) -> Value | None:
@@ -232,6 +254,8 @@ def _global_pooling(b: Builder, layer: Layer, x: Value) -> Value | None:
         return None
     operator = "ReduceMax" if isinstance(layer, GlobalMaxPooling1D) else "ReduceMean"
     keep = bool(layer.options["keepdims"])
+    if x.mask and operator == "ReduceMean":
+        return Value(mean(b, x, keep=keep), x.shape)
     y = b.node(operator, x.name, axes=[0 if x.time_major else 1], keepdims=int(keep))
     return Value(y, x.shape, x.time_major and keep)
 
@@ -255,6 +279,7 @@ def _channels_first(b: Builder, x: Value) -> str:
 OTHERS: dict[type[Layer], Callable[[Builder, Layer, Value], Value | None]] = {
     TimeDistributed: _time_distributed,
     Embedding: _embedding,
+    Masking: _masking,
     Flatten: _flatten,
     Reshape: _reshape,
     Permute: _permute,

@@ -7,6 +7,7 @@ import numpy as np
 
 from service.model.composed import KERAS2_HARD_SIGMOID
 from service.model.engines.onnx_builder import Builder, Value
+from service.model.engines.onnx_masks import packing
 from service.model.layers.cells import Cell
 from service.model.layers.recurrent import CellLayer, Recurrent
 from service.model.layers.wrappers import Bidirectional
@@ -24,7 +25,10 @@ OPERATORS = {"SimpleRNNCell": ("RNN", (0,)), "GRUCell": ("GRU", (0, 1, 2)), "LST
 
 
 def recurrent(b: Builder, call: str, layer: Recurrent, x: Value, initial: Sequence[Value]) -> list[Value] | None:
-    """Output, and with `return_state` the final states."""
+    """Output, and with `return_state` the final states.
+
+    x has a mask where the layer goes by one.
+    """
     if isinstance(layer, Bidirectional):
         parts, directions = layer.parts, ["forward/", "backward/"]
         if layer.options["merge_mode"] is None or parts[0].backwards:
@@ -68,13 +72,14 @@ def recurrent(b: Builder, call: str, layer: Recurrent, x: Value, initial: Sequen
     if operator == "GRU":
         attributes["linear_before_reset"] = int(first.options["reset_after"])
     sequences = parts[0].return_sequences
+    packed = packing(b, x.mask) if x.mask else None
     made = b.model.node(
         operator,
-        b.time_major(x),
+        packed.packed(b, x) if packed else b.time_major(x),
         b.constant(np.stack([_gates(w["kernel"], order) for w in weights])),
         b.constant(np.stack([_gates(w["recurrent_kernel"], order) for w in weights])),
         b.constant(np.stack([_biases(w["bias"], units, order) for w in weights])),
-        "",
+        packed.lengths if packed else "",
         *starts,
         outputs=sequences + kinds,
         omitted=not sequences,  # what is not asked for is not written either
@@ -82,11 +87,23 @@ def recurrent(b: Builder, call: str, layer: Recurrent, x: Value, initial: Sequen
     )
     each = [_each(b, final, many, axis=0) for final in made[-kinds:]]  # by state, then by direction
     ends = [each[kind][direction] for direction in range(many) for kind in range(kinds)]
+    last = ends[::kinds]
+    if packed:
+        # Before its first timestep a layer shows its first state; zeros where that is one that the graph names.
+        shown = [b.constant(0)] * many if initial else begin[::kinds]
+        last = [b.node("Where", packed.none, *pair) for pair in zip(shown, last, strict=True)]
+        ends = [b.node("Where", packed.none, *pair) for pair in zip(begin, ends, strict=True)]
     if not initial:
         b.finals.update(zip(states, ends, strict=True))
-    outputs = _each(b, made[0], many, axis=1) if sequences else each[0]
+    outputs = _each(b, made[0], many, axis=1) if sequences else last
     merged = _merged(b, layer.options["merge_mode"], outputs) if many > 1 else outputs[0]
-    found = [Value(merged, x.shape, time_major=bool(sequences))]
+    zero = parts[0].zero_masked  # both directions of a Bidirectional have the same
+    if packed and sequences:
+        before = b.constant(0) if zero or initial else b.node("Unsqueeze", begin[0], b.constant([1], np.int64))
+        merged = packed.unpacked(b, merged, before, repeat=not zero)
+    elif packed and zero:
+        merged = packed.last(b, merged, first=parts[0].backwards)
+    found = [Value(merged, x.shape, time_major=sequences and not packed)]
     return found + [Value(end, x.shape) for end in ends] if parts[0].options["return_state"] else found
 
 

@@ -1,18 +1,22 @@
 """The ONNX Runtime engine, for heavy networks: the network as an ONNX graph with native RNN, GRU and LSTM.
 
-Covers graphs of the layers in `onnx_layers`, in float32, without masks. The states are inputs and outputs of the graph.
+Covers graphs of the layers in `onnx_layers`, in float32. The states are inputs and outputs of the graph.
 Neither TensorFlow nor an exporter takes part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from service.model.engines import onnx_masks
 from service.model.engines.onnx_builder import Builder, Value
 from service.model.engines.onnx_format import TENSOR_TYPES, Model
 from service.model.engines.onnx_layers import layer_values
+from service.model.graph import Graph, Node
+from service.model.layers.base import Layer
 from service.model.layers.embedding import Embedding, check_ids
+from service.model.layers.operations import Operation
 from service.model.network import Network
 from service.model.results import Result
 from service.model.tensors import Array
@@ -31,7 +35,9 @@ class OnnxRuntimeEngine:
         self._fetched = [value.name for value in session.get_outputs()]
         self._inputs = [spec.name for spec in network.inputs]
         self._outputs = [spec.name for spec in network.outputs]
-        self._states = [(spec.name, spec.shape[1] or 0, spec.dtype) for spec in network.states]
+        self._states = [
+            (spec.name, tuple(extent or 0 for extent in spec.shape[1:]), spec.dtype) for spec in network.states
+        ]
         self._ids = [(name, layer.where, layer.options["input_dim"]) for name, layer in network.tables]
 
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
@@ -41,8 +47,8 @@ class OnnxRuntimeEngine:
             check_ids(where, feed[name].astype(np.int64), count)
         given = initial_state or {}
         batch = len(feed[self._inputs[0]])
-        for name, units, dtype in self._states:
-            feed[name] = given[name] if name in given else np.zeros((batch, units), dtype)
+        for name, shape, dtype in self._states:
+            feed[name] = given[name] if name in given else np.zeros((batch, *shape), dtype)
         try:
             found = iter(self._run(self._fetched, feed))
         except Exception:
@@ -73,6 +79,8 @@ def build(network: Network) -> Model | None:
     graph = network.graph
     if any(array.dtype != FLOAT for array in network.weights.values()):
         return None
+    if any(graph.values[place].dtype != FLOAT for _, place in graph.outputs):
+        return None
     builder = Builder(network)
     values: dict[int, Value] = {}
     for spec, (_, place) in zip(network.inputs, graph.inputs, strict=True):
@@ -82,14 +90,7 @@ def build(network: Network) -> Model | None:
         values[place] = Value(spec.name, spec.shape)
     ids = {place for spec, place in graph.inputs if spec.name in network.vocabulary}
     for node in graph.nodes:
-        layer = graph.layers[node.layer].layer
-        looked_up = isinstance(layer, Embedding)
-        if node.masked or any(graph.values[place].dtype != FLOAT for place in node.outputs):
-            return None
-        if looked_up != bool(ids & {*node.inputs}):  # ids go into tables, nothing else does
-            return None
-        given, initial = ([values[place] for place in places] for places in (node.inputs, node.initial))
-        made = layer_values(builder, node.name, layer, given, initial)
+        made = _called(builder, graph, node, values, ids)
         if made is None:
             return None
         for place, value in zip(node.outputs, made, strict=True):
@@ -100,6 +101,44 @@ def build(network: Network) -> Model | None:
     for spec in network.states:
         _output(builder.model, builder.finals[spec.name], f"final {spec.name}", spec.shape)
     return builder.model
+
+
+def _called(b: Builder, graph: Graph, node: Node, values: Mapping[int, Value], ids: set[int]) -> Sequence[Value] | None:
+    """The outputs of one call of a layer; None where it is not covered. `ids`: the inputs that go into tables."""
+    layer, given = graph.layers[node.layer].layer, [values[place] for place in node.inputs]
+    kinds = [graph.values[place].dtype for place in node.inputs]
+    if isinstance(layer, Operation) and graph.values[node.outputs[0]].dtype == bool:
+        truths = onnx_masks.operation(b, layer, given[0], kinds[0])
+        return truths and [truths]
+    if bool in kinds or any(graph.values[place].dtype != FLOAT for place in node.outputs):
+        return None
+    if isinstance(layer, Embedding) == ids.isdisjoint(node.inputs):  # ids go into tables, nothing else does
+        return None
+    mask = _mask(graph, node, values)
+    if mask is None:
+        return None
+    # Keras does not pass on the mask that a tensor carries where the graph names the states.
+    goes_by = "" if node.initial and node.mask is None else mask
+    made = layer_values(
+        b, node.name, layer, [x._replace(mask=goes_by) for x in given], [values[place] for place in node.initial]
+    )
+    return made if made is None or layer.makes_mask() else _masked(layer, made, mask)
+
+
+def _mask(graph: Graph, node: Node, values: Mapping[int, Value]) -> str | None:
+    """The mask of the inputs of a call, empty if none has one; None where they differ, or it is of another rank."""
+    if node.mask is not None:
+        return values[node.mask].name if graph.values[node.mask].rank == 2 else None
+    masks = {"" if place in node.bare else values[place].mask for place in node.inputs}
+    return masks.pop() if len(masks) == 1 else None
+
+
+def _masked(layer: Layer, made: Sequence[Value], mask: str) -> list[Value]:
+    """What a layer gives, with the masks that it passes on."""
+    hand_on: Any = layer.mask  # which only hands on what it is given, where it makes none
+    passed = hand_on([], [mask]) if mask and layer.PASSES_MASK else None
+    masks = passed if isinstance(passed, tuple) else (passed, *[None] * (len(made) - 1))
+    return [value._replace(mask=found or "") for value, found in zip(made, masks, strict=True)]
 
 
 def _output(model: Model, value: str, name: str, shape: tuple[int | None, ...]) -> None:

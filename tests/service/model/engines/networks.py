@@ -65,6 +65,35 @@ NETWORKS |= {
     "scaled by column": [*SCALED, layer("Rescaling", "s", scale=[2.5, -3.0], offset=0.5)],
     "scaled back": [recurrent("LSTM", "a", **SEQUENCES), layer("Normalization", "n", invert=True)],
 }
+# Networks that mask timesteps, and go by the mask in every way that a recurrent layer can.
+MASKING = layer("Masking", "m")
+MASKED = {
+    **{kind: [recurrent(kind, "a")] for kind in ("SimpleRNN", "GRU", "LSTM")},
+    **{f"{kind} sequences": [recurrent(kind, "a", **SEQUENCES)] for kind in ("SimpleRNN", "GRU", "LSTM")},
+    "reset before": [recurrent("GRU", "a", reset_after=False, use_bias=False)],
+    "zeros": [recurrent("LSTM", "a", zero_output_for_mask=True, **SEQUENCES)],
+    "zero at the end": [recurrent("LSTM", "a", zero_output_for_mask=True)],
+    "backwards": [recurrent("GRU", "a", go_backwards=True)],
+    "backwards, zero at the end": [recurrent("LSTM", "a", go_backwards=True, zero_output_for_mask=True)],
+    "stack": [
+        recurrent("LSTM", "a", **SEQUENCES),
+        layer("Dropout", "o", rate=0.5),
+        layer("TimeDistributed", "t", layer=layer("Dense", "i", units=2)),
+        layer("LayerNormalization", "n"),
+        recurrent("GRU", "b"),
+    ],
+    "mean": [recurrent("LSTM", "a", **SEQUENCES), layer("GlobalAveragePooling1D", "g", keepdims=True)],
+    "largest": [recurrent("LSTM", "a", **SEQUENCES), layer("GlobalMaxPooling1D", "g")],
+    "flattened": [recurrent("LSTM", "a", **SEQUENCES), layer("Flatten", "f"), layer("Dense", "d", units=2)],
+    **{
+        f"both ways {kind} {mode} {sequences}": [
+            layer("Bidirectional", "a", merge_mode=mode, layer=recurrent(kind, "i", return_sequences=sequences))
+        ]
+        for kind, mode, sequences in (
+            ("SimpleRNN", "ave", True), ("GRU", "mul", True), ("LSTM", "concat", True), ("LSTM", "sum", False),
+        )
+    },
+}  # fmt: skip
 # Between recurrent layers and after them: what ONNX Runtime computes beside.
 LSTM = recurrent("LSTM", "a", 4, **SEQUENCES)
 AFTER = {

@@ -53,9 +53,9 @@ def test_from_bytes_to_bytes_any_engine_gives_the_same_bits(tmp_path, engine):
 
 
 def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
-    """Masks, other directions, other options and types: both engines decline, and NumPy serves."""
+    """Other layers that go by masks, other directions, options and types: both engines decline, and NumPy serves."""
     for layers in (
-        [layer("Masking", "m"), recurrent("LSTM", "a")],
+        [layer("Masking", "m"), recurrent("LSTM", "a", **SEQUENCES), layer("Softmax", "s")],
         [recurrent("LSTM", "a", go_backwards=True, return_sequences=True)],
         [recurrent("GRU", "a", activation="mish")],
         [recurrent("LSTM", "a", dtype="float64")],
@@ -78,9 +78,9 @@ def test_a_fixed_engine_serves_where_it_can(tmp_path):
     assert engines.select(net, fixed="scalar").name == "scalar (batch 1), numpy"
     with pytest.raises(InvalidArgumentError, match="no engine"):
         engines.select(net, fixed="abacus")
-    masked = network(tmp_path, layer("Masking", "m"), recurrent("LSTM", "a"))
+    other = network(tmp_path, recurrent("LSTM", "a", activation="mish"))
     with pytest.raises(InvalidArgumentError, match="cannot compute"):
-        engines.select(masked, fixed="onnxruntime")
+        engines.select(other, fixed="onnxruntime")
 
 
 def test_the_proof_decides(tmp_path):
@@ -160,9 +160,9 @@ def test_engines_chosen_elsewhere_are_put_together_by_name(tmp_path):
     assert engines.assemble(net, None, "scalar", "onnxruntime").name == "scalar (batch 1), onnxruntime"
     assert engines.assemble(net, None, "numpy", "numpy").name == "numpy"
     for name in ("abacus", "onnxruntime"):
-        masked = network(tmp_path, layer("Masking", "m"), recurrent("LSTM", "a"))
+        other = network(tmp_path, recurrent("LSTM", "a", activation="mish"))
         with pytest.raises(InvalidArgumentError, match="cannot compute"):
-            engines.assemble(masked, None, "numpy", name)
+            engines.assemble(other, None, "numpy", name)
 
 
 class Wrong:
