@@ -21,7 +21,7 @@ class Limits:
     elements: int = 16_777_216
     """Largest number of elements in a received tensor, and in the states of all sequences of a stream."""
     characters: int = 1_048_576
-    """Largest number of characters in the texts of one tensor; each is at most one word, which is looked up."""
+    """Largest number of characters in the texts of one tensor."""
     computed: int = 33_554_432
     """Largest cost: array elements that one call computes in all layers together, or that all large calls of a worker
     compute at once. The default is 128 MiB in single precision, and up to five times that with working memory."""

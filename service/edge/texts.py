@@ -1,4 +1,4 @@
-"""Limits on the length and the number of texts in a request, the same for every field of every method."""
+"""Limits on the length and the number of texts in a request, the same for every field but the elements of tensors."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from service.errors import InvalidArgumentError
 
 LONGEST = 1_024  # characters of a name, a reason, or any other text
 MOST = 4_096  # texts or messages in one list
+ELEMENTS = frozenset({"unroll.v1.Tensor.strings"})  # elements of a tensor, which have Limits.characters and .elements
 SHOWN = 40  # characters of a text that is too long, in the error
 
 
@@ -62,7 +63,7 @@ def _check_count(count: int, where: str) -> None:
 
 @lru_cache(1_024)
 def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
-    """The fields of a message that hold texts or messages. Others, such as the numbers of a tensor, are not touched."""
+    """The fields of a message that hold texts or messages. Others, such as the elements of a tensor, are not touched."""
     return tuple(
         _Field(
             field.name,
@@ -71,7 +72,7 @@ def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
             field.message_type is not None and field.message_type.GetOptions().map_entry,
         )
         for field in descriptor.fields
-        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE)
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE) and field.full_name not in ELEMENTS
     )
 
 

@@ -38,6 +38,15 @@ def test_a_client_sends_texts_as_they_are(served):
         client.predict([[1.0]])
 
 
+def test_a_text_may_be_long_and_there_may_be_many(served):
+    """A text is longer than a name may be, and a batch has more texts than a list of names."""
+    network, client = served
+    given = np.array([["the cat sat " * 500]] * 5_000, object)
+    found = client.predict(given[:20]).outputs["y"]
+    assert np.array_equal(found, network.forward({"x": given[:20]}).outputs["y"])
+    assert client.predict(given[:, :1].astype("U7").astype(object)).outputs["y"].shape == (5_000, 2)
+
+
 def test_standard_clients_send_bytes(served):
     """BYTES, raw, is text in UTF-8."""
     network, client = served

@@ -50,9 +50,14 @@ def status_of(client, path, message):
 
 
 def each_text(descriptor, text):
-    """Messages of a type, each with one of its string fields set, those of messages in it too; with their paths."""
+    """Messages of a type, each with one of its string fields set, those of messages in it too; with their paths.
+
+    Elements of tensors have a bound of their own.
+    """
     make = message_factory.GetMessageClass(descriptor)
     for field in descriptor.fields:
+        if field.full_name in texts.ELEMENTS:
+            continue
         if field.type == field.TYPE_STRING:
             message = make()
             setattr(message, field.name, text) if not field.is_repeated else getattr(message, field.name).append(text)
