@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from service.errors import LimitExceededError
 from service.model.layers.base import Built, Layer, StateSpec, WeightSpec
+from service.model.layers.categories import IntegerLookup, StringLookup
 from service.model.layers.embedding import Embedding
 from service.model.layers.operations import Operation
 from service.model.layers.recurrent import Recurrent
@@ -70,7 +71,7 @@ class Graph:
     def input(self, name: str, shape: Shape, dtype: str) -> int:
         """A new input of the network."""
         kind = INPUT_DTYPES[dtype]
-        # (batch, time, …); a matrix has no time, unless an Embedding takes it for a sequence of ids.
+        # (batch, time, …); a matrix has no time, unless an Embedding takes it, or the ids of its words, for a sequence.
         time = Time.SEQUENCE if len(shape) > 2 else Time.LATEST
         place = self.add(Tensor(shape, kind, time))
         self.inputs.append((TensorSpec(name, kind, shape), place))
@@ -93,9 +94,8 @@ class Graph:
         if not layer.MANY_INPUTS and len(inputs) != 1:
             raise layer.unsupported(f"expected one input, got {len(inputs)}")
         layer.check_types([self.values[i] for i in inputs])
-        if isinstance(layer, Embedding) and inputs[0] in {place for _, place in self.inputs}:
-            ids = self.values[inputs[0]]
-            self.values[inputs[0]] = replace(ids, time=Time.SEQUENCE) if ids.rank == 2 else ids
+        if isinstance(layer, Embedding):
+            self._take_for_sequence(inputs[0])
         built = layer.build([self.values[i] for i in inputs])
         calls = self.calls[layer.name]
         self.calls[layer.name] += 1
@@ -131,6 +131,30 @@ class Graph:
             )
         )
         return outputs
+
+    def _take_for_sequence(self, ids: int) -> None:
+        """Ids (batch, timesteps) that are an input, or that each word of an input is looked up as, have a time axis.
+
+        One word for each element of a batch is no sequence.
+        """
+        given = {place for _, place in self.inputs}
+        places = [ids]
+        if ids not in given:
+            looked_up = (node for node in self.nodes if node.outputs == (ids,))
+            places = [node.inputs[0] for node in looked_up if self._looks_each_up(node)] + [ids]
+        if places[0] in given and self.values[places[0]].rank == 2:
+            for place in places:
+                self.values[place] = replace(self.values[place], time=Time.SEQUENCE)
+
+    def _looks_each_up(self, node: Node) -> bool:
+        """Whether a node gives an id for each word of a sequence."""
+        layer = self.layers[node.layer].layer
+        words = self.values[node.inputs[0]].shape
+        return (
+            isinstance(layer, StringLookup | IntegerLookup)
+            and layer.options["output_mode"] == "int"
+            and words[1:] != (1,)
+        )
 
     def operate(self, operation: Operation, inputs: Sequence[int]) -> tuple[int, ...]:
         """An operation on values. Each stands once in a graph; called again, it is another one."""
