@@ -7,7 +7,7 @@ units: [64, 32]
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,26 @@ import yaml
 
 from service.errors import InvalidArgumentError
 from training.data.sources import is_uri, stem
-from training.options import FOR_TABLES, Options, Registration, Source, as_document
+from training.options import FOR_TABLES, FOR_TEXTS, Options, Registration, Source, as_document
 
 REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with a file the target decides
 DATA_ONLY = {"residual", "batch_size", "patience", "min_improvement", *(f.name for f in fields(Source))}
+TEXT_ONLY = ("text", "text_unit", "vocabulary", "embedding")
+BOOK_HAS_NO = ("text", "text_unit", "target", "time", "missing", "task", "delimiter", "decimal", "time_format")
+TEXTS_HAVE_NO = (
+    "features",
+    "group",
+    "horizon",
+    "season",
+    "gaps",
+    "calendar",
+    "categorical",
+    "future",
+    "static",
+    "group_embedding",
+    "duplicates",
+    "residual",
+)
 FILE = "config.yaml"  # under which a run keeps its own
 LARGEST = 1024 * 1024  # bytes of a file
 DEFAULTS = as_document(Options(), Source(), Registration())
@@ -79,12 +95,22 @@ def job_of(document: Mapping[str, Any]) -> Job:
     def pick(kind: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
-    if not from_file:
+    def refuse(names: Collection[str], why: str) -> None:
         for name, value in given.items():
-            if name in DATA_ONLY and value and value != DEFAULTS[name.replace("_", "-")]:
-                raise InvalidArgumentError(f"{name}: makes sense only with --data", field=name)
-    options = replace(FOR_TABLES if from_file else Options(), **pick(Options))
+            if name in names and value and value != DEFAULTS[name.replace("_", "-")]:
+                raise InvalidArgumentError(f"{name}: makes {why}", field=name)
+
+    if not from_file:
+        refuse(DATA_ONLY, "sense only with --data")
     source = Source(**pick(Source))
+    if not source.unit:
+        refuse(TEXT_ONLY, "sense only with --text, or a .txt file")
+    else:
+        refuse(TEXTS_HAVE_NO, "no sense with texts")
+    if source.is_book:
+        refuse(BOOK_HAS_NO, "no sense with a .txt file, of which the next character is learned")
+    defaults = (FOR_TEXTS if source.unit else FOR_TABLES) if from_file else Options()
+    options = replace(defaults, **pick(Options))
     if source.data and not is_uri(source.data):  # of the same file from any folder, in every record of the run
         source = replace(source, data=os.path.abspath(source.data))
     return Job(options, source, Registration(**pick(Registration)))

@@ -11,7 +11,7 @@ from training.backend import keras, tf
 from training.checkpoints import Checkpoints, Progress, State
 from training.data.examples import Examples
 from training.data.windows import SEQUENCE, Array, Windows
-from training.network import DENSE, OUTPUT, TARGETS
+from training.network import DENSE, OUTPUT, TARGETS, TEMPERATURE
 from training.options import Options
 from training.scaling import Scaling
 
@@ -29,13 +29,19 @@ def fit_examples(
     checkpoints: Checkpoints,
     learning: Callable[[int, float, Progress], None],
 ) -> Progress:
-    """Fits on windows where some are held out, which needs a scaling; else on everything at once with `targets`.
+    """Fits on windows where some are held out, numbers of which need a scaling; else on all at once with `targets`.
 
     `learning(whole epochs, share of the next, progress)` is called now and then.
     """
     parts = examples.parts
+    if examples.layout.unit:
+        from training import text_network
+
+        train, validation = text_network.encoded(model, parts.train, parts.validation)
+        core = text_network.learner(model, train.window)
+        return fit_windows(core, train, validation, None, options, checkpoints, learning)
     if scaling is not None:
-        return fit_windows(model, parts.train, parts.validation, scaling, options, checkpoints, learning)
+        return fit_windows(learner(model), parts.train, parts.validation, scaling, options, checkpoints, learning)
     losses = fit(
         model, parts.train.inputs(), targets, options.epochs,
         lambda epoch, loss: learning(epoch, 0.0, Progress(epoch, losses=[loss])),
@@ -120,6 +126,7 @@ def learner(model: keras.Model) -> keras.Model:
     """The same layers without the last scaling, compiled: it learns scaled targets, so that losses are comparable."""
     names = {layer.name for layer in model.layers}
     last = next(name for name in (TARGETS, DENSE, OUTPUT) if name in names)
+    last = OUTPUT if TEMPERATURE in names else last
     inputs = {tensor.name: tensor for tensor in model.inputs} if len(model.inputs) > 1 else model.inputs[0]
     made = keras.Model(inputs, model.get_layer(last).output, name="learner")
     made.compile(optimizer=model.optimizer, loss=model.loss, jit_compile=False)
@@ -129,7 +136,7 @@ def learner(model: keras.Model) -> keras.Model:
 class _Feed:
     """Windows as batches, gathered from rows when they are asked for, so that rows may lie in files."""
 
-    def __init__(self, windows: Windows, scaling: Scaling, batch: int) -> None:
+    def __init__(self, windows: Windows, scaling: Scaling | None, batch: int) -> None:
         self._windows, self._scaling = windows, scaling
         self._batch = min(batch or len(windows), len(windows))
         self.steps = -(-len(windows) // self._batch)  # in an epoch
@@ -163,6 +170,8 @@ class _Feed:
         """Inputs of some windows, in the order of `Windows.feeds`, and their scaled targets."""
         scaling = self._scaling
         feeds, y = self._windows.gathered(places)
+        if scaling is None:
+            return [*feeds.values(), y]
         if scaling.relative:
             last = feeds[SEQUENCE][:, -1, scaling.relative]  # (batch, targets)
             y = y - (last[:, None] if self._windows.several else last)
@@ -217,22 +226,21 @@ class _Fit:
 
 
 def fit_windows(
-    model: keras.Model,
+    core: keras.Model,
     train: Windows,
     validation: Windows,
-    scaling: Scaling,
+    scaling: Scaling | None,
     options: Options,
     checkpoints: Checkpoints,
     learning: Callable[[int, float, Progress], None],
 ) -> Progress:
-    """Fits on windows from where the checkpoints end, and leaves the weights of the best epoch in the network.
+    """Fits on windows from where the checkpoints end, and leaves the weights of the best epoch in the network `core`.
 
     These are the optimiser steps of `model.fit`, many of them in one call of a compiled function, on one iterator over
     all epochs. `learning(whole epochs, share of the next, progress)` is called now and then. What is interrupted is
     written first. The same seed gives the same bits on one machine, interrupted or not.
     """
     tf.config.experimental.enable_op_determinism()
-    core = learner(model)
     fit = _Fit(core, options, checkpoints)
     feed, checks = _Feed(train, scaling, options.batch_size), _Feed(validation, scaling, VALIDATION_BATCH)
     first = fit.state.progress.epoch

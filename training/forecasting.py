@@ -60,6 +60,12 @@ def forecast(
     Raises InvalidArgumentError for columns that are missing or of other types, for a group that the table does not
     have, and where no series has a forecast; OSError.
     """
+    if layout.unit:
+        raise InvalidArgumentError(
+            "model: the version was trained on texts, which have no next values: unroll score labels texts, and unroll "
+            "generate continues one",
+            field="model",
+        )
     if group and not layout.group:
         raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
     how = how or layout.format

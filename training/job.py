@@ -30,7 +30,7 @@ from training.config import Job
 from training.data.examples import Examples, load
 from training.data.layout import Layout
 from training.data.windows import Array
-from training.evaluation.errors import Measured, errors, metric, predict
+from training.evaluation.errors import Measured, errors, metric, named, predict
 from training.evaluation.gate import Champion, Decision, compare, decide
 from training.evaluation.measure import measure
 from training.interrupts import interruptible
@@ -155,11 +155,14 @@ def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready
         opening = background.submit(lambda: store or Store())
         examples = load(job.source, listener.reading, listener.found)
         options = headed(job.options, examples)
-        from training import network
+        from training import network, text_network
 
+        targets = examples.parts.train.some(slice(0)).expected()
+        if examples.layout.unit:
+            model = text_network.build(options, job.source, examples)
+            return _Ready(job, opening.result(), examples, options, None, model, targets)
         scaling = scaling_of(options, examples) if examples.held_out else None
         model = network.build(options, examples.layout.window, len(examples.layout.features), scaling)
-        targets = examples.parts.train.some(slice(0)).expected()
         if not examples.held_out:
             known = examples.parts.train.expected()[:, 0]
             targets = network.targets_for(model, known, options.chosen_loss)
@@ -189,7 +192,7 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         measured = intervals_file = None
         if examples.held_out:
             intervals = _intervals(fitted.served, examples)
-            measured = measure(fitted.served, examples, ready.job.source, intervals)
+            measured = measure(fitted.served, examples, ready.job.source, intervals, fitted.temperature)
             if intervals is not None:
                 intervals_file = folder / INTERVALS_FILE
                 intervals.save(intervals_file)
@@ -248,12 +251,13 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     progress = fitting.fit_examples(
         model, examples, ready.targets, ready.scaling, ready.options, checkpoints, listener.learning
     )
+    temperature = network.calibrate(model, examples.parts.validation)
     listener.fitted(time.monotonic() - begin)
     after = network.weights(model)
 
     network.save(model, folder / "model.keras")
-    shown = examples.shown.some(slice(SHOWN)).feeds()
     served = keras_file.read(folder / "model.keras")  # what cannot be served is not registered
+    shown = named(served, examples.shown.some(slice(SHOWN)).feeds())
     proof = proving.proof(model, shown, served)
     proof.save(folder / "proof.npz")
     parity = proofs.replay(served, proof)
@@ -262,7 +266,7 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     targets = drawn.expected() if examples.held_out else ready.targets
     fitted = Fitted(
         folder / "model.keras", folder / "proof.npz", served, progress, before, after, shown, predict(served, drawn),
-        targets, examples.layout.predicted, parity,
+        targets, examples.layout.predicted, temperature, parity,
     )  # fmt: skip
     over_time = {name: layer.over_time for name, layer in proving.states(model, shown).items()}
     recording.fit(mlrun, folder / "pictures", fitted, over_time, drawn if examples.held_out else None)
@@ -319,6 +323,12 @@ def _decision_tags(decision: Decision, measured: Measured | None, champion: Cham
         best = min(measured.baselines, key=lambda name: measured.baselines[name][measured.metric])
         tags |= {tag.BASELINE: best, tag.BASELINE_ERROR: f"{measured.baselines[best][measured.metric]:.9g}"}
         tags |= {f"{tag.COVERAGE}.{level:g}": f"{share:.4f}" for level, share in measured.coverage.items()}
+        if measured.temperature is not None:
+            tags |= {
+                tag.TEMPERATURE: f"{measured.temperature:.6g}",
+                tag.CALIBRATION_ERROR: f"{measured.network['calibration_error']:.6g}",
+                tag.UNCALIBRATED_ERROR: f"{measured.uncalibrated['calibration_error']:.6g}",
+            }
     if champion is not None:
         tags[tag.CHAMPION_VERSION] = champion.version
         if champion.error is not None:

@@ -1,5 +1,6 @@
 """The Keras network: how it is built, used and saved."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 from service.errors import InvalidArgumentError, LimitExceededError
 from training.backend import keras, tf
 from training.data.categories import Embedding
-from training.data.windows import FUTURE, SEQUENCE, Ahead, Array
+from training.data.windows import FUTURE, SEQUENCE, Ahead, Array, Windows
+from training.evaluation.calibration import temperature
+from training.evaluation.errors import BATCH
 from training.options import Options
 from training.scaling import Scaling
 
-INPUT, DENSE, TARGETS, CHANGE, OUTPUT = SEQUENCE, "dense", "targets", "change", "output"
+INPUT, DENSE, TARGETS, CHANGE, TEMPERATURE, OUTPUT = SEQUENCE, "dense", "targets", "change", "temperature", "output"
 KINDS = {
     "simple-rnn": ("simpleRNN", keras.layers.SimpleRNN),
     "gru": ("gru", keras.layers.GRU),
@@ -27,29 +30,53 @@ def build(options: Options, timesteps: int, features: int, scaling: Scaling | No
 
     Raises InvalidArgumentError for names that Keras does not know, LimitExceededError where memory is not enough.
     """
+
+    def model() -> keras.Model:
+        layers = _layers(options, timesteps, features, scaling)
+        if scaling is None or not (scaling.relative or scaling.embeddings or scaling.ahead):
+            return keras.Sequential(layers, name="sequential")
+        return _graph(layers, timesteps, features, scaling)
+
+    return compiled(model, options)
+
+
+def compiled(build: Callable[[], keras.Model], options: Options) -> keras.Model:
+    """What `build` makes, with the optimizer and the loss of the options.
+
+    Raises InvalidArgumentError for names that Keras does not know, LimitExceededError where memory is not enough.
+    """
     keras.utils.set_random_seed(options.seed)
     try:
-        layers = _layers(options, timesteps, features, scaling)
+        model = build()
         optimizer = keras.optimizers.get(options.optimizer)
         loss = keras.losses.get(options.chosen_loss)
     except ValueError as error:
         raise InvalidArgumentError(str(error).partition("\n")[0]) from None
-    optimizer.learning_rate = options.learning_rate
-    try:
-        if scaling is None or not (scaling.relative or scaling.embeddings or scaling.ahead):
-            model = keras.Sequential(layers, name="sequential")
-        else:
-            model = _graph(layers, timesteps, features, scaling)
     except (tf.errors.ResourceExhaustedError, MemoryError):
         raise LimitExceededError(
             f"units: there is no memory for a network of {','.join(map(str, options.units))} units", field="units"
         ) from None
+    optimizer.learning_rate = options.learning_rate
     model.compile(optimizer=optimizer, loss=loss)
     return model
 
 
+def recurrent(options: Options, *, sequences: bool) -> list[Any]:
+    """The recurrent layers, each with its dropout; whether the last one gives its output at every timestep."""
+    layers: list[Any] = []
+    base, kind = KINDS[options.network]
+    for i, units in enumerate(options.units):
+        name = base if i == 0 else f"{base}_{i + 1}"
+        last = i == len(options.units) - 1
+        layer = kind(units, activation=options.activation, return_sequences=sequences or not last, name=name)
+        layers.append(keras.layers.Bidirectional(layer, name=name) if options.bidirectional else layer)
+        if options.dropout:
+            layers.append(keras.layers.Dropout(options.dropout, name=f"dropout_{i + 1}"))
+    return layers
+
+
 def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | None) -> list[Any]:
-    """Input, scaling, recurrent layers, Dense, scaling back; with scaling targets are scaled, or the one is a class.
+    """Input, scaling, recurrent layers, Dense, and scaling back or, with scaling, the probabilities of classes.
 
     The output is (batch, steps), of several targets (batch, steps, targets).
     """
@@ -58,20 +85,14 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
         normalization = keras.layers.Normalization(name="normalization")
         normalization.adapt(scaling.sample.astype(np.float64))  # Keras adds up in the type that it is given
         layers.append(normalization)
-    base, kind = KINDS[options.network]
-    for i, units in enumerate(options.units):
-        name = base if i == 0 else f"{base}_{i + 1}"
-        last = i == len(options.units) - 1
-        sequences = options.return_sequences if last else True
-        layer = kind(units, activation=options.activation, return_sequences=sequences, name=name)
-        layers.append(keras.layers.Bidirectional(layer, name=name) if options.bidirectional else layer)
-        if options.dropout:
-            layers.append(keras.layers.Dropout(options.dropout, name=f"dropout_{i + 1}"))
-    scaled_back = scaling is not None and options.dense_activation != "softmax"
+    layers += recurrent(options, sequences=options.return_sequences)
+    if scaling is not None and options.dense_activation == "softmax":
+        return layers + probabilities(options.dense_units)
+    scaled_back = scaling is not None
     if options.dense_units:
         name = DENSE if scaled_back else OUTPUT
         layers.append(keras.layers.Dense(options.dense_units, activation=options.dense_activation, name=name))
-    if scaling is not None and scaled_back:
+    if scaling is not None:
         scale: Any = scaling.scale[0]
         offset: Any = scaling.offset[0]
         if (several := len(scaling.scale)) > 1:
@@ -79,6 +100,31 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
             scale, offset = list(scaling.scale), list(scaling.offset)
         layers.append(keras.layers.Rescaling(scale, offset, name=CHANGE if scaling.relative else OUTPUT))
     return layers
+
+
+def probabilities(classes: int) -> list[Any]:
+    """Layers from the output of recurrent ones to the probabilities of classes, with a temperature, which is 1."""
+    return [
+        keras.layers.Dense(classes, name=DENSE),
+        keras.layers.Rescaling(1.0, name=TEMPERATURE),
+        keras.layers.Activation("softmax", name=OUTPUT),
+    ]
+
+
+def calibrate(model: keras.Model, validation: Windows) -> float | None:
+    """Sets the temperature of a network that has one, by windows that it did not learn from; gives it."""
+    if TEMPERATURE not in {layer.name for layer in model.layers}:
+        return None
+    several = len(model.inputs) > 1
+    scores = keras.Model(model.inputs if several else model.inputs[0], model.get_layer(DENSE).output)
+    logits = []
+    for batch in validation.batches(BATCH):
+        feeds = batch.feeds()
+        given = [tf.constant(feeds[tensor.name if several else SEQUENCE]) for tensor in model.inputs]
+        logits.append(np.asarray(scores(given if several else given[0], training=False)))
+    found = temperature(np.concatenate(logits), validation.expected()[:, 0])
+    model.get_layer(TEMPERATURE).scale = 1 / found
+    return found
 
 
 def _graph(layers: list[Any], timesteps: int, features: int, scaling: Scaling) -> keras.Model:

@@ -1,7 +1,7 @@
 """The options of a training job."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from service import calendar_features
@@ -15,6 +15,9 @@ DUPLICATES = ("error", "mean", "last")
 TABS = ("tab", "\\t")
 DECIMALS = ("", ".", ",")
 PROMOTE = ("better", "always", "never")
+UNITS = ("word", "char")
+LEAST_TOKENS, MOST_TOKENS = 3, 200_000  # in a vocabulary, those for padding and unknown ones included
+BOOK = ".txt"  # a file that is one text, of which the next character is learned
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Options:
     """Whether recurrent layers read their sequence in both directions."""
     dropout: float = 0.0
     """Share of a recurrent layer's outputs that is dropped while fitting."""
+    embedding: int = 32
+    """Of texts: numbers that stand for a word or character."""
     residual: bool = False
     """Whether the network sees and gives the target as its difference from the last known value: for what drifts."""
     activation: str = "tanh"
@@ -62,6 +67,7 @@ class Options:
             raise InvalidArgumentError(f"units: expected 1 or more, got {got}", field="units")
         for name in ("dense_units", "epochs", "batch_size", "patience", "seed"):
             _at_least(self, name, 0)
+        _at_least(self, "embedding", 1)
         if self.seed >= 2**32:
             raise InvalidArgumentError(f"seed: expected less than 2^32, got {self.seed}", field="seed")
         _within(self, "dropout", 0, 1)
@@ -117,7 +123,16 @@ class Source(Format):
 
     data: str = ""
     """A table with a row for each timestep (a file, a folder, a URI), or an `.npz` file with sequences `x` and targets
-    `y`."""
+    `y`.
+
+    Or texts: a table with a text in each row, or a `.txt` file, of which the next character is learned.
+    """
+    text: str = ""
+    """Column of texts, each of which has a label, the target; empty: rows are timesteps."""
+    text_unit: str = "word"
+    """What texts are made of: word or char."""
+    vocabulary: int = 0
+    """Of texts: most words or characters that are told apart; 0: 20,000 words, or 256 characters."""
     target: tuple[str, ...] = ()
     """Column to predict; of several, which have to be numbers, each is predicted."""
     features: tuple[str, ...] = ()
@@ -156,7 +171,7 @@ class Source(Format):
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for what makes no sense."""
         super().__post_init__()
-        for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS)):
+        for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS), ("text_unit", UNITS)):
             _one_of(self, name, choices)
         calendar_features.check(self.calendar)
         if self.calendar and not self.time:
@@ -177,6 +192,10 @@ class Source(Format):
                 raise InvalidArgumentError(f"{name}: {twice!r} is named twice", field=name)
         for name in ("window", "horizon", "season", "group_embedding"):
             _at_least(self, name, 0)
+        if self.vocabulary and not LEAST_TOKENS <= self.vocabulary <= MOST_TOKENS:
+            raise InvalidArgumentError(
+                f"vocabulary: expected {LEAST_TOKENS} to {MOST_TOKENS}, got {self.vocabulary}", field="vocabulary"
+            )
         _within(self, "validation", 0, 1)
         _within(self, "test", 0, 1)
         if self.validation + self.test >= 1:
@@ -186,6 +205,18 @@ class Source(Format):
     def format(self) -> Format:
         """How the table is written."""
         return Format(**{field.name: getattr(self, field.name) for field in fields(Format)})
+
+    @property
+    def unit(self) -> str:
+        """What the texts of the file are made of; empty: it holds no texts."""
+        if self.is_book:
+            return "char"
+        return self.text_unit if self.text else ""
+
+    @property
+    def is_book(self) -> bool:
+        """Whether the file is one text, of which the next character is learned."""
+        return self.data.lower().endswith(BOOK)
 
     def as_params(self) -> dict[str, object]:
         """Names and values, for the record of a run."""
@@ -242,3 +273,5 @@ def _within(options: object, name: str, low: float, high: float) -> None:
 
 # What suits tables, where nothing else is asked for.
 FOR_TABLES = Options(units=(32,), learning_rate=0.003, epochs=200, batch_size=32, patience=20)
+# What suits texts: an epoch takes longer, and fewer of them are needed.
+FOR_TEXTS = replace(FOR_TABLES, network="gru", epochs=50, patience=5)

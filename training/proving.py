@@ -34,7 +34,7 @@ def states(model: keras.Model, inputs: Mapping[str, Any]) -> dict[str, States]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.RNN):
             before = keras.Model(model.inputs, layer.input)
-            found[layer.name] = _run_alone(layer, before(given, training=False))
+            found[layer.name] = _run_alone(layer, *keras.tree.flatten(before(given, training=False)))  # with its mask
     return found
 
 

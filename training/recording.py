@@ -36,6 +36,7 @@ class Fitted:
     predictions: Array  # what it gives for examples that are held out, or, where none are, for those it learned from
     targets: Array
     columns: tuple[str, ...]  # that are predicted
+    temperature: float | None  # of its probabilities, by which they are calibrated; None: it has none
     parity: float  # error of our own network against Keras, as a fraction of what is allowed
 
 

@@ -18,7 +18,7 @@ from service.model import keras_file
 from service.model import proof as proofs
 from service.model.intervals import Intervals, intervals_of
 from service.model.network import Network
-from training.data import calendar, files, sequences, sources
+from training.data import calendar, files, sequences, sources, texts
 from training.data.categories import Category, input_name
 from training.data.cleaning import forward_fill, is_uneven
 from training.data.layout import Layout
@@ -28,6 +28,7 @@ from training.data.times import times as times_of
 from training.data.windows import Ahead, Array, Windows
 from training.evaluation.errors import BATCH, predict
 from training.options import Format
+from training.text_scoring import TextStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,6 +87,8 @@ def load(reference: str, cache: Path) -> Model:
 def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Format | None = None) -> Score:
     """Writes one row for each row of a table, in its order: time, group, and what is predicted from the rows up to it.
 
+    Of a table of texts: time, text, the most probable label, and its probability.
+
     Gaps and missing values are treated as training treated what it held out: no window spans a gap, unless gaps were
     kept, and a missing value becomes the one before it, where values were filled. Rows without a whole window behind
     them have no prediction. Of a network that takes what is known ahead, the whole table is read at once, and the last
@@ -97,15 +100,26 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
     Raises InvalidArgumentError for columns that are missing or of other types, and for times that go back; OSError.
     """
     layout = model.layout
+    if layout.next_character:
+        raise InvalidArgumentError(
+            f"model: version {model.version} of {model.name} predicts the next character of a text: unroll generate "
+            "continues one",
+            field="model",
+        )
     how = how or layout.format
     opened = sources.open_table(data, how)
-    files.check(
-        opened.schema, time=layout.time, group=layout.group, features=layout.columns, categorical=layout.categories
-    )
-    columns = files.Columns(
-        layout.columns, (), layout.time, layout.group, time_format=how.time_format, categories=layout.categories
-    )
-    stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
+    stream: Stream | TextStream
+    if layout.unit:
+        texts.check(opened.schema, layout.text, time=layout.time)
+        columns, stream = texts.columns(layout.text, time=layout.time), TextStream(model.network, layout)
+    else:
+        files.check(
+            opened.schema, time=layout.time, group=layout.group, features=layout.columns, categorical=layout.categories
+        )
+        columns = files.Columns(
+            layout.columns, (), layout.time, layout.group, time_format=how.time_format, categories=layout.categories
+        )
+        stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
     rows = predicted = 0
     read = (0, 0)
 

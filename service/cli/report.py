@@ -25,6 +25,8 @@ def report(outcome: "Outcome", console: Console) -> None:
         _reference(outcome, console)
     if outcome.measured and outcome.measured.coverage:
         console.print(_coverage(outcome.measured.coverage), highlight=False)
+    if outcome.measured and outcome.measured.temperature is not None:
+        console.print(_calibration(outcome.measured.temperature), highlight=False)
     if outcome.measured and (baseline := outcome.measured.better_baseline):
         console.print(_advice(outcome, baseline), highlight=False, markup=False)
     name, verb = outcome.name, "promoted" if outcome.decision.promoted else "not promoted"
@@ -54,12 +56,21 @@ def _coverage(coverage: dict[float, float]) -> str:
     return f"held-out values within the prediction intervals: {', '.join(shown)}"
 
 
+def _calibration(temperature: float) -> str:
+    """By what the probabilities of classes were calibrated."""
+    if temperature == 1:
+        return "probabilities: no temperature fits the validation part better than 1"
+    return f"probabilities: calibrated on the validation part, temperature {temperature:.3g}"
+
+
 def _errors(measured: "Measured", champion: "Champion | None") -> Table:
     table = Table(title="Error on held-out data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for metric in measured.network:
         table.add_column(metric.replace("_", " "), justify="right")
     rows = {"this network": measured.network, **{f"baseline: {k}": v for k, v in measured.baselines.items()}}
+    if measured.temperature not in (None, 1.0):
+        rows = {"this network": measured.network, "before calibration": measured.uncalibrated, **rows}
     if champion and champion.error is not None:
         rows[f"champion, version {champion.version}"] = {measured.metric: champion.error}
     if measured.better_baseline:

@@ -18,7 +18,7 @@ DATA, NETWORK, FITTING = "Data", "Network", "Fitting"
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Table (CSV, Parquet, Arrow; file, folder or URI), or .npz with x and y.",
+        help="Table (CSV, Parquet, Arrow; file, folder or URI), .npz with x and y, or .txt: learn its next character.",
         metavar="FILE",
         rich_help_panel=DATA,
     ),
@@ -58,6 +58,21 @@ def train(
     target: Annotated[
         str | None, typer.Option(help="Column to predict, or several, separated by commas.", rich_help_panel=DATA)
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Column of texts, whose labels the target holds; default: none.", rich_help_panel=DATA),
+    ] = None,
+    text_unit: Annotated[
+        str | None,
+        typer.Option(help="What the network reads of a text: word (default) or char.", rich_help_panel=DATA),
+    ] = None,
+    vocabulary: Annotated[
+        int | None,
+        typer.Option(
+            help="Most words or characters of texts to tell apart. [words: 20000; characters: 256]",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +108,10 @@ def train(
         str | None,
         typer.Option(help="Columns to predict from that are constant in each series.", rich_help_panel=DATA),
     ] = None,
-    window: Annotated[int | None, typer.Option(help="Timesteps that the network reads.", rich_help_panel=DATA)] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Timesteps that the network reads; of texts, words or characters.", rich_help_panel=DATA),
+    ] = None,
     horizon: Annotated[
         int | None,
         typer.Option(
@@ -126,7 +144,11 @@ def train(
     time_format: TimeFormat = None,
     duplicates: Duplicates = None,
     network: Annotated[
-        str | None, typer.Option(help="simple-rnn (default), gru or lstm.", rich_help_panel=NETWORK)
+        str | None, typer.Option(help="simple-rnn, gru or lstm. [simple-rnn; texts: gru]", rich_help_panel=NETWORK)
+    ] = None,
+    embedding: Annotated[
+        int | None,
+        typer.Option(help="Numbers that stand for a word or character of a text. [32]", rich_help_panel=NETWORK),
     ] = None,
     units: Annotated[
         str | None,
@@ -162,7 +184,7 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Largest number of epochs; 0: register the initial weights. [2000; tables: 200]",
+            help="Largest number of epochs; 0: register the initial weights. [2000; tables: 200; texts: 50]",
             rich_help_panel=FITTING,
         ),
     ] = None,
@@ -173,7 +195,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without improvement before stopping; 0: never; default with tables: 20.",
+            help="Epochs without improvement before stopping; 0: never. [0; tables: 20; texts: 5]",
             rich_help_panel=FITTING,
         ),
     ] = None,

@@ -63,7 +63,7 @@ def _check_count(count: int, where: str) -> None:
 
 @lru_cache(1_024)
 def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
-    """The fields of a message that hold texts or messages. Others, such as the elements of a tensor, are not touched."""
+    """The fields of a message that hold texts or messages. Others, as elements of tensors, are not touched."""
     return tuple(
         _Field(
             field.name,

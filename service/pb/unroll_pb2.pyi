@@ -1115,7 +1115,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., references: _Optional[_Iterable[str]] = ..., default_version: _Optional[str] = ..., default_alias: _Optional[str] = ..., aliases: _Optional[_Mapping[str, str]] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., stale_reason: _Optional[str] = ..., confirmed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DataLayout(_message.Message):
-    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone", "categories", "future", "static", "format")
+    __slots__ = ("features", "target", "window", "horizon", "classes", "time", "group", "missing", "gaps", "step", "targets", "calendar", "zone", "categories", "future", "static", "format", "text", "unit")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -1133,6 +1133,8 @@ class DataLayout(_message.Message):
     FUTURE_FIELD_NUMBER: _ClassVar[int]
     STATIC_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
     window: int
@@ -1150,7 +1152,9 @@ class DataLayout(_message.Message):
     future: _containers.RepeatedScalarFieldContainer[str]
     static: _containers.RepeatedScalarFieldContainer[str]
     format: TableFormat
-    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ..., future: _Optional[_Iterable[str]] = ..., static: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[TableFormat, _Mapping]] = ...) -> None: ...
+    text: str
+    unit: str
+    def __init__(self, features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., window: _Optional[int] = ..., horizon: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., time: _Optional[str] = ..., group: _Optional[str] = ..., missing: _Optional[str] = ..., gaps: _Optional[str] = ..., step: _Optional[float] = ..., targets: _Optional[_Iterable[str]] = ..., calendar: _Optional[_Iterable[str]] = ..., zone: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ..., future: _Optional[_Iterable[str]] = ..., static: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[TableFormat, _Mapping]] = ..., text: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class TableFormat(_message.Message):
     __slots__ = ("delimiter", "decimal", "time_format", "duplicates")

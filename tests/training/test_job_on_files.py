@@ -197,7 +197,7 @@ def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
     layout = Layout.loads(version.tags[tag.DATA])
     if options.get("target"):
         assert layout.classes == ("down", "up")
-        assert set(outcome.measured.network) == {"error_rate", "log_loss"}
+        assert set(outcome.measured.network) == {"error_rate", "log_loss", "calibration_error"}
         assert set(outcome.measured.baselines) == {"last value", "most frequent"}
     else:
         assert set(outcome.measured.baselines) == {"last value", "seasonal" if "season" in options else "mean"}

@@ -29,6 +29,7 @@ class Dialect:
     decimal: str = "."
     encoding: str = "utf8"
     compressed: bool = False
+    newlines: bool = False  # whether a value in quotes spans lines
 
     @property
     def thousands(self) -> str:
@@ -46,7 +47,7 @@ class Dialect:
 
         return {
             "read_options": ReadOptions(block_size=block, encoding=self.encoding),
-            "parse_options": ParseOptions(delimiter=self.delimiter),
+            "parse_options": ParseOptions(delimiter=self.delimiter, newlines_in_values=self.newlines),
         }
 
 
@@ -57,10 +58,12 @@ def find(system: "fs.FileSystem", path: str, given: Format) -> Dialect:
     with system.open_input_stream(path, compression="gzip" if compressed else None) as file:
         head = file.read(LOOKED_AT)
     text, encoding = _decoded(head)
-    lines = [line for line in text.splitlines()[: LINES + 1] if line.strip()][:LINES]
+    whole = re.sub(r'(?<![^,;\t|\n])"(?:[^"]|"")*"', lambda quoted: quoted[0].replace("\n", " "), text)
+    lines = [line for line in whole.splitlines()[: LINES + 1] if line.strip()][:LINES]
     delimiter = given.delimiter or _delimiter(lines)
     decimal = given.decimal or _decimal(lines, delimiter)
-    return Dialect(delimiter, decimal, encoding, compressed)
+    newlines = whole.count("\n") < text.count("\n")
+    return Dialect(delimiter, decimal, encoding, compressed, newlines)
 
 
 def opened(system: "fs.FileSystem", path: str, dialect: Dialect) -> "pa.NativeFile":

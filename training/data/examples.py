@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from training.data import files, sequences, sources, tables
+from training.data import characters, files, sequences, sources, tables, texts
 from training.data.layout import Layout
 from training.data.reference import reference
 from training.data.windows import Array, Parts, Windows
@@ -69,25 +69,32 @@ def load(source: Source, progress: sources.Progress, found: Callable[[str], None
         found(text)
 
     table: sources.Opened | None = None
-    if sources.suffix(source.data) == ".npz":
+    if source.is_book:
+        layout, parts = characters.read(Path(source.data), source, note)
+    elif sources.suffix(source.data) == ".npz":
         for name in ("calendar", "categorical", "future", "static", "group_embedding"):
             if getattr(source, name):
                 raise InvalidArgumentError(f"{name}: sequences in an .npz file have no columns", field=name)
         layout, parts = sequences.read(Path(source.data), source, note)
     else:
         table = sources.open_table(source.data, source)
-        layout, parts = tables.read(table, source, progress, note)
+        layout, parts = (texts if source.text else tables).read(table, source, progress, note)
     for name, part in parts.named().items():
         if not len(part):
-            raise InvalidArgumentError(
-                f"window: no window of {layout.window} timesteps with horizon {layout.horizon} is left for {name}; "
-                f"the data has {len(part.values)} timesteps, and the shares of validation and test are "
-                f"{source.validation:g} and {source.test:g}",
-                field="window",
-            )
-    layout = replace(layout, ranges=_ranges(table, layout, parts.train))
+            raise InvalidArgumentError(_nothing_left(name, layout, part, source), field="window")
+    if not layout.unit:
+        layout = replace(layout, ranges=_ranges(table, layout, parts.train))
     digest = table.digest() if table else sources.digest(Path(source.data))
     return Examples(sources.stem(source.data), layout, parts, source.data, digest, tuple(findings))
+
+
+def _nothing_left(name: str, layout: Layout, part: Windows, source: Source) -> str:
+    """Why a part is empty."""
+    shares = f"and the shares of validation and test are {source.validation:g} and {source.test:g}"
+    if layout.text:
+        return f"test: no text is left for {name}; there are {len(part.values)}, {shares}"
+    windows = f"no window of {layout.window} timesteps with horizon {layout.horizon} is left for {name}"
+    return f"window: {windows}; the data has {len(part.values)} timesteps, {shares}"
 
 
 def _ranges(table: sources.Opened | None, layout: Layout, train: Windows) -> tuple[tuple[float, float], ...]:

@@ -19,7 +19,7 @@ class Layout:
 
     features: tuple[str, ...]
     target: str
-    """The column that is predicted; of several the first."""
+    """The column that is predicted; of several the first; empty: the next character."""
     window: int
     horizon: int
     classes: tuple[str, ...] = ()
@@ -45,6 +45,10 @@ class Layout:
     """Those of the features that are known ahead: the input `future`, (batch, horizon, columns)."""
     static: tuple[str, ...] = ()
     """Those of the features and categories that are constant in each series."""
+    text: str = ""
+    """Column of texts; empty: there is none."""
+    unit: str = ""
+    """What the texts that the network reads are made of: word or char; empty: it reads numbers."""
     format: Format = FOUND
     """How the table was written, as far as training was told: a table to score or forecast is read the same way."""
 
@@ -66,7 +70,12 @@ class Layout:
     @property
     def has_columns(self) -> bool:
         """Whether it says which columns of a table the network reads."""
-        return bool(self.features)
+        return bool(self.features or self.text)
+
+    @property
+    def next_character(self) -> bool:
+        """Whether the network predicts the character that follows."""
+        return bool(self.unit) and not self.text
 
     def dumps(self) -> str:
         """As JSON."""

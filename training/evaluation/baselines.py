@@ -8,16 +8,19 @@ import numpy.typing as npt
 from training.data.examples import Examples
 from training.data.growing import Growing, blocks, release
 from training.data.windows import Windows
+from training.evaluation import text_baselines
 from training.evaluation.errors import Figures, errors
 
 
 def baselines(examples: Examples, season: int) -> dict[str, Figures]:
     """The errors of what costs nothing: the last known value, and the value a season ago, or the mean or usual class.
 
-    Ready sequences say nothing of earlier targets; they have the mean only.
+    Ready sequences say nothing of earlier targets; they have the mean only. Texts have baselines of their own.
     """
     train, test = examples.parts.train, examples.parts.test
     expected, classes = test.expected(), len(examples.classes)
+    if examples.layout.next_character:
+        return text_baselines.of_characters(train, test, classes)
 
     def judged(predicted: npt.NDArray[np.generic]) -> Figures:
         if not classes:
@@ -39,7 +42,7 @@ def baselines(examples: Examples, season: int) -> dict[str, Figures]:
         found["most frequent"] = judged(np.broadcast_to(usual, expected.shape))
     else:
         found["mean"] = judged(np.broadcast_to(usual, expected.shape))
-    return found
+    return found | (text_baselines.of_labels(train, test, classes) if examples.layout.text else {})
 
 
 def _last(windows: Windows, otherwise: npt.ArrayLike) -> npt.NDArray[np.generic]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from service.model.network import Network
 from training.data.layout import Layout
 from training.data.windows import SEQUENCE, Array, Windows
+from training.evaluation.calibration import calibration_error
 
 BATCH = 512  # windows that are computed at once
 TINY = 1e-7  # the least probability, so that logarithms are finite
@@ -27,6 +28,8 @@ class Measured:
     baselines: dict[str, Figures] = field(default_factory=dict)
     coverage: dict[float, float] = field(default_factory=dict)  # of the prediction intervals, by level in percent
     by_target: dict[str, "Measured"] = field(default_factory=dict)  # of several targets, each by itself
+    temperature: float | None = None  # of probabilities; None: there is none
+    uncalibrated: Figures = field(default_factory=dict)  # of the network without the temperature
 
     @property
     def better_baseline(self) -> str:
@@ -49,7 +52,9 @@ class Measured:
             for target, measured in self.by_target.items()
             for name, value in measured.as_metrics().items()
         }
-        return own | others | covered | apart
+        calibrated = {} if self.temperature is None else {"temperature": self.temperature}
+        before = {f"uncalibrated_{name}": value for name, value in self.uncalibrated.items()}
+        return own | others | covered | apart | calibrated | before
 
 
 def predict(network: Network, windows: Windows, progress: Callable[[int, int], None] = lambda *_: None) -> Array:
@@ -71,21 +76,25 @@ def named(network: Network, feeds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(predicted: Array, expected: npt.NDArray[np.generic], classes: int) -> Figures:
-    """Of numbers the root of the mean squared and the mean absolute error; of classes how many are wrong, and log loss.
+    """Of numbers the root mean squared and the mean absolute error; of classes the error rate and two of probabilities.
 
-    For classes `predicted` holds probabilities. Of several targets, (windows, steps, targets), see `combined`.
+    These are the log loss and the expected calibration error. For classes `predicted` holds probabilities,
+    (…, classes), and `expected` their places, in the same order. Of several targets, (windows, steps, targets), see
+    `combined`.
     """
-    if predicted.ndim == 3:
+    if predicted.ndim == 3 and not classes:
         each = [errors(predicted[..., i], expected[..., i], 0) for i in range(predicted.shape[2])]
         return combined(each, expected)
     if not classes:
         difference = predicted.astype(np.float64) - np.asarray(expected, np.float64)
         return {"rmse": float(np.sqrt(np.mean(difference**2))), "mae": float(np.mean(np.abs(difference)))}
-    right = np.asarray(expected, np.int64)[:, 0]
+    right = np.asarray(expected, np.int64).ravel()
+    predicted = predicted.reshape(len(right), -1)
     likelihood = np.clip(predicted[np.arange(len(right)), right].astype(np.float64), TINY, 1)
     return {
         "error_rate": float(np.mean(predicted.argmax(axis=1) != right)),
         "log_loss": float(-np.mean(np.log(likelihood))),
+        "calibration_error": calibration_error(predicted, right),
     }
 
 
@@ -103,7 +112,12 @@ def combined(each: Sequence[Figures], expected: npt.NDArray[np.generic]) -> Figu
 
 
 def metric(layout: Layout) -> str:
-    """The error that decides: of classes, of several targets, or of one."""
+    """The error that decides: of classes, of several targets, or of one.
+
+    Of a next character, of which none is sure, how probable it was.
+    """
+    if layout.next_character:
+        return "log_loss"
     if layout.classes:
         return "error_rate"
     return "nrmse" if layout.targets else "rmse"

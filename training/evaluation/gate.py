@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from service.model.network import Network
+from service.model.tensors import TensorSpec, type_name
 from training.data.layout import Layout
 from training.data.windows import Windows
 from training.evaluation.errors import Measured, errors, metric, predict
@@ -38,7 +39,7 @@ def compare(
     """
     classes = len(layout.classes)
     length = champion_layout.window if champion_layout else (champion.declared[0].shape[1:2] or (None,))[0]
-    reason = _incomparable(layout, champion, champion_layout, test)
+    reason = _incomparable(layout, network, champion, champion_layout, test)
     if not reason and not length:
         reason = "its file leaves the number of timesteps open, and the version does not name its window"
     if reason or not length:
@@ -47,12 +48,12 @@ def compare(
     if not len(theirs):
         return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
     deciding = metric(layout)
-    steps = len(layout.classes) or min(test.outputs, champion.outputs[0].shape[1] or test.outputs)
-    expected = theirs.expected()[:, :steps]
+    steps = slice(None if classes else min(test.outputs, champion.outputs[0].shape[1] or test.outputs))
+    expected = theirs.expected()[:, steps]
     return Champion(
         version,
-        errors(predict(champion, theirs)[:, :steps], expected, classes)[deciding],
-        errors(predict(network, test.some(both))[:, :steps], expected, classes)[deciding],
+        errors(predict(champion, theirs)[:, steps], expected, classes)[deciding],
+        errors(predict(network, test.some(both))[:, steps], expected, classes)[deciding],
     )
 
 
@@ -87,27 +88,38 @@ def _first(measured: Measured) -> Decision:
     return Decision(True, "there is no champion yet")
 
 
-def _incomparable(layout: Layout, champion: Network, known: Layout | None, test: Windows) -> str:
+def _input(spec: TensorSpec) -> str:
+    return f"{type_name(spec.dtype)} of {len(spec.shape)} axes"
+
+
+def _incomparable(layout: Layout, network: Network, champion: Network, known: Layout | None, test: Windows) -> str:
     """Why a champion cannot be measured on these windows; empty: it can."""
     mine, its = _other_inputs(layout), _other_inputs(known) if known else ()
-    if len(champion.inputs) != 1 + len(its) or len(champion.outputs) != 1 or len(champion.inputs[0].shape) != 3:
+    if len(champion.inputs) != 1 + len(its) or len(champion.outputs) != 1:
         return "it does not take one sequence and give one answer"
     if mine != its:
         return f"its further inputs are {', '.join(its) or 'none'}, not {', '.join(mine) or 'none'}"
-    width, outputs = champion.inputs[0].shape[2], champion.outputs[0].shape
-    if width != test.values.shape[1]:
-        return f"it takes {width} features, not {test.values.shape[1]}"
+    own, read = network.inputs[0], champion.inputs[0]
+    if read.dtype != own.dtype or len(read.shape) != len(own.shape):
+        return f"it takes {_input(read)}, not {_input(own)}"
+    if not layout.unit and read.shape[2] != test.values.shape[1]:
+        return f"it takes {read.shape[2]} features, not {test.values.shape[1]}"
     if known is not None and known.predicted != layout.predicted:
         return f"its target is {', '.join(known.predicted)}, not {', '.join(layout.predicted)}"
-    steps = len(layout.classes) or (known.horizon or 1 if known else test.outputs)
-    expected = (steps, test.several) if test.several else (steps,)
+    outputs = champion.outputs[0].shape
+    expected: tuple[int | None, ...]
+    if layout.classes:
+        expected = (*network.outputs[0].shape[1:-1], len(layout.classes))
+    else:
+        steps = known.horizon or 1 if known else test.outputs
+        expected = (steps, test.several) if test.several else (steps,)
     if outputs[1:] != expected:
         return f"it gives outputs of shape {outputs[1:]}, not {expected}"
     if known is None:
         return ""
     if known.horizon != layout.horizon and (layout.classes or layout.future or not known.horizon or not layout.horizon):
         return f"its horizon is {known.horizon}, not {layout.horizon}"
-    for what in ("features", "classes"):
+    for what in ("features", "text", "classes"):
         if getattr(layout, what) != getattr(known, what):
             return f"its {what} are {getattr(known, what)}, not {getattr(layout, what)}"
     return ""

@@ -1,5 +1,9 @@
 """The evaluation at the end of training: the network and the baselines on the held-out data."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from service.model.intervals import Intervals, coverage
 from service.model.network import Network
 from training.data.examples import Examples
@@ -9,10 +13,24 @@ from training.evaluation.errors import Measured, combined, errors, metric, predi
 from training.options import Source
 
 
-def measure(network: Network, examples: Examples, source: Source, intervals: Intervals | None = None) -> Measured:
-    """A network, its prediction intervals and the baselines on the held-out windows; several targets also by target."""
+def measure(
+    network: Network,
+    examples: Examples,
+    source: Source,
+    intervals: Intervals | None = None,
+    temperature: float | None = None,
+) -> Measured:
+    """A network, its prediction intervals and the baselines on the held-out windows; several targets also by target.
+
+    temperature: by which its probabilities were calibrated, if they were.
+    """
     test = examples.parts.test
     predicted = predict(network, test)
+    if temperature is not None:
+        raised = predicted.astype(np.float64) ** temperature  # back to the probabilities without it
+        before = errors(raised / raised.sum(axis=1, keepdims=True), test.expected(), len(examples.classes))
+        measured = _measured(predicted, examples, source, intervals)
+        return replace(measured, temperature=temperature, uncalibrated=before)
     if not test.several:
         return _measured(predicted, examples, source, intervals)
     by_target = {

@@ -5,7 +5,7 @@ displaces what the processor had at hand. A network of a few dozen weights is fe
 
 Sums are computed in double precision. The state is rounded to single precision at each timestep, as a caller sees it:
 so a sequence fed in pieces gives the same bits as in one call. Covers layers in a row: SimpleRNN, GRU, LSTM forward,
-Dense, scaling, and what does nothing to a prediction; float32, no masks, batch 1.
+Dense, scaling, softmax, and what does nothing to a prediction; float32, no masks, batch 1.
 """
 
 import math
@@ -21,7 +21,7 @@ import numpy as np
 from service.model.composed import KERAS2_HARD_SIGMOID, MIDDLE, SLOPE
 from service.model.layers.cells import GRUCell, LSTMCell, SimpleRNNCell
 from service.model.layers.dense import Dense
-from service.model.layers.elementwise import Identity
+from service.model.layers.elementwise import Activation, Identity
 from service.model.layers.normalization import Normalization, Rescaling
 from service.model.layers.recurrent import CellLayer
 from service.model.network import Network
@@ -165,6 +165,8 @@ def make(network: Network) -> ScalarEngine | None:
         stage: _Recurrence | _Pointwise | None = None
         if isinstance(layer, Dense) and layer.options["activation"] in {*ACTIVATIONS, "softmax"}:
             stage = _Pointwise(_dense(weights, layer.options["activation"]))
+        elif isinstance(layer, Activation) and layer.options["activation"] == "softmax":
+            stage = _Pointwise(_softmax)
         elif isinstance(layer, Rescaling):
             stage = _Pointwise(_scaled(layer.options["scale"], layer.options["offset"]))
         elif isinstance(layer, Normalization) and layer.options["axis"] in {(-1,), (2,)} and "mean" in weights:

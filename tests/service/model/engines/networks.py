@@ -63,6 +63,11 @@ SCALED = [layer("Normalization", "n"), recurrent("GRU", "a"), layer("Dense", "d"
 NETWORKS |= {
     "scaled": [*SCALED, layer("Rescaling", "s", scale=2.5, offset=-7.0)],
     "scaled by column": [*SCALED, layer("Rescaling", "s", scale=[2.5, -3.0], offset=0.5)],
+    "calibrated": [
+        *SCALED,
+        layer("Rescaling", "s", scale=0.5),
+        layer("Activation", "p", activation="softmax"),
+    ],
     "scaled back": [recurrent("LSTM", "a", **SEQUENCES), layer("Normalization", "n", invert=True)],
 }
 # Networks that mask timesteps, and go by the mask in every way that a recurrent layer can.
