@@ -112,12 +112,17 @@ def _task(examples: Examples) -> str:
     layout = examples.layout
     if not examples.data:
         return "Learns three short reference sequences"
+    if layout.next_character:
+        return f"Predicts the next character of a text, one of {len(layout.classes)}"
     what = ", ".join(map(code, filter(None, layout.predicted[:8]))) or "the targets"
     if layout.classes:
         ahead = f", {layout.horizon} step{'s' if layout.horizon > 1 else ''} ahead," if layout.horizon else ""
         what = f"the class of {what}{ahead} ({', '.join(map(plain, layout.classes[:8]))})"
     elif layout.horizon:
         what = f"the next {layout.horizon} values of {what}" if layout.horizon > 1 else f"the next value of {what}"
+    if layout.unit:
+        pieces = "words" if layout.unit == "word" else "characters"
+        return f"Predicts {what} from the first {layout.window} {pieces} of {code(layout.text)}"
     features = ", ".join(map(code, layout.features[:12]))
     more = f" and {len(layout.features) - 12} more" if len(layout.features) > 12 else ""
     return f"Predicts {what} from {layout.window} rows of {features}{more}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from service.api.classes import add_classes, classified
 from service.api.codec import add_all, check_count, decode_inputs, decode_patches, encode, encoding_of
+from service.api.generation import generate
 from service.api.selection import checked_range, cut, named
 from service.api.what_if import changed, kept_elements
 from service.config import Limits
@@ -41,6 +42,7 @@ class PredictionServicer:
             {
                 "Predict": Row(self.predict, Bound.COMPUTED, Role.PREDICT, Pool.EDGE, self._known.answer),
                 "PredictStream": Row(self.predict_stream, Bound.STREAM, Role.PREDICT, Pool.STREAM),
+                "Generate": Row(self.generate, Bound.STREAM, Role.PREDICT, Pool.STREAM),
                 "Trace": Row(self.trace, Bound.COMPUTED, Role.INSPECT),
             },
         )
@@ -179,6 +181,10 @@ class PredictionServicer:
             times = begin, decoded, computed, time.perf_counter_ns()
             call.inference = self._statistics.answered(version.key, first_input.shape, times, result.shared)
             yield response
+
+    def generate(self, request: pb.GenerateRequest, call: Call) -> Iterator[pb.GenerateResponse]:
+        """Generate: the characters that follow a text, one after the other."""
+        return generate(request, call, self._host, self._limits, self._statistics)
 
     def trace(self, request: pb.TraceRequest, call: Call) -> pb.TraceResponse:
         """Trace: one batch through one network, with everything seen on the way."""

@@ -12,6 +12,7 @@ from service.cli import (
     explain,
     extras,
     forecast,
+    generate,
     models,
     page,
     predict,
@@ -55,6 +56,7 @@ app.command()(register.register)
 app.command()(sweep.sweep)
 app.command()(score.score)
 app.command()(forecast.command)
+app.command()(generate.command)
 app.command()(serve.serve)
 app.command()(predict.predict)
 app.command()(trace.trace)

@@ -136,6 +136,16 @@ def connected(command: Callable[..., None], *, optional: bool = False) -> Callab
     return run
 
 
+def served(model: str) -> tuple[str, str]:
+    """Name and version of what is asked of a server: `NAME`, or as in the registry."""
+    if not model.startswith("models:"):
+        return model, ""
+    from registry.references import parse
+
+    reference = parse(model)
+    return reference.name, reference.version or f"@{reference.alias}"
+
+
 def print_json(value: "Message | dict[str, Any] | list[Any]") -> None:
     """One JSON document on standard output; arrays as nested lists, messages under the names of the proto."""
     from google.protobuf.json_format import MessageToDict

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import connected, console, table
+from service.cli.common import connected, console, served, table
 from service.cli.extras import require
 from service.cli.formats import Decimal, Delimiter, Duplicates, TimeFormat, chosen
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
@@ -106,7 +106,7 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
     """A version that a server serves, its layout, and what predicts with it."""
     from training.data.layout import Layout
 
-    name, version = _served(model)
+    name, version = served(model)
     answered = client.model(name)
     number = answered.aliases.get(version[1:], "") if version.startswith("@") else version or answered.default_version
     found = next((v for v in answered.versions if v.version == number), None)
@@ -130,16 +130,6 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
         return answer.output, answer.intervals
 
     return answered.name, number, layout, predict
-
-
-def _served(model: str) -> tuple[str, str]:
-    """Name and version of what is asked of a server: `NAME`, or as in the registry."""
-    if not model.startswith("models:"):
-        return model, ""
-    from registry.references import parse
-
-    reference = parse(model)
-    return reference.name, reference.version or f"@{reference.alias}"
 
 
 def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:

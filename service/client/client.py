@@ -178,6 +178,27 @@ class Client(InsightCalls):
                         answer.version_changed,
                     )
 
+    def generate(
+        self,
+        prompt: str,
+        *,
+        model: str = "",
+        version: str = "",
+        length: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        seed: int | None = None,
+    ) -> Iterator[pb.GenerateResponse]:
+        """Continues a text: an answer for each character, as they come, until the loop is left.
+
+        The same seed gives the same text; None: the server draws one, and names it in each answer.
+        """
+        request = pb.GenerateRequest(
+            model=model, version=version, prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed
+        )
+        with closing(self._answers(0, "Generate", request)) as answers:
+            yield from answers
+
     def trace(
         self,
         inputs: Inputs,

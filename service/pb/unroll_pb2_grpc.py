@@ -45,6 +45,11 @@ class PredictionServiceStub(object):
                 request_serializer=service_dot_pb_dot_unroll__pb2.PredictStreamRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_unroll__pb2.PredictStreamResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_stream(
+                '/unroll.v1.PredictionService/Generate',
+                request_serializer=service_dot_pb_dot_unroll__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_unroll__pb2.GenerateResponse.FromString,
+                _registered_method=True)
         self.Trace = channel.unary_unary(
                 '/unroll.v1.PredictionService/Trace',
                 request_serializer=service_dot_pb_dot_unroll__pb2.TraceRequest.SerializeToString,
@@ -84,6 +89,22 @@ class PredictionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Continues a text with a network that predicts the next character, and sends each character when it is drawn. The
+        network reads the prompt once, then one character at a time; its states exist only within this call. The version is
+        fixed when the stream opens. The same request with the same seed, to the same version and engine, gives the same text.
+
+        INVALID_ARGUMENT     the prompt is empty; length, temperature, top_k or seed is out of range
+        NOT_FOUND            as Predict
+        FAILED_PRECONDITION  the network does not continue texts: it does not look up the characters of a sequence one by one
+        (StringLookup), cannot be fed in pieces, or does not answer with their probabilities
+        DEADLINE_EXCEEDED    the deadline passed, or the stream reached its lifetime; what was sent until then is valid
+        RESOURCE_EXHAUSTED   the server allows no more open streams
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Trace(self, request, context):
         """Runs a batch of sequences and returns the output of each layer and, for recurrent layers, the hidden state, gates
         and pre-activation at every timestep.
@@ -107,6 +128,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.PredictStream,
                     request_deserializer=service_dot_pb_dot_unroll__pb2.PredictStreamRequest.FromString,
                     response_serializer=service_dot_pb_dot_unroll__pb2.PredictStreamResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=service_dot_pb_dot_unroll__pb2.GenerateRequest.FromString,
+                    response_serializer=service_dot_pb_dot_unroll__pb2.GenerateResponse.SerializeToString,
             ),
             'Trace': grpc.unary_unary_rpc_method_handler(
                     servicer.Trace,
@@ -169,6 +195,33 @@ class PredictionService(object):
             '/unroll.v1.PredictionService/PredictStream',
             service_dot_pb_dot_unroll__pb2.PredictStreamRequest.SerializeToString,
             service_dot_pb_dot_unroll__pb2.PredictStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/unroll.v1.PredictionService/Generate',
+            service_dot_pb_dot_unroll__pb2.GenerateRequest.SerializeToString,
+            service_dot_pb_dot_unroll__pb2.GenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,7 @@ COMMANDS = {
     "token new": (["a", "--role", "predict"], "serve"),
     "score": (["--data", "absent.csv", "--model", "models:/a@b", "--out", "out.csv"], "serve"),
     "forecast": (["--data", "absent.csv", "--model", "models:/a@b"], "tables"),
+    "generate": (["--model", "models:/a@b", "--prompt", "a"], "serve"),
 }
 ASKING = {  # those that ask a server: here there is none
     "predict": ["[[[1]]]"],

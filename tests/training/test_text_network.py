@@ -6,14 +6,17 @@ import sys
 import numpy as np
 import pytest
 from pyarrow import csv
+from typer.testing import CliRunner
 
 from registry import tag
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.references import parse
 from registry.store import Store
-from service.errors import InvalidArgumentError
+from service.cli import app
+from service.errors import InvalidArgumentError, NotReadyError
 from service.model import keras_file
 from service.model import proof as proofs
+from service.model.generation import Sampling, writer_of
 from tests.training import texts
 from training import config, forecasting, job, scoring
 from training.data.layout import Layout
@@ -133,6 +136,20 @@ def test_a_network_of_characters_predicts_the_next_one(writer, tmp_path):
     assert (writer.alias, writer.decision.reason) == ("champion", "there is no champion yet")
 
 
+def test_a_text_is_continued_from_the_registry(writer, folder):
+    """`unroll generate` prints what the registered network writes; of a network that labels texts it says why not."""
+    options = ["--prompt", "3 men went", "--temperature", "0.2", "--seed", "1", "--cache", str(folder / "cache")]
+    done = CliRunner().invoke(
+        app, ["generate", "--model", f"models:/book/{writer.version}", "--length", "40", *options]
+    )
+    assert done.exit_code == 0, done.output
+    written = writer_of(writer.fitted.served).write(
+        writer.fitted.served.forward, "3 men went", 40, Sampling(temperature=0.2, seed=1)
+    )
+    assert done.stdout == "3 men went" + "".join(character.text for character in written) + "\n"
+    assert "mow" in done.stdout
+
+
 def test_networks_of_characters_are_compared(writer, folder):
     """Another window and other units are judged on the same text."""
     outcome = job.run(book(folder, epochs=0, window=25), job.Listener())
@@ -185,7 +202,9 @@ def test_probabilities_are_calibrated(first, tmp_path):
 
 
 def test_what_a_network_of_texts_cannot_do(first, writer, folder):
-    """A forecast of texts, and labels by a network of characters, are refused in one line that says what works."""
+    """Forecasts and continuations of labelled texts, and labels by a network of characters, are refused in one line."""
+    with pytest.raises(NotReadyError, match="its texts go into no StringLookup"):
+        writer_of(first.fitted.served)
     layout = first.examples.layout
     with pytest.raises(InvalidArgumentError, match=r"^model: the version was trained on texts"):
         forecasting.forecast(lambda *_: None, layout, folder / "reviews.csv")

@@ -70,7 +70,7 @@ class Layout:
     @property
     def has_columns(self) -> bool:
         """Whether it says which columns of a table the network reads."""
-        return bool(self.features or self.text)
+        return bool(self.features or self.unit)
 
     @property
     def next_character(self) -> bool:

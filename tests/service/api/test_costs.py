@@ -87,6 +87,8 @@ def send(client, path, message):
     try:
         if method.request_streams:
             return next(channel.stream_stream(path)(iter([data]), timeout=60, metadata=STRICT))
+        if method.response_streams:
+            return next(channel.unary_stream(path)(data, timeout=60))
         return channel.unary_unary(path)(data, timeout=60)
     except grpc.RpcError as error:
         raise from_rpc_error(error) from None

@@ -153,7 +153,7 @@ def watching(client, path):
 
 
 COUNTED = [path for path, method in METHODS.items() if method.bound is Bound.STREAM]
-AT_END = ["/unroll.v1.InsightService/Summarize"]  # answer no empty request
+AT_END = ["/unroll.v1.InsightService/Summarize", "/unroll.v1.PredictionService/Generate"]  # answer no empty request
 STREAMS = [path for path in COUNTED if path not in AT_END]
 
 

@@ -24,6 +24,7 @@ def model(versions):
 
 FAILING = {
     "PredictionService/Predict": pb.PredictRequest(model="none"),
+    "PredictionService/Generate": pb.GenerateRequest(model="none"),
     "PredictionService/PredictStream": pb.PredictStreamRequest(options=pb.StreamOptions(model="none")),
     "PredictionService/Trace": pb.TraceRequest(model="none"),
     "InsightService/Gradients": pb.GradientsRequest(subject=pb.Subject(model="none"), by=[pb.GRADIENT_BY_INPUTS]),
