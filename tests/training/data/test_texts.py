@@ -1,5 +1,9 @@
 """training.data.texts: tables of labelled texts become examples, each text in one part, and mistakes are one line."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -103,3 +107,10 @@ def test_labels_are_bounded(tmp_path, monkeypatch):
     numbers = written(tmp_path / "b.csv", [(str(i), "a") for i in range(20)])
     with pytest.raises(InvalidArgumentError, match=r"^text: column 'review' holds int64, not text"):
         load(source(numbers))
+
+
+def test_the_reviews_of_the_example_are_written_by_its_program(tmp_path):
+    """examples/make_reviews.py writes examples/data/reviews.csv, byte by byte."""
+    examples = Path(__file__).parents[3] / "examples"
+    subprocess.run([sys.executable, examples / "make_reviews.py", tmp_path / "reviews.csv"], check=True, timeout=60)
+    assert (tmp_path / "reviews.csv").read_bytes() == (examples / "data" / "reviews.csv").read_bytes()
