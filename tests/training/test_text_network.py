@@ -81,7 +81,9 @@ def test_a_network_of_texts_takes_strings_and_knows_its_labels(first, tmp_path):
     """The version's file alone tells good from bad reviews, words that it never saw included."""
     network, layout = served(first, tmp_path)
     assert (layout.classes, layout.text, layout.unit) == (("bad", "good"), "review", "word")
-    given = np.array([["An EXCELLENT meal!"], ["an awful zzyzx"], [""]], object)
+    given = np.array(
+        [["An EXCELLENT film, unlike the meal on day 999!"], ["a dull film unlike the zzyzx on day 7"], [""]], object
+    )
     found = network.forward({"text": given}).outputs["output"]
     assert [layout.classes[place] for place in found.argmax(axis=1)][:2] == ["good", "bad"]
     assert first.measured.network["error_rate"] < 0.2
