@@ -11,7 +11,7 @@ from training.config import Job
 from training.data.examples import Examples
 from training.evaluation.errors import Measured
 from training.evaluation.gate import Champion, Decision
-from training.options import FOR_TABLES, Options
+from training.options import FOR_TABLES, FOR_TEXTS, Options
 
 LONGEST_NAME = 120  # characters of a run's name
 GATE_FILE = "gate.json"
@@ -25,7 +25,8 @@ Rows = Sequence[Sequence[object]]
 
 def run_name(job: Job) -> str:
     """A name that tells a run from others of its experiment: its network, and the options that are not usual."""
-    usual, options = FOR_TABLES if job.source.data else Options(), job.options
+    tables = FOR_TEXTS if job.source.unit else FOR_TABLES
+    usual, options = tables if job.source.data else Options(), job.options
     parts = [network(options)]
     if job.source.data:
         parts += [f"window {job.source.window}", f"horizon {job.source.horizon}"] if job.source.window else []
