@@ -66,6 +66,14 @@ def test_volumes_and_networks():
     assert all((ROOT / path).exists() for path in paths)
 
 
+def test_who_makes_secrets_may_write_them():
+    """Every folder that a volume of secrets is mounted on is in the image, and belongs to its user."""
+    made = re.search(r"install -d -o unroll -g unroll ([^\n]*)", DOCKERFILE.read_text())
+    mounted = [volume.split(":")[1] for volume in compose()["services"]["secrets"]["volumes"]]
+    assert mounted
+    assert set(mounted) <= set(made[1].split())
+
+
 def test_who_reaches_whom():
     """The database is reached by MLflow alone, nothing but the gateway has ports on the host, and those on loopback."""
     file = compose()
