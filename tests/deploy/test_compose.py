@@ -35,9 +35,10 @@ class Stack:
 
     def __init__(self):
         self.command = [*shlex.split(os.environ.get("COMPOSE", "docker compose")), "--project-name", PROJECT]
-        self.ports = {"UNROLL_PORT": str(free_port()), "MLFLOW_PORT": str(free_port())}
+        self.ports = {"UNROLL_PORT": str(free_port()), "MLFLOW_PORT": str(free_port()), "PAGE_PORT": str(free_port())}
         self.gateway = f"127.0.0.1:{self.ports['UNROLL_PORT']}"
         self.mlflow = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
+        self.page = f"http://127.0.0.1:{self.ports['PAGE_PORT']}"
         self.figures: list[tuple[str, str]] = []
 
     def compose(self, *arguments, files=(COMPOSE_FILE,), folder=ROOT, check=True, env=None):
@@ -168,6 +169,18 @@ def test_it_serves_and_shows(stack, client):
     assert status(urllib.request.Request(stack.mlflow)) == 200
 
 
+def test_the_page(stack):
+    """The page is shown to who has its key, and to nobody else; the REST protocol answers beside it."""
+    (container,) = stack.containers("page")
+    key = stack.inside(container, "cat", "/run/secrets/page/key").strip()
+    assert status(urllib.request.Request(f"{stack.page}/?key=wrong")) == 401
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(f"{stack.page}/?key={key}", timeout=10) as answer:
+        assert b"<title>" in answer.read()
+    with urllib.request.urlopen(f"{stack.page}/v2/models/reference", timeout=10) as answer:
+        assert json.load(answer)["name"] == "reference"
+
+
 def test_images(stack):
     """The serving image is small, without compiler and TensorFlow, and can write nothing but its cache."""
     sizes = {
@@ -207,7 +220,9 @@ def test_who_reaches_whom(stack):
     ).splitlines()
     published = {line.split()[0]: re.findall(r"(\S+?):\d+->(\d+)", line) for line in ports if "->" in line}
     (gateway,) = stack.containers("gateway")
-    assert published == {gateway: [("127.0.0.1", "5000"), ("127.0.0.1", "50051")]}
+    assert {name: sorted(found) for name, found in published.items()} == {
+        gateway: [("127.0.0.1", "5000"), ("127.0.0.1", "5001"), ("127.0.0.1", "50051")]
+    }
 
 
 def test_training_again_is_served(stack):
@@ -316,6 +331,7 @@ def test_upgrading(stack, tmp_path):
         "trainer",
         "service",
         "service-b",
+        "page",
     }
     for container in stack.servers():
         assert (
