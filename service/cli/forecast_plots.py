@@ -42,6 +42,13 @@ def _draw_values(axes: Any, one: "Forecast") -> None:
         low, high = (np.concatenate([values[:joined], end]) for end in (lower, upper))
         axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=f"{level:g} %")
     axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
+    if np.asarray(one.times).dtype.kind == "M":  # dates, of which long ones would overlap
+        from matplotlib import dates
+
+        untyped: Any = dates
+        axes.xaxis.set_major_locator(locator := untyped.AutoDateLocator())
+        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+        axes.xaxis.get_offset_text().set_fontsize(8)
     axes.legend(fontsize=7, frameon=False, loc="upper left")
     axes.grid(alpha=0.3)
 
