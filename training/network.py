@@ -8,7 +8,7 @@ import numpy as np
 
 from service.errors import InvalidArgumentError, LimitExceededError
 from training.backend import keras, tf
-from training.data.categories import Embedding
+from training.data.categories import LARGEST_EMBEDDING, Embedding
 from training.data.windows import FUTURE, SEQUENCE, Ahead, Array, Windows
 from training.evaluation.calibration import temperature
 from training.evaluation.errors import BATCH
@@ -81,7 +81,11 @@ def _layers(options: Options, timesteps: int, features: int, scaling: Scaling | 
     The output is (batch, steps), of several targets (batch, steps, targets).
     """
     layers: list[Any] = [keras.Input((timesteps, features), name=INPUT)]
-    if scaling is not None:
+    if scaling is not None and scaling.ids:
+        dimensions = min(LARGEST_EMBEDDING, max(1, round(scaling.ids**0.5)))
+        layers = [keras.Input((timesteps,), dtype="int32", name=INPUT)]
+        layers.append(keras.layers.Embedding(scaling.ids, dimensions, name="embedding"))
+    elif scaling is not None:
         normalization = keras.layers.Normalization(name="normalization")
         normalization.adapt(scaling.sample.astype(np.float64))  # Keras adds up in the type that it is given
         layers.append(normalization)

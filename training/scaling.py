@@ -29,6 +29,7 @@ class Scaling:
     relative: tuple[int, ...] = ()  # the features of the targets, where their differences from the last step are seen
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)  # of texts, by the name of the input
     ahead: Ahead | None = None  # what is known of the rows to predict
+    ids: int = 0  # of sequences of ids, how many there are; they are embedded, not scaled
 
 
 def scaling_of(options: Options, examples: Examples) -> Scaling:
@@ -38,7 +39,7 @@ def scaling_of(options: Options, examples: Examples) -> Scaling:
     if train.categories:
         rows = train.rows()
         embeddings = {name: one.embedding(rows) for name, one in train.categories.items()}
-    return replace(_scales(options, examples), embeddings=embeddings, ahead=train.ahead)
+    return replace(_scales(options, examples), embeddings=embeddings, ahead=train.ahead, ids=examples.layout.ids)
 
 
 def _scales(options: Options, examples: Examples) -> Scaling:

@@ -132,7 +132,7 @@ def _ranges(table: sources.Opened | None, layout: Layout, train: Windows) -> tup
 def _ends(pieces: Iterable[Array]) -> tuple[Array, Array]:
     """The smallest and the largest value of each column."""
     least, greatest = zip(*((piece.min(axis=0), piece.max(axis=0)) for piece in pieces), strict=True)
-    return np.min(least, axis=0), np.max(greatest, axis=0)
+    return np.atleast_1d(np.min(least, axis=0)), np.atleast_1d(np.max(greatest, axis=0))  # ids are one column
 
 
 def _sameness(table: sources.Opened | None, name: str, value: float, hint: str = "") -> str:

@@ -49,6 +49,8 @@ class Layout:
     """Column of texts; empty: there is none."""
     unit: str = ""
     """What the texts that the network reads are made of: word or char; empty: it reads numbers."""
+    ids: int = 0
+    """Of sequences of ids, (batch, timesteps), how many ids there are, from 0 on; 0: the features are numbers."""
     format: Format = FOUND
     """How the table was written, as far as training was told: a table to score or forecast is read the same way."""
 

@@ -1,4 +1,4 @@
-"""Windows from an `.npz` file with sequences `x` and targets `y`."""
+"""Windows from an `.npz` file with sequences `x`, of numbers or of ids, and targets `y`."""
 
 import zipfile
 from collections.abc import Callable, Sequence
@@ -15,6 +15,8 @@ from training.data.layout import Layout
 from training.data.windows import Parts, Windows, parts_by_place
 from training.options import Source
 
+MOST_IDS = 1_000_000  # each has a row of the Embedding
+
 
 def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError for arrays that are not sequences and targets; OSError."""
@@ -22,9 +24,11 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
     if missing := {"x", "y"} - set(found):
         raise InvalidArgumentError(f"data: {path.name} holds no array {min(missing)!r}", field="data")
     x, y = found["x"], found["y"]
-    if x.ndim != 3 or x.dtype.kind not in "fiub" or not x.size:
+    ids = _check_ids(x) if x.ndim == 2 and x.dtype.kind in "iu" else 0
+    if not ids and (x.ndim != 3 or x.dtype.kind not in "fiub" or not x.size):
         raise InvalidArgumentError(
-            f"data: x is {x.dtype} of shape {list(x.shape)}; expected numbers (sequences, timesteps, features)",
+            f"data: x is {x.dtype} of shape {list(x.shape)}; expected numbers (sequences, timesteps, features), or ids "
+            "as whole numbers (sequences, timesteps)",
             field="data",
         )
     files.check_range(x.astype(np.float64, copy=False), "x")
@@ -32,7 +36,7 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
         raise InvalidArgumentError(
             f"data: y has the shape {list(y.shape)}; expected ({len(x)},) or ({len(x)}, outputs)", field="data"
         )
-    count, timesteps, width = x.shape
+    count, timesteps, *width = x.shape
     finite = np.isfinite(x.astype(np.float32)).all(axis=(1, 2)) if x.dtype.kind == "f" else np.ones(count, bool)
     classify = source.task == "classification" or (source.task == "auto" and y.dtype.kind in "USb")
     classes: tuple[str, ...] = ()
@@ -56,13 +60,25 @@ def read(path: Path, source: Source, note: Callable[[str], None]) -> tuple[Layou
         note(f"{text}: left out")
     outputs = y.shape[1]
     places = np.flatnonzero(finite)
+    values: Any = np.ascontiguousarray(x, np.int32 if ids else np.float32)
     everything = Windows(
-        np.ascontiguousarray(x, np.float32).reshape(-1, width), np.ascontiguousarray(y).reshape(-1),
+        values.reshape(-1, *width), np.ascontiguousarray(y).reshape(-1),
         places * timesteps, places * outputs, timesteps, outputs,
     )  # fmt: skip
     part = parts_by_place(np.zeros(len(places), np.int32), source.validation, source.test)
-    layout = Layout(tuple(f"x{i}" for i in range(width)), "y", timesteps, outputs, classes)
+    names = ("id",) if ids else tuple(f"x{i}" for i in range(*width))
+    layout = Layout(names, "y", timesteps, outputs, classes, ids=ids)
     return layout, Parts(*(everything.some(part == number) for number in range(3)))
+
+
+def _check_ids(x: npt.NDArray[Any]) -> int:
+    """How many ids there are, from 0 on. Raises InvalidArgumentError for ids that are none, and for too many."""
+    least, greatest = (int(x.min()), int(x.max())) if x.size else (-1, -1)
+    if least < 0 or greatest >= MOST_IDS:
+        raise InvalidArgumentError(
+            f"data: x holds ids from {least} to {greatest}; expected 0 to {MOST_IDS - 1}", field="data"
+        )
+    return greatest + 1
 
 
 def arrays(path: Path, inputs: Sequence[TensorSpec]) -> dict[str, npt.NDArray[Any]]:
@@ -83,7 +99,7 @@ def arrays(path: Path, inputs: Sequence[TensorSpec]) -> dict[str, npt.NDArray[An
         fits = array.ndim == len(spec.shape) and all(
             size is None or size == have for size, have in zip(spec.shape[1:], array.shape[1:], strict=True)
         )
-        if not fits or array.dtype.kind not in "fiub":
+        if not fits or array.dtype.kind not in ("iub" if np.dtype(spec.dtype).kind in "iu" else "fiub"):
             wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
             raise InvalidArgumentError(
                 f"data: {spec.name} is {array.dtype} of shape {list(array.shape)}; expected numbers ({wanted})",

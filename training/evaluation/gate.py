@@ -102,8 +102,10 @@ def _incomparable(layout: Layout, network: Network, champion: Network, known: La
     own, read = network.inputs[0], champion.inputs[0]
     if read.dtype != own.dtype or len(read.shape) != len(own.shape):
         return f"it takes {_input(read)}, not {_input(own)}"
-    if not layout.unit and read.shape[2] != test.values.shape[1]:
+    if not layout.unit and not layout.ids and read.shape[2] != test.values.shape[1]:
         return f"it takes {read.shape[2]} features, not {test.values.shape[1]}"
+    if known is not None and known.ids < layout.ids:
+        return f"it knows {known.ids} ids, not {layout.ids}"
     if known is not None and known.predicted != layout.predicted:
         return f"its target is {', '.join(known.predicted)}, not {', '.join(layout.predicted)}"
     outputs = champion.outputs[0].shape
