@@ -1,6 +1,7 @@
 """Generate over gRPC, on both edges: characters as they are drawn, and the ends of a stream."""
 
 import itertools
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -21,6 +22,9 @@ from tests.service import writers
 from tests.service.support import entry, eventually, serving
 
 
+LIMITS = Limits(timesteps=20_000)
+
+
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     """A version of a network of characters, and the network."""
@@ -35,10 +39,9 @@ def version(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(version, versions, edge):  # noqa: ARG001 - it must be there before
-    """A server of that network and of the reference network; one stream at a time."""
+    """A server of that network and of the reference network."""
     reference = entry("reference", "champion", v1=versions["r3-1"])
-    limits = Limits(timesteps=20_000, streams_of_one=1)
-    with serving(entry("writer", "champion", v1=version[0]), reference, limits=limits) as (_, client):
+    with serving(entry("writer", "champion", v1=version[0]), reference, limits=LIMITS) as (_, client):
         yield client
 
 
@@ -59,17 +62,20 @@ def test_a_text_without_a_seed_can_be_repeated(client):
     assert [answer.text for answer in again] == [answer.text for answer in first]
 
 
-def test_a_caller_who_leaves_ends_the_text(client):
+@pytest.mark.usefixtures("edge")
+def test_a_caller_who_leaves_ends_the_text(version):
     """Whoever leaves the loop gives the place of the stream back, long before the text is at its end."""
-    assert len(list(itertools.islice(client.generate("a", model="writer", length=20_000), 3))) == 3
+    limits = replace(LIMITS, streams_of_one=1)
+    with serving(entry("writer", "champion", v1=version[0]), limits=limits) as (_, client):
+        assert len(list(itertools.islice(client.generate("a", model="writer", length=20_000), 3))) == 3
 
-    def free():
-        try:
-            return len(list(client.generate("a", model="writer", length=1))) == 1
-        except LimitExceededError:  # the stream that was left has its place for another moment
-            return False
+        def free():
+            try:
+                return len(list(client.generate("a", model="writer", length=1))) == 1
+            except LimitExceededError:  # the stream that was left has its place for another moment
+                return False
 
-    eventually(free)
+        eventually(free)
 
 
 def test_a_deadline_ends_the_text(client):
