@@ -21,7 +21,6 @@ from service.snapshot import VersionEntry
 from tests.service import writers
 from tests.service.support import entry, eventually, serving
 
-
 LIMITS = Limits(timesteps=20_000)
 
 
