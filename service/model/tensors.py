@@ -100,7 +100,7 @@ POLICIES = {
     )
 }
 STRING = np.dtype(object)  # of Python's strings
-INPUT_DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64", "int32", "int64")} | {
+INPUT_DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64", "int32", "int64", "bool")} | {
     "string": STRING
 }
 

@@ -36,7 +36,8 @@ def test_bytes_are_viewed():
 def test_values_have_to_fit_the_type():
     """Numbers that the type does not hold are refused; fractions are no integers."""
     assert from_values([1, 2], (2,), I4, "x").dtype == I4
-    for values, dtype in (([1.5], I4), ([2**40], I4), ([1e300], F4), ([float("nan")], F4)):
+    assert from_values([1, 0], (2,), np.dtype("?"), "x").tolist() == [True, False]
+    for values, dtype in (([1.5], I4), ([2**40], I4), ([1e300], F4), ([float("nan")], F4), ([2], np.dtype("?"))):
         with pytest.raises(InvalidArgumentError):
             from_values(values, (1,), dtype, "x")
     with pytest.raises(InvalidArgumentError, match="needs 2 values, got 1"):

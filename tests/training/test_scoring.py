@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,8 +200,9 @@ def test_a_version_of_no_table_takes_arrays_only(folder):
     job.run(config.job_of({"epochs": 0, "name": "none"}), job.Listener())
     model = scoring.load("models:/none@champion", folder / "cache")
     message = r"^model: version 1 of none was not trained with unroll train --data"
-    with pytest.raises(InvalidArgumentError, match=message):
-        scored(model, folder / "table.csv", folder / "no.csv")
+    for one in (model, replace(model, data=Layout((), "", 0, 0, ("labels", "alone")))):
+        with pytest.raises(InvalidArgumentError, match=message):
+            scored(one, folder / "table.csv", folder / "no.csv")
     x = np.random.default_rng(0).normal(size=(1_100, 3, 2)).astype(np.float32)
     np.savez(folder / "x.npz", sequence=x, other=x)
     told = []

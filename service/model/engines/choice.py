@@ -303,7 +303,9 @@ def sample(network: Network, proof: Proof | None, batch: int) -> dict[str, Array
 
 
 def chance(network: Network, batch: int) -> dict[str, Array]:
-    """Random inputs: normal numbers, ids out of the vocabulary; integers that are no ids, or not plainly so, are 0.
+    """Random inputs: normal numbers, truth values, ids out of the vocabulary, texts of words that the network knows.
+
+    Integers that are no ids, or not plainly so, are 0.
 
     They have as many timesteps as the file has. Where that is open, the least of TIMESTEPS that the network takes, or
     the largest if it takes none.
@@ -316,7 +318,7 @@ def chance(network: Network, batch: int) -> dict[str, Array]:
             if spec.dtype == STRING:
                 found[spec.name] = _texts(network, spec.name, shape, rng)
                 continue
-            ids = network.vocabulary.get(spec.name, 0 if spec.dtype.kind == "f" else 1)
+            ids = network.vocabulary.get(spec.name, {"f": 0, "b": 2}.get(spec.dtype.kind, 1))
             array = rng.integers(min(ids, MOST_IDS), size=shape) if ids else rng.normal(size=shape)
             found[spec.name] = array.astype(spec.dtype)
         with suppress(InvalidArgumentError):
