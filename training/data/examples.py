@@ -53,8 +53,13 @@ class Examples:
         return len(self.parts.train.values)
 
 
-def load(source: Source, progress: sources.Progress, found: Callable[[str], None]) -> Examples:
-    """The examples of a source: of its data, or the reference sequences where it names none.
+def load(
+    source: Source,
+    progress: sources.Progress,
+    found: Callable[[str], None],
+    cut: tables.Cut = tables.by_shares,
+) -> Examples:
+    """The examples of a source: of its data, or the reference sequences where it names none. `cut` is for tables.
 
     `found` hears at once what a reader should know, `progress` how far reading is.
 
@@ -78,7 +83,10 @@ def load(source: Source, progress: sources.Progress, found: Callable[[str], None
         layout, parts = sequences.read(Path(source.data), source, note)
     else:
         table = sources.open_table(source.data, source)
-        layout, parts = (texts if source.text else tables).read(table, source, progress, note)
+        if source.text:
+            layout, parts = texts.read(table, source, progress, note)
+        else:
+            layout, parts = tables.read(table, source, progress, note, cut)
     for name, part in parts.named().items():
         if not len(part):
             raise InvalidArgumentError(_nothing_left(name, layout, part, source), field="window")

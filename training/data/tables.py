@@ -5,19 +5,32 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
 from training.data import calendar, categories, cleaning, counting, files, sources, static
 from training.data.layout import Layout
-from training.data.windows import FUTURE, NONE, SEQUENCE, Ahead, Ints, Parts, parts_by_place, parts_by_time, slide
+from training.data.windows import FUTURE, NONE, SEQUENCE, Ahead, Ints, Parts, Timeline, parts_by_share, slide
 from training.options import Source
 
 MEASURED = 1_000_000  # predictions on which a network is judged, at most: more would say nothing else
 
+Cut = Callable[[Timeline, Source], npt.NDArray[np.int8]]
+"""The part of each row: 0 to train on, 1 for validation, 2 to test; rows of other numbers are never targets."""
+
+
+def by_shares(timeline: Timeline, source: Source) -> npt.NDArray[np.int8]:
+    """The parts that the options ask for."""
+    return parts_by_share(timeline, source.validation, source.test)
+
 
 def read(
-    opened: sources.Opened, source: Source, progress: sources.Progress, note: Callable[[str], None]
+    opened: sources.Opened,
+    source: Source,
+    progress: sources.Progress,
+    note: Callable[[str], None],
+    cut: Cut = by_shares,
 ) -> tuple[Layout, Parts]:
     """Windows and their layout. Raises InvalidArgumentError, in one line that names the column; OSError."""
     if not source.target:
@@ -46,16 +59,12 @@ def read(
     series = segments
     step = cleaning.usual_step(table.times, segments)
     segments = cleaning.split_at_gaps(table, segments, source, note)
-    clock = table.times
-    parts = (
-        parts_by_place(series, source.validation, source.test)
-        if clock is None
-        else parts_by_time(clock, source.validation, source.test)
-    )
+    timeline = Timeline.of(table.times, series, table.group_names or ("",), step)
+    parts = cut(timeline, source)
     observed, segments, kept = cleaning.fill(table, segments, parts, source, note)
     if not kept.all():
         table.keep(kept)
-        segments, parts, observed = segments[kept], parts[kept], observed[kept]
+        segments, parts, observed, timeline = segments[kept], parts[kept], observed[kept], timeline.keep(kept)
     if not len(segments):
         raise InvalidArgumentError("missing: every row has a missing value; nothing is left", field="missing")
     _check_length(segments, source)
@@ -64,8 +73,9 @@ def read(
     if not chosen.labels and source.horizon:
         first, outputs = 1, source.horizon
     made = slide(
-        table.features, table.target, segments, parts, observed, window=source.window, first=first, outputs=outputs
-    )
+        table.features, table.target, segments, parts, observed,
+        window=source.window, first=first, outputs=outputs, timeline=timeline,
+    )  # fmt: skip
     if chosen.labels:
         _check_classes(chosen.targets[0], table.classes, made)
     inputs = {

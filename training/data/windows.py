@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.categories import Category
-from training.data.growing import Growing, blocks, release
+from training.data.growing import Growing, blocks, release, taken
 
 SEQUENCE, FUTURE = "sequence", "future"  # the inputs of the features, and of those that are known ahead
 
@@ -31,6 +31,55 @@ class Ahead:
 
 
 @dataclass(frozen=True)
+class Timeline:
+    """Whose each row is, and when: what rows of several series are put in order by."""
+
+    clock: npt.NDArray[Any]  # (rows,): numbers or datetime64; where there are no times, steps before the series' end
+    places: Places  # (rows,): steps since the series began; gaps count as many as they are long
+    series: Ints  # (rows,): places in `names`
+    names: tuple[str, ...] = ("",)
+    timed: bool = True  # whether the clock is one of times, which all series share
+
+    @staticmethod
+    def of(times: npt.NDArray[Any] | None, series: Ints, names: tuple[str, ...], step: float = 0.0) -> "Timeline":
+        """The timeline of rows that are in order of series and time.
+
+        step: the usual distance of two times, in seconds where they are dates.
+        """
+        begins = np.searchsorted(series, np.arange(len(names) + 1, dtype=series.dtype))  # of each series
+        clock, places, last = Growing(), Growing(), -1
+        for block in blocks(len(series)):
+            whose = series[block]
+            if times is None:
+                rows = np.arange(block.start, block.stop)
+                places.append(rows - begins[whose])
+                clock.append(rows - begins[whose + 1])
+            else:
+                before = max(0, block.start - 1)
+                apart = np.diff(times[before : block.stop])
+                apart = apart / np.timedelta64(1, "s") if apart.dtype.kind == "m" else apart.astype(np.float64)
+                counted = np.maximum(1, np.rint(apart / (step or 1.0))).astype(np.int64)
+                counted = np.concatenate([[0], counted]) if block.start == 0 else counted
+                total = last + np.cumsum(counted)
+                last = int(total[-1])
+                places.append(total)
+            release(times, series)
+        found = places.array()
+        if times is None:
+            return Timeline(clock.array(), found, series, names, timed=False)
+        first = found[np.minimum(begins, len(series) - 1)]
+        for block in blocks(len(series)):
+            found[block] -= first[series[block]]
+        release(found, series)
+        return Timeline(times, found, series, names)
+
+    def keep(self, rows: npt.NDArray[np.bool_]) -> "Timeline":
+        """Some rows only."""
+        clock, places, series = (taken(array, rows) for array in (self.clock, self.places, self.series))
+        return replace(self, clock=clock, places=places, series=series)
+
+
+@dataclass(frozen=True)
 class Windows:
     """Windows of equal length with their targets."""
 
@@ -44,6 +93,7 @@ class Windows:
     segments: npt.NDArray[np.int32] | None = None  # (rows,): rows of one number follow each other without a gap
     categories: Mapping[str, Category] = field(default_factory=dict)  # of the rows, by the name of the input
     ahead: Ahead | None = None
+    timeline: Timeline | None = None  # of the rows; None: the windows are sequences, whose targets are no rows
 
     def __len__(self) -> int:
         """How many windows."""
@@ -89,6 +139,13 @@ class Windows:
         """So many windows at most, evenly spread, as arrays of their own."""
         chosen = np.arange(0, len(self), max(1, -(-len(self) // most)))
         return replace(self, starts=self.starts[chosen], target_starts=self.target_starts[chosen])
+
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which rows the windows hold, with their targets."""
+        covered = self.rows()
+        for block in blocks(len(self), self.outputs):
+            covered[self.target_starts[block][:, None] + np.arange(self.outputs)] = True
+        return covered
 
     def inputs(self) -> Array:
         """All inputs, (windows, timesteps, features)."""
@@ -162,6 +219,13 @@ class Parts:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+def parts_by_share(timeline: Timeline, validation: float, test: float) -> npt.NDArray[np.int8]:
+    """The part of each row, 0, 1 or 2: by time where there is one."""
+    if timeline.timed:
+        return parts_by_time(timeline.clock, validation, test)
+    return parts_by_place(timeline.series, validation, test)
+
+
 def parts_by_time(clock: npt.NDArray[Any], validation: float, test: float) -> npt.NDArray[np.int8]:
     """The part of each row, 0, 1 or 2: cut at two moments, so that equal times never part."""
     last = len(clock) - 1
@@ -201,6 +265,7 @@ def slide(
     window: int,
     first: int,
     outputs: int,
+    timeline: Timeline | None = None,
 ) -> Parts:
     """All windows whose rows and targets lie in one segment, by the part in which their targets lie.
 
@@ -225,7 +290,7 @@ def slide(
             own.append(starts[part == number])
             own_targets.append(target_starts[part == number])
         release(segments)
-    everything = Windows(values, targets, NONE, NONE, window, outputs, max(first, 1), segments)
+    everything = Windows(values, targets, NONE, NONE, window, outputs, max(first, 1), segments, timeline=timeline)
     return Parts(
         *(
             replace(everything, starts=own.array(), target_starts=own_targets.array()) if len(own) else everything
