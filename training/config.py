@@ -19,7 +19,7 @@ from training.data.sources import is_uri, stem
 from training.options import FOR_TABLES, FOR_TEXTS, Options, Registration, Source, as_document
 
 REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with a file the target decides
-DATA_ONLY = {"residual", "batch_size", "patience", "min_improvement", *(f.name for f in fields(Source))}
+DATA_ONLY = {"residual", "batch_size", "patience", "min_improvement", "gate_folds", *(f.name for f in fields(Source))}
 TEXT_ONLY = ("text", "text_unit", "vocabulary", "embedding")
 BOOK_HAS_NO = ("text", "text_unit", "target", "time", "missing", "task", "delimiter", "decimal", "time_format")
 TEXTS_HAVE_NO = (

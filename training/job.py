@@ -31,8 +31,9 @@ from training.data.examples import Examples, load
 from training.data.layout import Layout
 from training.data.windows import Array
 from training.evaluation.errors import Measured, errors, metric, named, predict
+from training.evaluation.folds import check_count, stretches
 from training.evaluation.gate import Champion, Decision, compare, decide
-from training.evaluation.measure import measure
+from training.evaluation.measure import by_fold, measure
 from training.interrupts import interruptible
 from training.options import Options
 from training.recording import Fitted, temporary_folder
@@ -82,6 +83,9 @@ class Listener:
 
     def fitted(self, seconds: float) -> None:
         """The network is fitted."""
+
+    def comparing(self, done: int, total: int) -> None:
+        """So many forecasts of AutoETS and AutoTheta are made."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,9 @@ def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready
         # MLflow takes seconds to import and to make a new database; meanwhile data is read and TensorFlow imported.
         opening = background.submit(lambda: store or Store())
         examples = load(job.source, listener.reading, listener.found)
+        if (folds := job.registration.gate_folds) and examples.held_out:  # what is wrong is said before the fit
+            check_count("gate_folds", folds)
+            stretches(examples.parts.test, folds)
         options = headed(job.options, examples)
         from training import network, text_network
 
@@ -192,15 +199,21 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         measured = intervals_file = None
         if examples.held_out:
             intervals = _intervals(fitted.served, examples)
-            measured = measure(fitted.served, examples, ready.job.source, intervals, fitted.temperature)
+            source = ready.job.source
+            measured = measure(fitted.served, examples, source, intervals, fitted.temperature)
+            measured = replace(measured, folds=by_fold(fitted.served, examples, source, registration.gate_folds))
             if intervals is not None:
                 intervals_file = folder / INTERVALS_FILE
                 intervals.save(intervals_file)
         current = _current(store, registration.name, registration.alias)
-        champion = _compare(store, current, fitted.served, examples, folder) if current and measured else None
+        champion = None
+        if current and measured:
+            champion = _compare(store, current, fitted.served, examples, folder, registration.gate_folds)
         decision = decide(measured, champion, registration)
         if measured:
             mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
+            for who, by_fold in measured.folds.items():
+                mlrun.log_metrics(f"fold_{who.replace(' ', '_')}_{measured.metric}", by_fold)
         text = describing.version(
             ready.job, examples, fitted.served.parameter_count, measured, champion, mlrun.run_id
         )  # fmt: skip
@@ -290,14 +303,18 @@ def _current(store: Store, name: str, alias: str) -> VersionInfo | None:
         return None
 
 
-def _compare(store: Store, version: VersionInfo, network: Network, examples: Examples, folder: Path) -> Champion:
+def _compare(
+    store: Store, version: VersionInfo, network: Network, examples: Examples, folder: Path, folds: int
+) -> Champion:
     """How the version that the alias points at does on the same held-out data."""
     try:
         path, _ = Cache(folder / "champion").fetch(store, version)
         served = keras_file.read(path / MODEL_FILE)
         known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
         known = known if known and known.has_columns else None
-        return compare(network, examples.layout, served, known, version.number, examples.parts.test)
+        test = examples.parts.test
+        stretched = stretches(test, folds) if folds else ()
+        return compare(network, examples.layout, served, known, version.number, test, stretched)
     except (ServiceError, ArtifactError) as error:
         return Champion(version.number, None, None, str(error))
 

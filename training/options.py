@@ -234,11 +234,14 @@ class Registration:
     """better: the alias moves if the error on held-out data is smaller than that of the version it points at."""
     min_improvement: float = 0.0
     """By which share of the champion's error the challenger's must be smaller."""
+    gate_folds: int = 0
+    """In how many folds of the held-out part the version must do as well as baselines and champion; 0: in all of it."""
 
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for what makes no sense."""
         _one_of(self, "promote", PROMOTE)
         _within(self, "min_improvement", 0, 1)
+        _at_least(self, "gate_folds", 0)
 
 
 def as_document(*parts: Options | Source | Registration) -> dict[str, Any]:

@@ -52,6 +52,13 @@ def train(
         float | None,
         typer.Option(help="Share of the champion's error by which the new version must be better; default: 0."),
     ] = None,
+    gate_folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Move the alias only if the new version is, on average over so many folds of the held-out data, at "
+            "least as good as the baselines and the version that the alias points at; default: 0, no folds."
+        ),
+    ] = None,
     config: Config = None,
     resume: Annotated[str, typer.Option(help="Go on with a run that was interrupted or killed.", metavar="RUN")] = "",
     data: Data = None,
@@ -215,7 +222,7 @@ def train(
 
     Without options, the command trains the reference network, SimpleRNN(4) and Dense(1), on three short sequences.
 
-    With --data, it trains on a file and compares the network with two baselines on held-out data. The alias moves only
+    With --data, it trains on a file and compares the network with baselines on held-out data. The alias moves only
     if the new network beats the version that the alias points at.
     """
     given = {key.replace("_", "-"): value for key, value in locals().items() if value is not None}

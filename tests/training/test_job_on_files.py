@@ -81,10 +81,10 @@ def test_what_is_served_takes_and_gives_real_units(first, folder, tmp_path):
     assert first.measured.network == errors(predicted, examples.parts.test.expected(), 0)
 
 
-def test_the_measure_is_compared_with_two_baselines(first):
-    """The errors of network, last value and mean are metrics of the run, and the network beats the mean."""
+def test_the_measure_is_compared_with_baselines(first):
+    """The errors of network and baselines are metrics of the run, and the network beats the mean."""
     metrics = client().get_run(first.run_id).data.metrics
-    assert set(first.measured.baselines) == {"last value", "mean"}
+    assert set(first.measured.baselines) == {"last value", "drift", "mean"}
     assert metrics["held_out_rmse"] == first.measured.network["rmse"]
     assert metrics["baseline_last_value_rmse"] == first.measured.baselines["last value"]["rmse"]
     assert metrics["held_out_rmse"] < metrics["baseline_mean_rmse"]
@@ -200,7 +200,8 @@ def test_every_kind_of_network_can_be_served(folder, options, tmp_path):
         assert set(outcome.measured.network) == {"error_rate", "log_loss", "calibration_error"}
         assert set(outcome.measured.baselines) == {"last value", "most frequent"}
     else:
-        assert set(outcome.measured.baselines) == {"last value", "seasonal" if "season" in options else "mean"}
+        of_season = {"seasonal", "seasonal mean"} if "season" in options else set()
+        assert set(outcome.measured.baselines) == {"last value", "drift", "mean"} | of_season
 
 
 def test_mistakes_leave_no_run(folder):
@@ -269,6 +270,24 @@ def test_a_version_that_a_baseline_beats_is_not_the_first_champion(folder):
     assert tags[tag.BASELINE] == "last value"
     assert float(tags[tag.ERROR]) > float(tags[tag.BASELINE_ERROR])
     assert "the baseline 'last value' is better" in tags[tag.DECISION_REASON]
+
+
+def test_the_gate_can_ask_for_folds(folder):
+    """With --gate-folds the errors in each fold are curves of the run, and decide beside the error on everything."""
+    made = job.run(wanted(folder, name="folds", epochs=8, gate_folds=3), job.Listener())
+    folds = made.measured.folds
+    assert set(folds) == {"network", *made.measured.baselines}
+    history = client().get_metric_history(made.run_id, "fold_network_rmse")
+    assert [point.value for point in history] == folds["network"]
+    assert made.decision.promoted == all(sum(folds["network"]) <= sum(errors) for errors in folds.values())
+    assert "over 3 folds" in made.decision.reason
+    worse = job.run(wanted(folder, name="folds", epochs=0, gate_folds=3), job.Listener())
+    assert len(worse.champion.folds) == 3 if made.decision.promoted else worse.champion is None
+    assert not worse.decision.promoted
+    with pytest.raises(InvalidArgumentError, match=r"^gate_folds: the held-out part with its 60 windows"):
+        job.run(wanted(folder, name="folds", gate_folds=61), job.Listener())
+    with pytest.raises(InvalidArgumentError, match=r"^gate_folds: expected 1 to 200, got 201"):
+        job.run(wanted(folder, name="folds", gate_folds=201), job.Listener())
 
 
 def test_a_killed_process_is_resumed(folder):

@@ -14,6 +14,7 @@ from training.data.windows import SEQUENCE, Array, Windows
 from training.evaluation.calibration import calibration_error
 
 BATCH = 512  # windows that are computed at once
+NETWORK = "network"  # whose errors they are, beside the names of baselines
 TINY = 1e-7  # the least probability, so that logarithms are finite
 
 Figures = dict[str, float]
@@ -30,6 +31,7 @@ class Measured:
     by_target: dict[str, "Measured"] = field(default_factory=dict)  # of several targets, each by itself
     temperature: float | None = None  # of probabilities; None: there is none
     uncalibrated: Figures = field(default_factory=dict)  # of the network without the temperature
+    folds: dict[str, list[float]] = field(default_factory=dict)  # the deciding error in each fold, with NETWORK's
 
     @property
     def better_baseline(self) -> str:

@@ -1,13 +1,14 @@
 """The gate: decides whether the alias moves to a new version, by comparison with the current one."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.model.network import Network
 from service.model.tensors import TensorSpec, type_name
 from training.data.layout import Layout
 from training.data.windows import Windows
-from training.evaluation.errors import Measured, errors, metric, predict
+from training.evaluation.errors import NETWORK, Measured, errors, metric, predict
 from training.options import Registration
 
 
@@ -19,6 +20,7 @@ class Champion:
     error: float | None  # None: it cannot be compared
     challenger_error: float | None  # on the targets that both can predict
     reason: str = ""  # why it cannot be compared
+    folds: tuple[tuple[float, float], ...] = ()  # both errors in each fold
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,15 @@ class Decision:
 
 
 def compare(
-    network: Network, layout: Layout, champion: Network, champion_layout: Layout | None, version: str, test: Windows
+    network: Network,
+    layout: Layout,
+    champion: Network,
+    champion_layout: Layout | None,
+    version: str,
+    test: Windows,
+    folds: Sequence[Windows] = (),
 ) -> Champion:
-    """The champion and its challenger on the held-out targets that both predict, each as it serves.
+    """The champion and its challenger on the held-out targets that both predict, and in folds of them, as each serves.
 
     A network takes sequences of any length, so the champion's window is what it was trained with, as its version says;
     where that says nothing, as its file says. Of two horizons the steps are compared that both have.
@@ -44,17 +52,23 @@ def compare(
         reason = "its file leaves the number of timesteps open, and the version does not name its window"
     if reason or not length:
         return Champion(version, None, None, reason)
-    theirs, both = test.reaching_back(length)
-    if not len(theirs):
-        return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
     deciding = metric(layout)
     steps = slice(None if classes else min(test.outputs, champion.outputs[0].shape[1] or test.outputs))
-    expected = theirs.expected()[:, steps]
-    return Champion(
-        version,
-        errors(predict(champion, theirs)[:, steps], expected, classes)[deciding],
-        errors(predict(network, test.some(both))[:, steps], expected, classes)[deciding],
-    )
+
+    def compared(windows: Windows) -> tuple[float, float] | None:
+        theirs, both = windows.reaching_back(length)
+        if not len(theirs):
+            return None
+        expected = theirs.expected()[:, steps]
+        return (
+            errors(predict(champion, theirs)[:, steps], expected, classes)[deciding],
+            errors(predict(network, windows.some(both))[:, steps], expected, classes)[deciding],
+        )
+
+    found = compared(test)
+    if found is None:
+        return Champion(version, None, None, f"its windows of {length} timesteps do not fit the held-out data")
+    return Champion(version, *found, folds=tuple(pair for fold in folds if (pair := compared(fold))))
 
 
 def decide(measured: Measured | None, champion: Champion | None, registration: Registration) -> Decision:
@@ -63,8 +77,12 @@ def decide(measured: Measured | None, champion: Champion | None, registration: R
         return Decision(registration.promote == "always", f"--promote {registration.promote}")
     if measured is None:
         return Decision(True, "nothing is held out to compare by")
-    if champion is None:
-        return _first(measured)
+    found = _first(measured) if champion is None else _beside(champion, registration)
+    return _over_folds(found, measured, champion) if found.promoted and measured.folds else found
+
+
+def _beside(champion: Champion, registration: Registration) -> Decision:
+    """What to do beside a champion: the better one on the held-out data is it from now on."""
     if champion.error is None or champion.challenger_error is None:
         return Decision(False, f"the champion, version {champion.version}, cannot be compared: {champion.reason}")
     least = registration.min_improvement
@@ -86,6 +104,27 @@ def _first(measured: Measured) -> Decision:
             f"the network's is {measured.network[measured.metric]:.6g}",
         )
     return Decision(True, "there is no champion yet")
+
+
+def _over_folds(decision: Decision, measured: Measured, champion: Champion | None) -> Decision:
+    """What becomes of a promotion: on average over the folds nobody may be better, so that no one stretch decides."""
+    count, own = len(measured.folds[NETWORK]), _mean(measured.folds[NETWORK])
+    others = {f"the baseline {who!r}": (_mean(e), own) for who, e in measured.folds.items() if who != NETWORK}
+    if champion is not None and champion.folds:
+        theirs, ours = zip(*champion.folds, strict=True)
+        others[f"the champion, version {champion.version},"] = _mean(theirs), _mean(ours)
+    for who, (error, mine) in sorted(others.items(), key=lambda item: item[1][0]):
+        if not mine <= error:
+            return Decision(
+                False,
+                f"{decision.reason}; but over {count} folds {who} is better: mean error {error:.6g}, "
+                f"the network's is {mine:.6g}",
+            )
+    return Decision(True, f"{decision.reason}; and over {count} folds nothing is better: mean error {own:.6g}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _input(spec: TensorSpec) -> str:

@@ -9,7 +9,8 @@ from service.model.network import Network
 from training.data.examples import Examples
 from training.data.windows import Array
 from training.evaluation.baselines import baselines
-from training.evaluation.errors import Measured, combined, errors, metric, predict
+from training.evaluation.errors import NETWORK, Measured, combined, errors, metric, predict
+from training.evaluation.folds import stretches
 from training.options import Source
 
 
@@ -53,3 +54,13 @@ def _measured(predicted: Array, examples: Examples, source: Source, intervals: I
     covered = coverage(intervals, predicted, expected) if intervals else {}
     figures = errors(predicted, expected, classes)
     return Measured(metric(examples.layout), figures, baselines(examples, source.season), covered)
+
+
+def by_fold(network: Network, examples: Examples, source: Source, folds: int) -> dict[str, list[float]]:
+    """The deciding error in each of so many folds of the held-out windows, by whose it is."""
+    made: dict[str, list[float]] = {}
+    for fold in stretches(examples.parts.test, folds) if folds else ():
+        own = {NETWORK: errors(predict(network, fold), fold.expected(), len(examples.classes))}
+        for who, figures in (own | baselines(examples, source.season, fold)).items():
+            made.setdefault(who, []).append(figures[metric(examples.layout)])
+    return made

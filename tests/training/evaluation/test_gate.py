@@ -114,3 +114,34 @@ def test_of_two_horizons_the_steps_are_compared_that_both_have(wave, tmp_path):
     challenger, champion = network(tmp_path, 6, 2, seed=2), network(tmp_path, 6, 4, seed=1)
     found = gate.compare(challenger, layout(6), champion, layout(6, 4), "1", wave)
     assert found.error == errors(predict(champion, wave)[:, :2], wave.expected(), 0)["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("network_errors", "champion_folds", "promoted", "said"),
+    [
+        ([2.0, 2.0], (), True, "over 2 folds nothing is better: mean error 2"),
+        ([1.0, 4.1], (), False, "the baseline 'last value' is better: mean error 2.5, the network's is 2.55"),
+        ([float("nan"), 1.0], (), False, "the baseline 'last value' is better"),
+        ([2.0, 2.0], ((1.5, 2.0), (2.5, 2.0)), True, "nothing is better"),
+        ([2.0, 2.0], ((1.5, 2.0), (2.4, 2.0)), False, "the champion, version 7, is better: mean error 1.95"),
+    ],
+)
+def test_over_folds_nobody_may_be_better_on_average(network_errors, champion_folds, promoted, said):
+    """A version that is promoted for its error on everything also has to be as good over folds as all others are."""
+    folds = {"network": network_errors, "last value": [3.0, 2.0]}
+    measured = Measured("rmse", {"rmse": 1.9}, {"last value": {"rmse": 2.5}}, folds=folds)
+    champion = gate.Champion("7", 2.0, 1.9, folds=champion_folds) if champion_folds else None
+    decision = gate.decide(measured, champion, Registration(gate_folds=2))
+    assert decision.promoted is promoted
+    assert said in decision.reason
+
+
+def test_both_are_judged_in_each_fold(wave, tmp_path):
+    """The errors of champion and challenger in a fold are those on its targets alone, each with its own window."""
+    challenger, champion = network(tmp_path, 6, 2, seed=2), network(tmp_path, 24, 2, seed=1)
+    folds = [wave.some(slice(0, 30)), wave.some(slice(30, 90))]
+    found = gate.compare(challenger, layout(6), champion, layout(24), "1", wave, folds)
+    for fold, (theirs, mine) in zip(folds, found.folds, strict=True):
+        own = fold.reaching_back(24)[0]
+        assert theirs == errors(predict(champion, own), own.expected(), 0)["rmse"]
+        assert mine == errors(predict(challenger, fold), fold.expected(), 0)["rmse"]
