@@ -212,8 +212,8 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         decision = decide(measured, champion, registration)
         if measured:
             mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
-            for who, by_fold in measured.folds.items():
-                mlrun.log_metrics(f"fold_{who.replace(' ', '_')}_{measured.metric}", by_fold)
+            for who, each in measured.folds.items():
+                mlrun.log_metrics(f"fold_{who.replace(' ', '_')}_{measured.metric}", each)
         text = describing.version(
             ready.job, examples, fitted.served.parameter_count, measured, champion, mlrun.run_id
         )  # fmt: skip

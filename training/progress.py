@@ -96,6 +96,12 @@ class Shown(Listener):
                 best = f"; the best was epoch {last.best_epoch}, with the validation loss {last.best_loss:.5g}"
             self._console.print(f"fitted {last.epoch} epochs in {seconds:.1f} s{best}", highlight=False)
 
+    def comparing(self, done: int, total: int) -> None:
+        """A bar of forecasts."""
+        self._draw("AutoETS and AutoTheta", done, total, "")
+        if done >= total:
+            self.close()
+
     def close(self) -> None:
         """Leaves the terminal as it was."""
         if self._bar:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli import (
+    backtest,
     check,
     convert,
     demo,
@@ -54,6 +55,7 @@ def _options(
 app.command()(train.train)
 app.command()(register.register)
 app.command()(sweep.sweep)
+app.command()(backtest.command)
 app.command()(score.score)
 app.command()(forecast.command)
 app.command()(generate.command)

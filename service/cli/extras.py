@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "local": ("alembic", "flask", "sqlalchemy"),
     "tables": ("pandas", "pyarrow"),
     "train": ("keras", "matplotlib", "optuna", "tensorflow"),
+    "baselines": ("statsforecast",),
     "onnx": ("onnxruntime",),
     "jwt": ("jwt",),
     "otel": ("opentelemetry",),

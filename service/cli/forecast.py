@@ -174,13 +174,10 @@ def _time(time: Any) -> str:
 
 def _write(found: "Forecasts", out: Path) -> None:
     """Writes all rows to a file, which appears whole or not at all."""
-    from training.data.output import writer
+    from training.data.output import write_table
     from training.forecasting import as_table
 
-    made = as_table(found)
-    with writer(out) as write:
-        for batch in made.to_batches():
-            write(batch)
+    write_table(as_table(found), out)
     console.print(f"written to {out}", highlight=False)
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "check": (["absent.keras"], "serve"),
     "convert": (["absent.h5", "new.keras"], "serve"),
     "token new": (["a", "--role", "predict"], "serve"),
+    "backtest": (["--config", "absent.yaml"], "train"),
     "score": (["--data", "absent.csv", "--model", "models:/a@b", "--out", "out.csv"], "serve"),
     "forecast": (["--data", "absent.csv", "--model", "models:/a@b"], "tables"),
     "generate": (["--model", "models:/a@b", "--prompt", "a"], "serve"),
@@ -137,5 +138,5 @@ def test_extras_are_those_of_the_distribution():
     code = "import sys, importlib.metadata as m; print(*[k for k, v in m.packages_distributions().items()])"
     known = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     for extra, modules in EXTRAS.items():
-        if extra not in ("cluster", "convert", "torch"):  # too large to be installed for tests
+        if extra not in ("baselines", "cluster", "convert", "torch"):  # not installed for tests
             assert set(modules) <= known, extra

@@ -70,3 +70,10 @@ def writer(out: Path) -> Iterator[Callable[["pa.RecordBatch"], None]]:
         if writer is not None:
             writer.close()
         unfinished.unlink(missing_ok=True)
+
+
+def write_table(table: Any, out: Path) -> None:
+    """Writes an Arrow table to a CSV or Parquet file, which appears whole or not at all."""
+    with writer(out) as write:
+        for batch in table.to_batches():
+            write(batch)

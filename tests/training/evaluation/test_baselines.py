@@ -21,7 +21,7 @@ def windows(starts, *, outputs=2, window=3, count=24):
     starts = np.array(starts)
     segments = (np.arange(count) >= 12).astype(np.int32)
     timeline = Timeline.of(None, segments, ("a", "b"))
-    return Windows(values[:, None], values, starts, starts + window, window, outputs, 1, segments, timeline)
+    return Windows(values[:, None], values, starts, starts + window, window, outputs, 1, segments, timeline=timeline)
 
 
 def examples(train, test, classes=()):
