@@ -41,7 +41,7 @@ def networks():
     return {
         READ: classifier(layers.Embedding(9, 4, mask_zero=True), layers.GRU(5)),
         THROUGH_KERAS: classifier(
-            layers.Embedding(9, 4), layers.Reshape((6, 4, 1)), layers.ConvLSTM1D(2, 3), layers.Flatten()
+            layers.Embedding(9, 4), layers.Reshape((6, 4, 1, 1)), layers.ConvLSTM2D(2, (3, 1)), layers.Flatten()
         ),
     }
 
