@@ -136,6 +136,8 @@ def test_nudge_and_undo(page, served):
     page.open(model="reference").ready()
     before, weight = predicted(page), served.weights()["simpleRNN/kernel"][0, 1]
     cell = nudged(page, 0, 1)
+    assert number(page.text("#changes-body .hint").removeprefix("was ")) == pytest.approx(weight, rel=1e-5)
+    assert "-" not in page.text("#changes-body .hint")  # a minus sign, as everywhere on the page
     page.tab.locator("[aria-label='simpleRNN/kernel[0, 1], new value']").fill(str(weight + 0.5))
     page.tab.keyboard.press("Enter")
     page.tab.locator("#prediction .value.new").wait_for()

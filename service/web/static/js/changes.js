@@ -3,7 +3,7 @@
 import { h, by, put } from "./dom.js";
 import { state, change, on, changed } from "./store.js";
 import { ask } from "./live.js";
-import { exact } from "./format.js";
+import { show } from "./format.js";
 import { indices, selection } from "./network.js";
 import { describePatch } from "./patching.js";
 
@@ -103,7 +103,7 @@ function nudgeRow(made) {
   });
   return h("li", { class: "change" },
     h("div", { class: "row between" }, h("code", {}, name), remove(() => set({ nudges: state.nudges.filter((one) => !same(one, made)) }), name)),
-    h("div", { class: "row" }, h("span", { class: "hint" }, made.operation !== "set" ? made.operation : places.length > 1 ? `set, ${places.length} elements` : `was ${exact(Number(old.toPrecision(6)))}`), slider, number));
+    h("div", { class: "row" }, h("span", { class: "hint" }, made.operation !== "set" ? made.operation : places.length > 1 ? `set, ${places.length} elements` : `was ${show(old, 6)}`), slider, number));
 }
 
 function patchRow(patch) {
