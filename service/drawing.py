@@ -41,6 +41,16 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, nbins=9))
 
 
+def short_dates(axis: Any) -> None:
+    """Has an axis name dates by what tells them apart."""
+    from matplotlib import dates
+
+    untyped: Any = dates
+    axis.set_major_locator(locator := untyped.AutoDateLocator())
+    axis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+    axis.get_offset_text().set_fontsize(8)
+
+
 def heat(axes: Any, values: Any, reach: float = 0.0, most_numbers: tuple[int, int] = MOST_NUMBERS) -> Any:
     """Draws a matrix (along, across) from left to right on a scale around zero, with numbers where they fit.
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.drawing import ACCENT, GUIDE, INK, LINES, figure, heat, panel, scale, whole_numbers
-from training.data.windows import Array, Windows
+from service.drawing import ACCENT, GUIDE, INK, LINES, figure, heat, panel, scale, short_dates, whole_numbers
+from training.data.windows import Array, Places, Windows
 
 MOST_TARGETS = 6  # that are drawn
 
@@ -75,6 +75,7 @@ def predictions_over_time(
     """What came and what was predicted, one after the other; of several steps the first and the last.
 
     A panel for each of the longest stretches without a gap; of several `columns`, one for each, of the longest stretch.
+    Over the times of the table, or over its rows where it has none.
     """
     stretches = np.zeros(len(windows), np.int32) if windows.segments is None else windows.segments[windows.starts]
     names, counts = np.unique(stretches, return_counts=True)
@@ -85,31 +86,40 @@ def predictions_over_time(
     shown = [(longest[0], i) for i in range(min(len(columns), MOST_TARGETS))]
     if not several:
         shown = [(name, 0) for name in np.sort(longest[:most])]
+    timeline = windows.timeline
+    clock, axis = (timeline.clock, "time") if timeline and timeline.timed else (None, "row of the table")
     drawn = figure(7.5, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
     for axes, (name, i) in zip(drawn.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         chosen = np.flatnonzero(stretches == name)
-        _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen])
-        panel(axes, columns[i], "row of the table" if axes is drawn.axes[-1] else "")
-        whole_numbers(axes.xaxis)
+        _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen], clock)
+        panel(axes, columns[i], axis if axes is drawn.axes[-1] else "")
+        if clock is None:
+            whole_numbers(axes.xaxis)
+        elif clock.dtype.kind == "M":
+            short_dates(axes.xaxis)
         axes.grid(alpha=0.3)
     drawn.axes[0].legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return drawn
 
 
-def _over_time(axes: Any, predictions: Array, targets: Array, places: npt.NDArray[Any]) -> None:
-    """The targets at their rows, and the predictions of the first and the last step at theirs."""
-    axes.plot(*_with_gaps(places, targets), color=INK, linewidth=1, label="target")
+def _over_time(axes: Any, predictions: Array, targets: Array, rows: Places, clock: npt.NDArray[Any] | None) -> None:
+    """The targets at their times or rows, and the predictions of the first and the last step at theirs."""
+    axes.plot(*_with_gaps(rows, targets, clock), color=INK, linewidth=1, label="target")
     last = predictions.shape[1] - 1
     for step, colour in ((0, ACCENT), (last, LINES[2]))[: 2 if last else 1]:
         ahead = f"{step + 1} step{'s' if step else ''} ahead"
-        line = _with_gaps(places + step, predictions[:, step])
+        line = _with_gaps(rows + step, predictions[:, step], clock)
         axes.plot(*line, color=colour, linewidth=1, alpha=0.9, label=f"predicted {ahead}")
 
 
-def _with_gaps(places: npt.NDArray[Any], values: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A line that breaks where rows are missing."""
-    gaps = np.flatnonzero(np.diff(places) > 1) + 1
-    return np.insert(places.astype(float), gaps, np.nan), np.insert(values.astype(float), gaps, np.nan)
+def _with_gaps(
+    rows: Places, values: Array, clock: npt.NDArray[Any] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A line over rows, or over their times by the clock, that breaks where rows are missing."""
+    gaps = np.flatnonzero(np.diff(rows) > 1) + 1
+    x = rows if clock is None else clock[rows]
+    x = x if x.dtype.kind == "M" else x.astype(float)
+    return np.insert(x, gaps, x[gaps]), np.insert(values.astype(float), gaps, np.nan)
 
 
 def hidden_states(layer: str, over_time: Array, most: int = 6) -> Any:

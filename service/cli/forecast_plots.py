@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.drawing import ACCENT, INK, figure, panel
+from service.drawing import ACCENT, INK, figure, panel, short_dates
 
 if TYPE_CHECKING:
     from training.forecasting import Forecast, Forecasts
@@ -43,12 +43,7 @@ def _draw_values(axes: Any, one: "Forecast") -> None:
         axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=f"{level:g} %")
     axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
     if np.asarray(one.times).dtype.kind == "M":  # dates, of which long ones would overlap
-        from matplotlib import dates
-
-        untyped: Any = dates
-        axes.xaxis.set_major_locator(locator := untyped.AutoDateLocator())
-        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
-        axes.xaxis.get_offset_text().set_fontsize(8)
+        short_dates(axes.xaxis)
     axes.legend(fontsize=7, frameon=False, loc="upper left")
     axes.grid(alpha=0.3)
 

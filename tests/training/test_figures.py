@@ -1,9 +1,10 @@
 """training.figures: what a figure shows is what it was given."""
 
 import numpy as np
+import pytest
 
 from training import figures
-from training.data.windows import Windows
+from training.data.windows import Timeline, Windows
 
 
 def test_losses():
@@ -41,14 +42,40 @@ def test_predictions_over_time():
     windows = Windows(np.zeros((24, 1), np.float32), targets, places, places, 1, 2, 1, segments)
     first, second = figures.predictions_over_time(targets + 100, targets, windows, ["y"]).axes
     target, near, far = first.lines
-    np.testing.assert_array_equal(target.get_xydata(), [[5, 0], [6, 2], [np.nan, np.nan], [8, 4]])
+    np.testing.assert_array_equal(target.get_xydata(), [[5, 0], [6, 2], [8, np.nan], [8, 4]])
     np.testing.assert_array_equal(near.get_ydata(), [100, 102, np.nan, 104])
-    np.testing.assert_array_equal(far.get_xydata(), [[6, 101], [7, 103], [np.nan, np.nan], [9, 105]])
+    np.testing.assert_array_equal(far.get_xydata(), [[6, 101], [7, 103], [9, np.nan], [9, 105]])
     assert second.lines[0].get_xdata().tolist() == [20, 21, 22]
     several = figures.predictions_over_time(targets[:, None] + 9, targets[:, None], windows, ["y", "z"]).axes
     assert [axes.get_title(loc="left") for axes in several] == ["y", "z"]
     assert [len(axes.lines) for axes in several] == [2, 2]
     np.testing.assert_array_equal(several[1].lines[0].get_ydata(), [1, 3, np.nan, 5])
+
+
+@pytest.mark.parametrize(
+    "times", [1900.5 + 2 * np.arange(6), np.datetime64("2024-02-27", "us") + np.arange(6) * np.timedelta64(1, "D")]
+)
+def test_predictions_over_times(times):
+    """Where the table has times, numbers or dates, they are the axis, also of the step that lies further ahead."""
+    targets, places = np.float32([[2, 3], [3, 4], [4, 5]]), np.arange(2, 5)
+    timeline = Timeline.of(times, np.zeros(6, np.int32), ("",))
+    windows = Windows(np.zeros((6, 1), np.float32), targets, places, places, 1, 2, 1, None, timeline=timeline)
+    drawn = figures.predictions_over_time(targets, targets, windows, ["y"])
+    drawn.draw_without_rendering()
+    (axes,) = drawn.axes
+    assert axes.get_xlabel() == "time"
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), times[2:5])
+    np.testing.assert_array_equal(axes.lines[2].get_xdata(), times[3:6])
+
+
+def test_without_times():
+    """Where the table has none, the axis is its rows."""
+    targets, places = np.float32([[2], [3]]), np.arange(2, 4)
+    timeline = Timeline.of(None, np.zeros(6, np.int32), ("",))
+    windows = Windows(np.zeros((6, 1), np.float32), targets, places, places, 1, 1, 1, None, timeline=timeline)
+    (axes,) = figures.predictions_over_time(targets, targets, windows, ["y"]).axes
+    assert axes.get_xlabel() == "row of the table"
+    assert axes.lines[0].get_xdata().tolist() == [2, 3]
 
 
 def test_states():
