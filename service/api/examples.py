@@ -51,12 +51,13 @@ def _describe(response: pb.GetExamplesResponse, data: str) -> None:
         names, ranges = list(known["features"]), list(known.get("ranges", ()))
         response.columns.extend(map(_column, names, ranges or [()] * len(names)))
         if known["target"]:  # a version that was registered with labels alone has none
-            response.target.CopyFrom(_column(known["target"]))
+            response.targets.extend(map(_column, known.get("targets") or [known["target"]]))
+            response.target.CopyFrom(response.targets[0])
         response.classes.extend(map(str, known.get("classes", ())))
         response.window, response.horizon = known["window"], known["horizon"]
         response.step = known.get("step", 0.0)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        for field in ("columns", "target", "classes", "window", "horizon", "step"):
+        for field in ("columns", "target", "targets", "classes", "window", "horizon", "step"):
             response.ClearField(field)
 
 

@@ -80,6 +80,7 @@ class Examples:
     window: int  # timesteps; 0: not recorded
     horizon: int
     step: float  # seconds between timesteps; 0: not recorded
+    targets: Sequence[pb.Column] = ()  # in the order of the output's last axis; `target` is the first
 
 
 class Client(InsightCalls):
@@ -352,6 +353,7 @@ class Client(InsightCalls):
             answer.window,
             answer.horizon,
             answer.step,
+            tuple(answer.targets),
         )
 
     def server(self) -> pb.GetServerResponse:

@@ -41,7 +41,9 @@ def test_what_training_recorded(versions):
     """Names, units and ranges of the columns are those of training; a record of somebody else's is left out."""
     described = dataclasses.replace(versions["r3-1"], data=LAYOUT.dumps())
     foreign = [dataclasses.replace(versions["r3-1"], data=text) for text in ("[", "7", '{"features": [1]}')]
-    with serving(entry("m", "a", v1=described, v2=foreign[0], v3=foreign[1], v4=foreign[2])) as (_, client):
+    several = dataclasses.replace(LAYOUT, targets=("load [MW]", "p (hPa)"), classes=())
+    several = dataclasses.replace(versions["r3-1"], data=several.dumps())
+    with serving(entry("m", "a", v1=described, v2=foreign[0], v3=foreign[1], v4=foreign[2], v5=several)) as (_, client):
         found = client.examples(sequences=1)
         columns = [(column.name, column.unit, column.min, column.max) for column in found.columns]
         assert columns == [
@@ -49,6 +51,10 @@ def test_what_training_recorded(versions):
         ]  # fmt: skip
         assert (found.target.name, found.target.unit, found.target.HasField("min")) == ("load [MW]", "MW", False)
         assert (found.classes, found.window, found.horizon, found.step) == (("low", "high"), 24, 3, 3600.0)
+        assert list(found.targets) == [found.target]
+        found = client.examples(version="5")
+        assert [(column.name, column.unit) for column in found.targets] == [("load [MW]", "MW"), ("p (hPa)", "hPa")]
+        assert found.target == found.targets[0]
         for number in ("2", "3", "4"):
             found = client.examples(version=number)
             assert (found.columns, found.target, found.window, len(found.inputs)) == ((), None, 0, 1)

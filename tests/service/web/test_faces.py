@@ -173,7 +173,7 @@ def test_hostile_names(tab, versions):
 
 @pytest.mark.parametrize("what", ["classes", "targets"])
 def test_outputs_have_their_names(tab, tmp_path, what):
-    """Classes are bars with their labels, and several targets lines with their names, where the version knows them."""
+    """Classes are bars with their labels, and several targets lines with their names; both are asked about by name."""
     import keras
 
     names = ["cold", "mild", "hot & dry"]
@@ -189,6 +189,9 @@ def test_outputs_have_their_names(tab, tmp_path, what):
         where = tab.locator("#prediction svg.chart title" if what == "classes" else "#prediction h4")
         where.nth(2).wait_for(state="attached")
         assert where.all_text_contents() == names
+        tab.locator("#why-title").click()
+        tab.locator("#why-attribution p").first.wait_for()
+        assert tab.locator("#why-element option").all_text_contents() == names
         page.shot(what)
 
 

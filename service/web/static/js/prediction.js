@@ -34,7 +34,7 @@ function strip(now, base, with_) {
 }
 
 /** What the elements along the last axis of an output are called, where the version knows that: classes, or targets. */
-function namesOf(width) {
+export function namesOf(width) {
   const known = [state.examples?.classes, state.info?.data?.targets].find((names) => names?.length === width);
   return Array.from({ length: width }, (_, i) => known?.[i] ?? "");
 }

@@ -9,6 +9,7 @@ import { Heatmap } from "./heatmap.js";
 import { lines, numbers, plane } from "./charts.js";
 import { grid, factsOf } from "./input.js";
 import { parts } from "./network.js";
+import { namesOf } from "./prediction.js";
 
 const REST = 350; // milliseconds without a change after which these are asked for: they cost more than a prediction
 
@@ -70,8 +71,9 @@ function targetOf({ shape, values }) {
   const choice = (id, n) => {
     const select = by(id);
     select.closest("label").hidden = n < 2;
-    if (select.options.length !== Math.min(n, 500)) {
-      put(select, Array.from({ length: Math.min(n, 500) }, (_, i) => h("option", { value: i }, id === "why-element" ? state.examples?.classes?.[i] ?? String(i + 1) : String(i + 1))));
+    const names = (id === "why-element" ? namesOf(n) : Array(n).fill("")).slice(0, 500).map((known, i) => known || String(i + 1));
+    if (names.join("\n") !== Array.from(select.options, (option) => option.textContent).join("\n")) {
+      put(select, names.map((name, i) => h("option", { value: i }, name)));
       select.value = id === "why-element" ? 0 : n - 1;
     }
     return Number(select.value || 0);
