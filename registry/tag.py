@@ -19,6 +19,7 @@ ERROR = "unroll.error"  # its own on held-out data
 BASELINE = "unroll.baseline"  # the best of the baselines
 BASELINE_ERROR = "unroll.baseline_error"  # its own on the same data
 COVERAGE = "unroll.coverage"  # unroll.coverage.LEVEL: share of held-out values within the intervals of that level
+ADAPTIVE_COVERAGE = "unroll.adaptive_coverage"  # unroll.adaptive_coverage.LEVEL: the same of adaptive intervals
 TEMPERATURE = "unroll.temperature"  # by which its probabilities were calibrated
 CALIBRATION_ERROR = "unroll.calibration_error"  # the expected calibration error of its probabilities, held out
 UNCALIBRATED_ERROR = "unroll.uncalibrated_calibration_error"  # the same without the temperature

@@ -35,6 +35,7 @@ TEXTS_HAVE_NO = (
     "group_embedding",
     "duplicates",
     "residual",
+    "conformal",
 )
 FILE = "config.yaml"  # under which a run keeps its own
 LARGEST = 1024 * 1024  # bytes of a file

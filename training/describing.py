@@ -130,8 +130,11 @@ def _task(examples: Examples) -> str:
 
 
 def _coverage(measured: Measured) -> list[str]:
-    shown = [f"{measured.coverage[level]:.0%} at {level:g} %" for level in SHOWN_LEVELS if level in measured.coverage]
-    return [f"Held-out values within the prediction intervals: {', '.join(shown)}.", ""] if shown else []
+    lines = []
+    for kind, found in (("prediction", measured.coverage), ("adaptive", measured.adaptive_coverage)):
+        if shown := [f"{found[level]:.0%} at {level:g} %" for level in SHOWN_LEVELS if level in found]:
+            lines += [f"Held-out values within the {kind} intervals: {', '.join(shown)}.", ""]
+    return lines
 
 
 def _last(data: str) -> str:

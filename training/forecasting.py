@@ -1,21 +1,33 @@
 """Forecasts: what a version predicts after the last row of each series of a table, when, and how surely."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from service.errors import InvalidArgumentError
-from training.data import ahead, calendar, cleaning, files, sources
-from training.data.categories import input_name
+from training.data import ahead, calendar, cleaning, files, past, sources
 from training.data.layout import Layout
-from training.data.windows import FUTURE, SEQUENCE, Array
+from training.data.windows import FUTURE, Array
 from training.options import Format
 
-PredictFunction = Callable[[Mapping[str, Any], Sequence[float]], tuple[Array, Mapping[float, tuple[Array, Array]]]]
-"""Predictions, (batch, outputs[, targets]), for inputs by name, as `Windows.feeds` has them, and intervals' ends."""
+BATCH = 128  # windows of the past that are predicted at once
+Ends = Mapping[float, tuple[Array, Array]]  # of intervals, by level
+
+
+class PredictFunction(Protocol):
+    """Predictions, (batch, outputs[, targets]), for inputs by name, as `Windows.feeds` has them, and intervals' ends.
+
+    recent: the recent errors by which intervals are scaled, (batch,) or (batch, targets), NaN where unknown; None: the
+    intervals are not adaptive.
+    """
+
+    def __call__(
+        self, inputs: Mapping[str, Any], levels: Sequence[float], recent: Any | None = None
+    ) -> tuple[Array, Ends]:
+        """Predicts."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class Forecasts:
     layout: Layout
     found: tuple[Forecast, ...]  # by series, then by target
     left_out: Mapping[str, str] = field(default_factory=dict)  # why a series has no forecast, by its name
+    adaptive: int = 0  # past forecasts by whose error intervals are scaled; 0: they are not
+    plain: Mapping[str, str] = field(default_factory=dict)  # why those of a series are not scaled, by its name
 
 
 def forecast(
@@ -48,11 +62,13 @@ def forecast(
     how: Format | None = None,
     group: str = "",
     levels: Sequence[float] = (),
+    adaptive: int = 0,
     progress: sources.Progress = lambda *_: None,
 ) -> Forecasts:
     """Predicts from the last window of each series, or of the series `group`.
 
-    `how`: how the table is written; None: as the one that the version was trained on.
+    `how`: how the table is written; None: as the one that the version was trained on. `adaptive`: over how many past
+    forecasts of a series its recent error is the mean, by which intervals are scaled; 0: they are not.
 
     Gaps and missing values are treated as training treated them. What is known ahead stands in the rows behind the last
     that holds anything else.
@@ -96,20 +112,23 @@ def forecast(
         ends_at = (0, len(table.features)) if table.groups is None else np.searchsorted(table.groups, [code, code + 1])
         rows = slice(*map(int, ends_at))
         try:
-            past = ahead.past(table, rows, layout)
-            window = _last_window(table, past, layout)
-            ends[name] = past, window, ahead.values(table, rows, past, layout, zone)
+            known_rows = ahead.past(table, rows, layout)
+            stretch = past.stretch(table, known_rows, layout)
+            ends[name] = known_rows, stretch, ahead.values(table, rows, known_rows, layout, zone)
         except ValueError as error:
             left_out[name] = str(error)
     if not ends:
         name, reason = next(iter(left_out.items()))
         raise InvalidArgumentError(f"data: {f'series {name!r}: ' if name else ''}{reason}", field="data")
-    inputs: dict[str, Any] = {SEQUENCE: np.stack([window for _, window, _ in ends.values()])}
-    read = np.array([rows.stop for rows, *_ in ends.values()])[:, None] + np.arange(-layout.window, 0)
-    inputs |= {input_name(name): one.texts(read) for name, one in table.categories.items()}
+    inputs = past.feeds(table, layout, [(stretch, stretch.stop) for _, stretch, _ in ends.values()])
     if layout.future:
         inputs[FUTURE] = np.stack([known_ahead for *_, known_ahead in ends.values()])
-    predicted, intervals = predict(inputs, levels)
+    recent: Any = None
+    plain: dict[str, str] = {}
+    if adaptive and levels:
+        stretches = {name: stretch for name, (_, stretch, _) in ends.items()}
+        recent, plain = _recent_errors(predict, table, layout, known, stretches, adaptive)
+    predicted, intervals = predict(inputs, levels, recent)
     found = []
     for i, (name, (rows, *_)) in enumerate(ends.items()):
         times = np.arange(rows.start - rows.stop + 1, 1) if table.times is None else table.times[rows]
@@ -131,32 +150,43 @@ def forecast(
                     past=table.target[rows][-layout.window :, known.index(target)] if target in known else None,
                 )
             )
-    return Forecasts(layout, tuple(found), left_out)
+    return Forecasts(layout, tuple(found), left_out, adaptive if levels else 0, plain)
 
 
-def _last_window(table: files.Table, rows: slice, layout: Layout) -> Array:
-    """The last rows of a series, (timesteps, features). Raises ValueError that says why there are not enough."""
-    features = table.features[rows].copy()
-    begin, since = 0, ""
-    if table.times is not None and layout.step and layout.gaps in ("error", "split"):
-        times = table.times[rows]
-        uneven = np.flatnonzero(cleaning.is_uneven(times, layout.step))
-        if len(uneven):
-            begin = int(uneven[-1]) + 1
-            since = f" since the gap before {times[begin]}"
-    features = features[begin:]
-    if layout.missing in ("ffill", "interpolate"):
-        for i in range(features.shape[1]):
-            cleaning.forward_fill(features[:, i], np.zeros(1, np.int64))
-    missing = np.flatnonzero(np.isnan(features).any(axis=1))
-    if len(missing):
-        at = int(missing[-1])
-        column = layout.features[int(np.flatnonzero(np.isnan(features[at]))[0])]
-        when = f" at {table.times[rows][begin + at]}" if table.times is not None else ""
-        features, since = features[at + 1 :], f" since the missing value of {column!r}{when}"
-    if len(features) < layout.window:
-        raise ValueError(f"the network reads {layout.window} rows, and there are {len(features)}{since}")
-    return features[-layout.window :]
+def _recent_errors(
+    predict: PredictFunction,
+    table: files.Table,
+    layout: Layout,
+    known: Sequence[str],
+    stretches: Mapping[str, past.Stretch],
+    forecasts: int,
+) -> tuple[Any, dict[str, str]]:
+    """The mean absolute error of the last forecasts of each series, and by name why it is not known.
+
+    (series,) or (series, targets), NaN where it is not known; None: it is known of no series.
+    """
+    if missing := [name for name in layout.predicted if name not in known]:
+        reason = f"the table has no column {missing[0]!r}, so that past errors are not known"
+        return None, dict.fromkeys(stretches, reason)
+    origins = {name: past.origins(table, layout, one, forecasts) for name, one in stretches.items()}
+    plain = {
+        name: f"it takes the errors of {forecasts} past forecasts, and the rows suffice for {len(found)}"
+        for name, found in origins.items()
+        if len(found) < forecasts
+    }
+    pairs = [(stretches[name], one) for name, found in origins.items() if name not in plain for one in found]
+    if not pairs:
+        return None, plain
+    errors = []
+    for begin in range(0, len(pairs), BATCH):
+        some = pairs[begin : begin + BATCH]
+        expected = past.targets(table, layout, [origin for _, origin in some])
+        predicted, _ = predict(past.feeds(table, layout, some), ())
+        errors.append(np.abs(predicted.reshape(expected.shape).astype(np.float64) - expected))
+    each = np.concatenate(errors).mean(axis=1).reshape(-1, forecasts, len(layout.predicted)).mean(axis=1)
+    recent = np.full((len(stretches), len(layout.predicted)), np.nan)
+    recent[[name not in plain for name in stretches]] = each
+    return (recent if layout.targets else recent[:, 0]), plain
 
 
 def _times(times: Any, layout: Layout, outputs: int, zone: str) -> Any:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from registry import tag
 from registry.cache import INTERVALS_FILE, MODEL_FILE, Cache
 from registry.entries import VersionInfo
@@ -30,6 +32,7 @@ from training.config import Job
 from training.data.examples import Examples, load
 from training.data.layout import Layout
 from training.data.windows import Array
+from training.evaluation import adaptive
 from training.evaluation.errors import Measured, errors, metric, named, predict
 from training.evaluation.folds import check_count, stretches
 from training.evaluation.gate import Champion, Decision, compare, decide
@@ -161,6 +164,8 @@ def _prepare(job: Job, listener: Listener, store: Store | None = None) -> _Ready
         if (folds := job.registration.gate_folds) and examples.held_out:  # what is wrong is said before the fit
             check_count("gate_folds", folds)
             stretches(examples.parts.test, folds)
+        if job.source.conformal == "adaptive":
+            adaptive.check(examples)
         options = headed(job.options, examples)
         from training import network, text_network
 
@@ -198,8 +203,8 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         fitted = _fit(ready, checkpoints, listener, folder, mlrun)
         measured = intervals_file = None
         if examples.held_out:
-            intervals = _intervals(fitted.served, examples)
             source = ready.job.source
+            intervals = _intervals(fitted.served, examples, source.conformal)
             measured = measure(fitted.served, examples, source, intervals, fitted.temperature)
             measured = replace(measured, folds=by_fold(fitted.served, examples, source, registration.gate_folds))
             if intervals is not None:
@@ -286,10 +291,17 @@ def _fit(ready: _Ready, checkpoints: Checkpoints, listener: Listener, folder: Pa
     return fitted
 
 
-def _intervals(served: Network, examples: Examples) -> Intervals | None:
+def _intervals(served: Network, examples: Examples, conformal: str) -> Intervals | None:
     """The prediction intervals of a network that gives numbers, from its errors on the validation part."""
+    if examples.classes:
+        return None
     validation = examples.parts.validation
-    return None if examples.classes else calibrate(predict(served, validation), validation.expected())
+    predicted, expected = predict(served, validation), validation.expected()
+    plain = calibrate(predicted, expected)
+    if plain is None or conformal == "split":
+        return plain
+    recent = adaptive.of_windows(np.abs(predicted - expected), validation)
+    return adaptive.calibrate(plain, predicted, expected, recent)
 
 
 # The gate and the registry.
@@ -340,6 +352,8 @@ def _decision_tags(decision: Decision, measured: Measured | None, champion: Cham
         best = min(measured.baselines, key=lambda name: measured.baselines[name][measured.metric])
         tags |= {tag.BASELINE: best, tag.BASELINE_ERROR: f"{measured.baselines[best][measured.metric]:.9g}"}
         tags |= {f"{tag.COVERAGE}.{level:g}": f"{share:.4f}" for level, share in measured.coverage.items()}
+        scaled = measured.adaptive_coverage
+        tags |= {f"{tag.ADAPTIVE_COVERAGE}.{level:g}": f"{share:.4f}" for level, share in scaled.items()}
         if measured.temperature is not None:
             tags |= {
                 tag.TEMPERATURE: f"{measured.temperature:.6g}",

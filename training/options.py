@@ -9,6 +9,7 @@ from service.errors import InvalidArgumentError
 
 NETWORKS = ("simple-rnn", "gru", "lstm")
 TASKS = ("auto", "regression", "classification")
+CONFORMAL = ("split", "adaptive")
 MISSING = ("error", "drop", "ffill", "interpolate")
 GAPS = ("error", "split", "keep")
 DUPLICATES = ("error", "mean", "last")
@@ -157,6 +158,8 @@ class Source(Format):
     """How many steps ahead: that many numbers, or the one class so far ahead; 0: at the window's last row."""
     season: int = 0
     """Steps after which things repeat; the baseline is then the value one season ago, else the mean."""
+    conformal: str = "split"
+    """Prediction intervals: split (the same widths everywhere), adaptive (also scaled by the series' recent error)."""
     task: str = "auto"
     """regression, classification, or auto: classification where the target is text or truth values."""
     missing: str = "error"
@@ -171,7 +174,13 @@ class Source(Format):
     def __post_init__(self) -> None:
         """Raises InvalidArgumentError for what makes no sense."""
         super().__post_init__()
-        for name, choices in (("task", TASKS), ("missing", MISSING), ("gaps", GAPS), ("text_unit", UNITS)):
+        for name, choices in (
+            ("task", TASKS),
+            ("conformal", CONFORMAL),
+            ("missing", MISSING),
+            ("gaps", GAPS),
+            ("text_unit", UNITS),
+        ):
             _one_of(self, name, choices)
         calendar_features.check(self.calendar)
         if self.calendar and not self.time:

@@ -210,6 +210,7 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         proof_error=version.proof_error,
         data=_layout(entry.data),
         interval_levels=version.intervals.half_widths if version.intervals else (),
+        adaptive_intervals=_adaptive(version),
         gradients_proven=version.gradient_error is not None and version.gradient_error <= 1,
         gradient_error=version.gradient_error,
         origin=ORIGINS.get(entry.origin, pb.VERSION_ORIGIN_OTHER),
@@ -236,6 +237,12 @@ def _version(version: LoadedVersion) -> pb.ModelVersion:
         streamable=network.streamable,
         notes=network.notes,
     )
+
+
+def _adaptive(version: LoadedVersion) -> pb.AdaptiveIntervals | None:
+    """The intervals that follow recent errors; None where a version has none."""
+    scaled = version.intervals.adaptive if version.intervals else None
+    return pb.AdaptiveIntervals(forecasts=scaled.forecasts, levels=scaled.quantiles) if scaled else None
 
 
 def _layout(text: str) -> pb.DataLayout | None:

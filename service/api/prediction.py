@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from service.api.classes import add_classes, classified
 from service.api.codec import add_all, check_count, decode_inputs, decode_patches, encode, encoding_of
 from service.api.generation import generate
+from service.api.intervals import recent_errors
 from service.api.selection import checked_range, cut, named
 from service.api.what_if import changed, kept_elements
 from service.config import Limits
@@ -75,10 +76,12 @@ class PredictionServicer:
         encoding = encoding_of(request.encoding, request.inputs)
         patches = decode_patches(request.patches, "patches", self._limits)
         with_classes = classified(request.top_classes, version)
-        intervals = None
+        intervals = recent = None
         if request.levels:
             changed = bool(state or patches or request.what_if)
             intervals = version.intervals_for(request.levels, inputs, changed=changed)
+        if request.recent_errors:
+            recent = recent_errors(request, version, len(next(iter(inputs.values()))))
         decoded = time.perf_counter_ns()
         result = self._forward(version, network, inputs, state, call, patches)
         computed = time.perf_counter_ns()
@@ -92,7 +95,7 @@ class PredictionServicer:
         if intervals is not None:
             ((name, predicted),) = result.outputs.items()
             for level in request.levels:
-                lower, upper = (encode(end, name, encoding) for end in intervals.around(predicted, level))
+                lower, upper = (encode(end, name, encoding) for end in intervals.around(predicted, level, recent))
                 response.intervals.add(level=level, lower=lower, upper=upper)
         shape = next(iter(inputs.values())).shape
         times = begin, decoded, computed, time.perf_counter_ns()

@@ -59,9 +59,9 @@ def forecast(
     from training import forecasting
 
     levels = _levels(level)
-    name, version, layout, predict = _local(model, cache) if client is None else _remote(model, client)
+    name, version, layout, predict, adaptive = _local(model, cache) if client is None else _remote(model, client)
     how = chosen(layout.format, delimiter, decimal, time_format, duplicates)
-    found = forecasting.forecast(predict, layout, data, how=how, group=group, levels=levels)
+    found = forecasting.forecast(predict, layout, data, how=how, group=group, levels=levels, adaptive=adaptive)
     _show(found, f"{name} version {version}", levels)
     if out is not None:
         _write(found, out)
@@ -83,27 +83,31 @@ def _levels(text: str) -> list[float]:
     return levels
 
 
-def _local(model: str, cache: Path) -> "tuple[str, str, Layout, PredictFunction]":
-    """A version of the registry, its layout, and what predicts with it."""
+def _local(model: str, cache: Path) -> "tuple[str, str, Layout, PredictFunction, int]":
+    """A version of the registry, its layout, what predicts with it, and by how many errors its intervals are scaled."""
     from training import scoring
     from training.evaluation.errors import named
 
     loaded = scoring.load(model, cache.expanduser())
     (output,) = loaded.network.outputs
 
-    def predict(inputs: Mapping[str, Any], levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+    def predict(inputs: Mapping[str, Any], levels: Sequence[float], recent: Any | None = None) -> tuple[Any, Any]:
         predicted = loaded.network.forward(named(loaded.network, inputs)).outputs[output.name]
         if levels and loaded.intervals is None:
             raise NotReadyError(
                 f"level: version {loaded.version} of {loaded.name} has no prediction intervals", field="level"
             )
-        return predicted, {level: loaded.intervals.around(predicted, level) for level in levels if loaded.intervals}
+        around = loaded.intervals.around if loaded.intervals else None
+        return predicted, {level: around(predicted, level, recent) for level in levels if around}
 
-    return loaded.name, loaded.version, loaded.layout, predict
+    adaptive = loaded.intervals.adaptive if loaded.intervals else None
+    return loaded.name, loaded.version, loaded.layout, predict, adaptive.forecasts if adaptive else 0
 
 
-def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFunction]":
-    """A version that a server serves, its layout, and what predicts with it."""
+def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFunction, int]":
+    """The same of a version that a server serves."""
+    import numpy as np
+
     from training.data.layout import Layout
 
     name, version = served(model)
@@ -124,12 +128,32 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
             field="model",
         )
 
-    def predict(inputs: Mapping[str, Any], levels: Sequence[float]) -> tuple[Any, Mapping[float, tuple[Any, Any]]]:
+    def ask(inputs: Mapping[str, Any], levels: Sequence[float], recent: Any = ()) -> tuple[Any, Any]:
         given = inputs if len(inputs) > 1 else next(iter(inputs.values()))
-        answer = client.predict(given, model=answered.name, version=number, levels=levels)
+        answer = client.predict(given, model=answered.name, version=number, levels=levels, recent_errors=recent)
         return answer.output, answer.intervals
 
-    return answered.name, number, layout, predict
+    def predict(inputs: Mapping[str, Any], levels: Sequence[float], recent: Any | None = None) -> tuple[Any, Any]:
+        known = np.zeros(0, bool) if recent is None else np.isfinite(recent).reshape(len(recent), -1).all(axis=1)
+        if recent is None or not known.any():
+            return ask(inputs, levels)
+        recent = np.maximum(recent, np.finfo(np.float64).tiny)  # a server takes positive numbers
+        if known.all():
+            return ask(inputs, levels, recent)
+        predicted, intervals = ask(inputs, levels)
+        _, scaled = ask({name: values[known] for name, values in inputs.items()}, levels, recent[known])
+        chosen = np.cumsum(known) - 1  # the place of each sequence among those
+        spread = known.reshape(-1, *[1] * (predicted.ndim - 1))
+        merged = {
+            level: tuple(
+                np.where(spread, end[chosen], plain) for plain, end in zip(intervals[level], ends, strict=True)
+            )
+            for level, ends in scaled.items()
+        }
+        return predicted, merged
+
+    forecasts = found.adaptive_intervals.forecasts if found.HasField("adaptive_intervals") else 0
+    return answered.name, number, layout, predict, forecasts
 
 
 def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
@@ -147,6 +171,17 @@ def _show(found: "Forecasts", title: str, levels: Sequence[float]) -> None:
     console.print(shown)
     if len(rows) > MOST_ROWS:
         console.print(f"and {len(rows) - MOST_ROWS} more rows; --out writes them all", highlight=False)
+    if found.adaptive and len(found.plain) < len({one.group for one in found.found}):
+        console.print(
+            f"intervals: scaled by the mean absolute error of the last {found.adaptive} forecasts of the series",
+            highlight=False,
+        )
+    for name, reason in found.plain.items():
+        console.print(
+            f"intervals{f' of {name!r}' if name else ''}: plain widths, not scaled by the recent error: {reason}",
+            highlight=False,
+            markup=False,
+        )
     for name, reason in found.left_out.items():
         console.print(f"no forecast for {name!r}: {reason}", highlight=False, markup=False)
 

@@ -24,7 +24,9 @@ def report(outcome: "Outcome", console: Console) -> None:
     else:
         _reference(outcome, console)
     if outcome.measured and outcome.measured.coverage:
-        console.print(_coverage(outcome.measured.coverage), highlight=False)
+        console.print(_coverage(outcome.measured.coverage, "prediction"), highlight=False)
+    if outcome.measured and outcome.measured.adaptive_coverage:
+        console.print(_coverage(outcome.measured.adaptive_coverage, "adaptive"), highlight=False)
     if outcome.measured and outcome.measured.temperature is not None:
         console.print(_calibration(outcome.measured.temperature), highlight=False)
     if outcome.measured and (baseline := outcome.measured.better_baseline):
@@ -50,10 +52,10 @@ def _advice(outcome: "Outcome", baseline: str) -> str:
     return text if outcome.decision.promoted else f"{text}. --promote always moves the alias regardless"
 
 
-def _coverage(coverage: dict[float, float]) -> str:
-    """How many of the held-out values lie within the prediction intervals."""
+def _coverage(coverage: dict[float, float], kind: str) -> str:
+    """How many of the held-out values lie within the intervals of that kind."""
     shown = [f"{share:.0%} at {level:g} %" for level, share in coverage.items() if level in COVERAGE_SHOWN]
-    return f"held-out values within the prediction intervals: {', '.join(shown)}"
+    return f"held-out values within the {kind} intervals: {', '.join(shown)}"
 
 
 def _calibration(temperature: float) -> str:

@@ -129,6 +129,13 @@ def train(
         int | None,
         typer.Option(help="Length of a season in steps, for the baseline; default: none.", rich_help_panel=DATA),
     ] = None,
+    conformal: Annotated[
+        str | None,
+        typer.Option(
+            help="Prediction intervals: split (default), or adaptive, which follow the recent error of the series.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(help="regression or classification; default: according to the target.", rich_help_panel=DATA),

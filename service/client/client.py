@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from service.client.insight import InsightCalls
 from service.client.messages import (
     Array,
@@ -100,12 +103,14 @@ class Client(InsightCalls):
         what_if: Sequence[WeightChange] = (),
         patches: Sequence[Patch] = (),
         levels: Sequence[float] = (),
+        recent_errors: npt.ArrayLike = (),
         top_classes: int = 0,
     ) -> Prediction:
         """The prediction for a batch: an array [batch, timesteps, features], or one for each input by name.
 
-        levels: in percent, such as 80 and 95, at which the prediction gets intervals. top_classes: number of classes
-        with the largest scores to name; 0: none.
+        levels: in percent, such as 80 and 95, at which the prediction gets intervals. recent_errors: the recent error
+        of the series, (batch,) or (batch, targets), by which adaptive intervals are scaled. top_classes: number of
+        classes with the largest scores to name; 0: none.
         """
         request = pb.PredictRequest(
             model=model,
@@ -116,6 +121,7 @@ class Client(InsightCalls):
             what_if=map(change, what_if),
             patches=map(patch, patches),
             levels=levels,
+            recent_errors=np.ravel(recent_errors),
             top_classes=top_classes,
             encoding=pb.TENSOR_ENCODING_RAW,
         )

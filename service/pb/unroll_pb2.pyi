@@ -163,7 +163,7 @@ WEIGHT_OPERATION_ADD: WeightOperation
 WEIGHT_OPERATION_SCALE: WeightOperation
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches", "levels", "top_classes")
+    __slots__ = ("model", "version", "inputs", "initial_state", "return_state", "what_if", "encoding", "patches", "levels", "top_classes", "recent_errors")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class PredictRequest(_message.Message):
     PATCHES_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     TOP_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    RECENT_ERRORS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
@@ -184,7 +185,8 @@ class PredictRequest(_message.Message):
     patches: _containers.RepeatedCompositeFieldContainer[Patch]
     levels: _containers.RepeatedScalarFieldContainer[float]
     top_classes: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., levels: _Optional[_Iterable[float]] = ..., top_classes: _Optional[int] = ...) -> None: ...
+    recent_errors: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., initial_state: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., return_state: bool = ..., what_if: _Optional[_Iterable[_Union[WeightChange, _Mapping]]] = ..., encoding: _Optional[_Union[TensorEncoding, str]] = ..., patches: _Optional[_Iterable[_Union[Patch, _Mapping]]] = ..., levels: _Optional[_Iterable[float]] = ..., top_classes: _Optional[int] = ..., recent_errors: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("model", "version", "outputs", "final_state", "what_if", "patched", "intervals", "top_classes")
@@ -1203,7 +1205,7 @@ class TableFormat(_message.Message):
     def __init__(self, delimiter: _Optional[str] = ..., decimal: _Optional[str] = ..., time_format: _Optional[str] = ..., duplicates: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes", "gradients_proven", "gradient_error")
+    __slots__ = ("version", "digest", "proof", "proof_error", "origin", "base_version", "changed_weights", "actor", "reason", "created_time", "inputs", "outputs", "states", "layers", "parameter_count", "interval_levels", "data", "engine", "streamable", "notes", "gradients_proven", "gradient_error", "adaptive_intervals")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
@@ -1226,6 +1228,7 @@ class ModelVersion(_message.Message):
     NOTES_FIELD_NUMBER: _ClassVar[int]
     GRADIENTS_PROVEN_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ADAPTIVE_INTERVALS_FIELD_NUMBER: _ClassVar[int]
     version: str
     digest: str
     proof: Proof
@@ -1248,7 +1251,16 @@ class ModelVersion(_message.Message):
     notes: _containers.RepeatedScalarFieldContainer[str]
     gradients_proven: bool
     gradient_error: float
-    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., data: _Optional[_Union[DataLayout, _Mapping]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ..., gradients_proven: bool = ..., gradient_error: _Optional[float] = ...) -> None: ...
+    adaptive_intervals: AdaptiveIntervals
+    def __init__(self, version: _Optional[str] = ..., digest: _Optional[str] = ..., proof: _Optional[_Union[Proof, str]] = ..., proof_error: _Optional[float] = ..., origin: _Optional[_Union[VersionOrigin, str]] = ..., base_version: _Optional[str] = ..., changed_weights: _Optional[_Iterable[str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., interval_levels: _Optional[_Iterable[float]] = ..., data: _Optional[_Union[DataLayout, _Mapping]] = ..., engine: _Optional[str] = ..., streamable: bool = ..., notes: _Optional[_Iterable[str]] = ..., gradients_proven: bool = ..., gradient_error: _Optional[float] = ..., adaptive_intervals: _Optional[_Union[AdaptiveIntervals, _Mapping]] = ...) -> None: ...
+
+class AdaptiveIntervals(_message.Message):
+    __slots__ = ("forecasts", "levels")
+    FORECASTS_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    forecasts: int
+    levels: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, forecasts: _Optional[int] = ..., levels: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "class_name", "output_shape", "parameter_count", "options")

@@ -14,7 +14,7 @@ from training.forecasting import as_table, forecast
 LAYOUT = Layout(("y", "x"), "y", 3, 2, (), "day", "place", "ffill", "split", 86_400.0)
 
 
-def sums(inputs, levels):
+def sums(inputs, levels, _recent=None):
     """In place of a network: the sum of a window, and one more at the next step; intervals as wide as their level."""
     total = inputs["sequence"].sum(axis=(1, 2))
     predicted = np.stack([total, total + 1], axis=1).astype(np.float32)
@@ -112,7 +112,7 @@ def test_as_a_table(table):
 def test_classes(table):
     """Classes are predicted for the time so many steps ahead, with the probability of each."""
 
-    def guess(inputs, _levels):
+    def guess(inputs, _levels, _recent=None):
         return np.tile(np.array([[0.25, 0.75]], np.float32), (len(inputs["sequence"]), 1)), {}
 
     layout = replace(LAYOUT, classes=("dry", "wet"), target="kind")
@@ -120,3 +120,33 @@ def test_classes(table):
     assert made.column_names == ["place", "day", "prediction", "probability_dry", "probability_wet"]
     assert made["prediction"].to_pylist() == ["wet", "wet"]
     assert [str(day.date()) for day in made["day"].to_pylist()] == ["2024-03-01", "2024-03-02"]
+
+
+def last_value(inputs, levels, recent=None):
+    """In place of a network: the last value of `y`, and ends of intervals that tell the recent error."""
+    predicted = np.repeat(inputs["sequence"][:, -1:, 0], 2, axis=1)
+    width = np.full(len(predicted), np.nan) if recent is None else recent
+    return predicted, {level: (predicted, np.repeat(width[:, None], 2, axis=1)) for level in levels}
+
+
+def test_recent_errors_scale_intervals(table):
+    """The recent error of a series is that of its last forecasts whose targets are known, of which none is missing."""
+    layout = replace(LAYOUT, window=2)
+    found = forecast(last_value, layout, table, levels=[80], adaptive=2)
+    recent = {one.group: one.intervals[80][1][0] for one in found.found}
+    # Of b, y is 0 to 6, nothing (filled with 6), 8 and 9. Windows that end before 8 and before 5 have both targets.
+    assert recent["b"] == np.mean([abs(8 - 6), abs(9 - 6), abs(5 - 4), abs(6 - 4)])
+    assert np.isnan(recent["a"])  # 4 rows since its gap: one window of 2 rows with both targets
+    assert (found.adaptive, list(found.plain)) == (2, ["a"])
+    assert "the errors of 2 past forecasts, and the rows suffice for 1" in found.plain["a"]
+
+
+def test_recent_errors_are_unknown_without_the_target(table, tmp_path):
+    """Where no series has a recent error, because it is too short or has no target, none of the intervals is scaled."""
+    found = forecast(last_value, LAYOUT, table, levels=[80], adaptive=99)
+    assert list(found.plain) == ["a", "b"]
+    write(tmp_path / "x.csv", day=["2024-02-20", "2024-02-21", "2024-02-22"], x=[0.5, 1.5, 2.5])
+    layout = replace(LAYOUT, features=("x",), group="")
+    found = forecast(last_value, layout, tmp_path / "x.csv", levels=[80], adaptive=1)
+    assert "no column 'y'" in found.plain[""]
+    assert np.isnan(found.found[0].intervals[80][1]).all()

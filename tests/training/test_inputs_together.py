@@ -62,10 +62,18 @@ def test_everything_in_one_network(folder, options):
     opened = [line if line.split(",")[0] < "2024-05-13" else _only_plan(line) for line in table]
     (folder / "open.csv").write_text("\n".join([table[0], *opened[1:]]) + "\n")
 
-    def predict(inputs, _levels):
+    errors = []
+
+    def predict(inputs, _levels, recent=None):
+        errors.append(recent)
         return next(iter(network.forward(named(network, inputs)).outputs.values())), {}
 
-    found = forecasting.forecast(predict, model.layout, folder / "open.csv").found
+    forecasts = forecasting.forecast(predict, model.layout, folder / "open.csv", levels=[80], adaptive=3)
+    if len(model.layout.targets) > 1:  # numbers, whose past errors are known
+        assert errors[-1].shape == (3, 2)
+        assert np.isfinite(errors[-1]).all()
+        assert not forecasts.plain
+    found = forecasts.found
     assert [str(time.date()) for time in found[0].times][-1] == "2024-05-14"
     assert len(found) == 3 * len(model.layout.predicted)
 

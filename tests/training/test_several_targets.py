@@ -44,7 +44,7 @@ def wanted(folder, **options):
 @pytest.fixture(scope="module")
 def first(folder):
     """The first version: what the job gave."""
-    return job.run(wanted(folder, residual=True), job.Listener())
+    return job.run(wanted(folder, residual=True, conformal="adaptive"), job.Listener())
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,10 @@ def test_each_target_is_an_output_in_its_own_units(first, fetched, folder):
     assert (np.abs(predicted.mean(axis=(0, 1)) - [0.5, 5000]) < [1, 1000]).all()
     assert intervals.intervals_of(path, network).half_widths[80].shape == (3, 2)
     assert set(first.measured.coverage) >= {50, 80}
+    scaled = intervals.intervals_of(path, network).adaptive
+    assert (scaled.quantiles[80].shape, scaled.floor.shape) == ((3, 2), (2,))
+    of_each = [one.adaptive_coverage[80] for one in first.measured.by_target.values()]
+    assert first.measured.adaptive_coverage[80] == pytest.approx(np.mean(of_each))
 
 
 def test_errors_by_target_and_as_one(first):

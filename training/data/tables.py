@@ -88,6 +88,12 @@ def read(
     most = max(1, MEASURED // (outputs * len(chosen.targets)))
     for name, part in made.named().items():
         if name != "train" and len(part) > most:
+            if source.conformal == "adaptive":
+                raise InvalidArgumentError(
+                    f"conformal: adaptive intervals need successive windows; of the {len(part):,} of {name} at most "
+                    f"{most:,} are used, evenly spread",
+                    field="conformal",
+                )
             part = part.thinned(most)
             made = replace(made, **{name: part})
             note(f"{name}: {len(part)} of its windows are used, evenly spread")

@@ -28,6 +28,7 @@ class Measured:
     network: Figures
     baselines: dict[str, Figures] = field(default_factory=dict)
     coverage: dict[float, float] = field(default_factory=dict)  # of the prediction intervals, by level in percent
+    adaptive_coverage: dict[float, float] = field(default_factory=dict, kw_only=True)  # of those by recent error
     by_target: dict[str, "Measured"] = field(default_factory=dict)  # of several targets, each by itself
     temperature: float | None = None  # of probabilities; None: there is none
     uncalibrated: Figures = field(default_factory=dict)  # of the network without the temperature
@@ -49,6 +50,7 @@ class Measured:
             for name, value in figures.items()
         }
         covered = {f"held_out_coverage_{level:g}": share for level, share in self.coverage.items()}
+        covered |= {f"held_out_adaptive_coverage_{level:g}": share for level, share in self.adaptive_coverage.items()}
         apart = {
             f"{name}.{re.sub(r'[^A-Za-z0-9_]', '_', target)}": value
             for target, measured in self.by_target.items()

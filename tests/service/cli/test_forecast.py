@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,8 @@ from registry.references import parse
 from registry.store import Store
 from service.snapshot import VersionEntry
 from tests.service.support import entry, serving
-from training import config, job
+from tests.training import commands
+from training import config, job, scoring
 
 ROWS = 60
 
@@ -30,6 +32,21 @@ def data(registry, tmp_path_factory):  # noqa: ARG001 - it must be there
     wanted = {**options, "gaps": "keep", "units": 3, "epochs": 1, "promote": "always"}
     job.run(config.job_of(wanted), job.Listener())
     return folder
+
+
+@pytest.fixture(scope="module")
+def adaptive(data):
+    """A version with adaptive intervals, of two places that are loud in different measure; what the job gave."""
+    months = np.arange("2010-01", "2022-01", dtype="datetime64[M]").astype("datetime64[D]").astype(str)
+    noise = np.random.default_rng(0).normal(size=(2, len(months))) * [[1], [9]]
+    rows = [
+        f"{m},{place},{v:.3f}" for place, own in zip("ab", noise, strict=True) for m, v in zip(months, own, strict=True)
+    ]
+    (data / "places.csv").write_text("\n".join(["month,place,sold", *rows]) + "\n")
+    (data / "short.csv").write_text("\n".join(["month,place,sold", *rows[:144], *rows[-9:]]) + "\n")
+    wanted = {"data": str(data / "places.csv"), "time": "month", "group": "place", "target": "sold", "window": 4}
+    wanted |= {"horizon": 3, "gaps": "keep", "units": 3, "epochs": 1, "promote": "always", "conformal": "adaptive"}
+    return job.run(config.job_of(wanted), job.Listener())
 
 
 def run(*arguments, cwd):
@@ -70,6 +87,48 @@ def test_from_a_server(data):
         )
         status, printed = run(*given, "--model", "models:/sales/7", cwd=data)
         assert (status, "does not hold models:/sales/7" in printed) == (1, True)
+
+
+def test_adaptive_intervals(data, adaptive):
+    """Intervals follow the last errors of each series, from registry and server alike; those of short series do not."""
+    store = Store()
+    version = store.resolve(parse("models:/places@champion"))
+    folder, digest = Cache(data / "cache").fetch(store, version)
+    covered = adaptive.measured.adaptive_coverage
+    assert version.tags[f"{tag.ADAPTIVE_COVERAGE}.80"] == f"{covered[80]:.4f}"
+    assert adaptive.measured.as_metrics()["held_out_adaptive_coverage_80"] == covered[80]
+
+    loaded = scoring.load("models:/places@champion", data / "cache")
+    scaled = loaded.intervals.adaptive
+    rows = pd.read_csv(data / "places.csv")
+    expected = {}
+    for place, one in rows.groupby("place"):
+        values = one["sold"].to_numpy(np.float32)
+        ends = np.arange(
+            len(values) - 3 - scaled.forecasts + 1, len(values) - 3 + 1
+        )  # targets of the last end with the file
+        windows = np.stack([values[end - 4 : end, None] for end in ends])
+        predicted = loaded.network.forward({loaded.network.inputs[0].name: windows}).outputs
+        (predicted,) = predicted.values()
+        wanted = np.stack([values[end : end + 3] for end in ends])
+        expected[place] = 2 * scaled.quantiles[80] * max(np.abs(predicted - wanted).mean(), float(scaled.floor))
+
+    given = ["--level", "80", "--model", "models:/places@champion"]
+    local = ["--cache", data / "cache", "--out", data / "next.parquet"]
+    printed = commands.run("forecast", "--data", data / "places.csv", *given, *local)
+    assert "intervals: scaled by the mean absolute error of the last 12 forecasts" in printed
+    written = pq.read_table(data / "next.parquet").to_pandas()
+    for place, widths in expected.items():
+        found = written[written["place"] == place]
+        assert np.allclose(found["upper_80"] - found["lower_80"], widths, rtol=1e-4)
+    short = commands.run("forecast", "--data", data / "short.csv", *given, *local)
+    assert "intervals of 'b': plain widths, not scaled by the recent error" in short
+
+    held = VersionEntry("1", digest, str(folder), data=version.tags[tag.DATA], engines=("numpy", "numpy"))
+    with serving(entry("places", "champion", v1=held)) as (_, client):
+        for file, expected in (("places.csv", printed), ("short.csv", short)):
+            asked = commands.run("forecast", "--data", data / file, *given, "--address", client.address)
+            assert expected.startswith(asked)  # and says where the file is
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidArgumentError
-from service.model.intervals import FILE, LEVELS, IntervalsError, calibrate, coverage, load
+from service.model.intervals import FILE, LEVELS, Adaptive, Intervals, IntervalsError, calibrate, coverage, load
 
+SCALED = {"forecasts": 12, "floor": 0.1, "count": 20, "quantiles": {"80": [1.5, 2.5]}}
 GOOD = {"method": "split-conformal", "count": 30, "half_widths": {"80": [1.0, 2.0], "95": [2.5, 3.0]}}
 
 
@@ -72,6 +73,22 @@ def test_each_step_has_its_own_width(tmp_path):
         again.around(np.zeros((1, 3)), 42)
 
 
+def test_a_file_holds_what_is_scaled_by_recent_errors(tmp_path):
+    """Plain widths and those that are scaled by recent errors are in one file, of which each target has its own."""
+    plain = {80.0: np.ones((2, 3), np.float32), 95.0: np.full((2, 3), 2, np.float32)}
+    scaled = Adaptive({80.0: np.arange(6, dtype=np.float32).reshape(2, 3)}, 20, 12, np.array([0.1, 1, 10]))
+    Intervals(plain, 40, scaled).save(tmp_path / FILE)
+    found = load(tmp_path / FILE, (2, 3))
+    lower, upper = found.around(np.zeros((1, 2, 3), np.float32), 80, np.array([[2.0, 2.0, 2.0]]))
+    assert upper.tolist() == [[[0, 2, 20], [6, 8, 50]]]
+    assert np.array_equal(lower, -upper)
+    assert np.array_equal(
+        found.of_target(2).around(np.zeros((1, 2), np.float32), 80, np.array([2.0]))[1], upper[..., 2]
+    )
+    with pytest.raises(InvalidArgumentError, match="no adaptive intervals at 95 %; there are at 80"):
+        found.around(np.zeros((1, 2, 3), np.float32), 95, np.ones((1, 3)))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -86,6 +103,12 @@ def test_each_step_has_its_own_width(tmp_path):
         {"half_widths": {}},
         {"half_widths": [1, 2]},
         {"count": "many"},
+        {"adaptive": None},
+        {"adaptive": SCALED | {"forecasts": 0}},
+        {"adaptive": SCALED | {"floor": 0}},
+        {"adaptive": SCALED | {"floor": [0.1]}},
+        {"adaptive": SCALED | {"quantiles": {"80": [1.5]}}},
+        {"adaptive": SCALED | {"quantiles": {"90": [1.5, 2.5]}}},
     ],
     ids=str,
 )

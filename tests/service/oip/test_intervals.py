@@ -1,6 +1,7 @@
 """Prediction intervals over the wire, in our protocol and in the standard one."""
 
 import dataclasses
+import math
 import shutil
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.errors import InvalidArgumentError, NotReadyError
-from service.model.intervals import FILE, Intervals, IntervalsError
+from service.model.intervals import FILE, Adaptive, Intervals, IntervalsError
 from service.serving.loaded import load_version
 from tests.service.oip.standard import tensor
 from tests.service.support import R3_INPUTS, entry, serving
 
 HALF = {80.0: np.array([0.5], np.float32), 95.0: np.array([1.25], np.float32)}
+
+SCALED = Adaptive({80.0: np.array([2.0], np.float32)}, 30, 12, np.array(0.25))
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,16 @@ def forecaster(versions, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(forecaster, versions):
-    """A client of a server with that version, and another one without intervals."""
-    with serving(entry("forecaster", "champion", v1=forecaster), entry("plain", "champion", v1=versions["r3-1"])) as (
-        _,
-        client,
-    ):
+def client(forecaster, versions, tmp_path_factory):
+    """A client of a server with that version, one with adaptive intervals, and one without intervals."""
+    folder = tmp_path_factory.mktemp("adaptive") / "version"
+    shutil.copytree(forecaster.directory, folder)
+    Intervals(HALF, 100, SCALED).save(folder / FILE)
+    with serving(
+        entry("forecaster", "champion", v1=forecaster),
+        entry("adaptive", "champion", v1=dataclasses.replace(forecaster, directory=str(folder))),
+        entry("plain", "champion", v1=versions["r3-1"]),
+    ) as (_, client):
         yield client
 
 
@@ -53,10 +60,40 @@ def test_the_levels_of_a_version_are_listed(client):
     assert list(client.model("plain").versions[0].interval_levels) == []
 
 
+def test_recent_errors_scale_the_intervals_of_a_request(client):
+    """Adaptive intervals are as wide as the recent error of each sequence asks for, and plain without it."""
+    recent = [0.5, 4.0, 0.001]
+    found = client.predict(R3_INPUTS, model="adaptive", levels=[80], recent_errors=recent)
+    lower, upper = found.intervals[80]
+    assert np.allclose((upper - lower)[:, 0], [2, 16, 1], rtol=1e-5)  # the floor of the last is 0.25
+    lower, upper = client.predict(R3_INPUTS, model="adaptive", levels=[80]).intervals[80]
+    assert np.allclose(upper - lower, 1, rtol=1e-5)
+    shown = client.model("adaptive").versions[0].adaptive_intervals
+    assert (shown.forecasts, list(shown.levels)) == (12, [80])
+    assert not client.model("forecaster").versions[0].HasField("adaptive_intervals")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        ("adaptive", {"recent_errors": [1, 1, 1]}, "only together with levels"),
+        ("adaptive", {"levels": [80], "recent_errors": [1, 1]}, "expected 3 numbers, one for each sequence; got 2"),
+        ("adaptive", {"levels": [80], "recent_errors": [1, 0, 1]}, r"recent_errors\[1\]: expected a positive finite"),
+        ("adaptive", {"levels": [80], "recent_errors": [1, 1, math.inf]}, r"recent_errors\[2\].*got inf"),
+        ("adaptive", {"levels": [95], "recent_errors": [1, 1, 1]}, "no adaptive intervals at 95 %; there are at 80"),
+        ("forecaster", {"levels": [80], "recent_errors": [1, 1, 1]}, "forecaster version 1 are not adaptive"),
+    ],
+)
+def test_recent_errors_that_make_no_sense(client, model, options, expected):
+    """Recent errors that are too few, not positive, or of no use to the version, are refused in one sentence."""
+    with pytest.raises((InvalidArgumentError, NotReadyError), match=expected):
+        client.predict(R3_INPUTS, model=model, **options)
+
+
 def test_intervals_as_further_outputs(client):
     """The standard protocol's parameter `levels` adds the ends as outputs next to the output itself."""
     with triton.InferenceServerClient(client.address) as standard:
-        answer = standard.infer("forecaster", [tensor("x", R3_INPUTS)], parameters={"levels": "80,95"})
+        answer = standard.infer("adaptive", [tensor("x", R3_INPUTS)], parameters={"levels": "80,95"})
         predicted = answer.as_numpy("output")
         for level, half in HALF.items():
             assert np.array_equal(answer.as_numpy(f"output_lower_{level:g}"), predicted - half)
