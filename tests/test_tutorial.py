@@ -19,11 +19,13 @@ def quick(text):
 
 @pytest.mark.timeout(400)
 def test_blocks_run(tmp_path):
-    """Every block runs without an error, one after the other, in a folder with `examples`, and the figure is drawn."""
+    """Every block runs without an error, in order, in a folder with `examples`, and the forecast is drawn."""
     blocks = blocks_of(ROOT / "docs" / "tutorial.md")
     assert len(blocks) > 5
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     printed = run_blocks([(language, quick(text)) for language, text in blocks], tmp_path)
-    assert "sunspots@challenger points at it" in printed
-    assert re.search(r"^2009: -?\d+\.\d sunspots$", printed, re.MULTILINE)
-    assert (tmp_path / "sunspots.png").stat().st_size > 10_000
+    assert "registered co2 version 2" in printed
+    assert len(re.findall(r"^version 1: \d+\.\d ppm, \d+\.\d to \d+\.\d$", printed, re.MULTILINE)) == 4
+    assert "co2 version 2: forecast of co2" in printed
+    assert re.search(r"^co2@champion: version \d → 2$", printed, re.MULTILINE)
+    assert (tmp_path / "co2.png").stat().st_size > 10_000
