@@ -113,6 +113,9 @@ def _remote(model: str, client: "Client") -> "tuple[str, str, Layout, PredictFun
     name, version = served(model)
     answered = client.model(name)
     number = answered.aliases.get(version[1:], "") if version.startswith("@") else version or answered.default_version
+    if number not in {v.version for v in answered.versions} and number == version:
+        client.examples(model=name, version=version, sequences=1)  # which has the server load it
+        answered = client.model(name)
     found = next((v for v in answered.versions if v.version == number), None)
     if found is None:
         listed = ", ".join(v.version for v in answered.versions)

@@ -13,8 +13,9 @@ from registry import tag
 from registry.cache import Cache
 from registry.references import parse
 from registry.store import Store
+from service.errors import NotFoundError
 from service.snapshot import VersionEntry
-from tests.service.support import entry, serving
+from tests.service.support import entry, serving, show
 from tests.training import commands
 from training import config, job, scoring
 
@@ -75,7 +76,13 @@ def test_from_a_server(data):
     version = store.resolve(parse("models:/sales@champion"))
     folder, digest = Cache(data / "cache").fetch(store, version)
     held = VersionEntry("1", digest, str(folder), data=version.tags[tag.DATA], engines=("numpy", "numpy"))
-    with serving(entry("sales", "champion", v1=held)) as (_, client):
+
+    def load(_model, number):
+        if number != "2":
+            raise NotFoundError(f"model: sales has no version {number}", field="model")
+        show(host, entry("sales", "champion", v1=held, v2=held))
+
+    with serving(entry("sales", "champion", v1=held), load=load) as (host, client):
         layout = client.model("sales").versions[0].data
         assert (layout.target, layout.window, layout.horizon, layout.time) == ("sold", 6, 3, "month")
         given = ["--data", "sales.csv", "--address", client.address, "--level", "50"]
@@ -85,8 +92,11 @@ def test_from_a_server(data):
         assert (
             printed == run(*given[:2], *given[4:], "--model", "models:/sales@champion", "--cache", "cache", cwd=data)[1]
         )
+        status, loaded = run(*given, "--model", "models:/sales/2", cwd=data)  # which is not in memory yet
+        assert status == 0, loaded
+        assert re.findall(r"2024.*", loaded) == re.findall(r"2024.*", printed)
         status, printed = run(*given, "--model", "models:/sales/7", cwd=data)
-        assert (status, "does not hold models:/sales/7" in printed) == (1, True)
+        assert (status, "sales has no version 7" in printed) == (1, True)
 
 
 def test_adaptive_intervals(data, adaptive):
