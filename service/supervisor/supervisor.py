@@ -165,6 +165,8 @@ class Supervisor:
         except (ServiceError, OSError) as error:
             logger.error("nothing is reloaded: %s", error)
             return
+        if config.callers is not None:  # whom an old worker answers before it has closed its door is known to it too
+            self._fleet.put_in_force(config.callers)
         if self._fleet.reload(config):
             self._config = config
             logger.info("reloaded: all workers are new")
