@@ -11,9 +11,9 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iservice/pb=proto/unroll/v1 -Iserv
 demo: .venv/installed  ## train, register, serve, predict, override, take back
 	$(BIN)/unroll demo
 
-# Three processes for two cores: tests that start servers wait for a third of their time.
+# Four processes for two cores: of three, which wait for servers, a sixth of the cores was idle.
 test: .venv/installed  ## the test suite; COVERAGE=--cov measures it, and fails below the floor in pyproject.toml
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERAGE)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 test-compose: .venv/installed  ## the deployment for real: needs a Docker engine; prints what it measured
 	$(BIN)/pytest -m compose --capture=no --verbose tests/deploy
