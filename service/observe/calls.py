@@ -107,6 +107,7 @@ class Answering:
             return
         told: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.id())]
         if call.inference is not None:
+            # As `Done` has them; to make one takes longer than all that is told.
             model, version, *_, queue_ns, compute_ns, _asked_ns, _computed_ns, _shared = call.inference
             told.append(("unroll-version", _uri(model, version)))
             told.append(("server-timing", f"queue;dur={queue_ns * 1e-6:.3f}, compute;dur={compute_ns * 1e-6:.3f}"))
