@@ -1,6 +1,6 @@
 """The event loop of a worker: one thread that reads and writes all connections (epoll) and runs posted callbacks.
 
-It knows HTTP/2 connections, and nothing of what they carry. What a peer may hold by being slow ends here.
+It knows HTTP/2 connections, and nothing of what they carry.
 """
 
 import heapq
@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from service.edge.frames import LAST_STREAM
+from service.edge.held import Held
 from service.edge.sockets import Listener, handshake, most_connections
 from service.edge.tls import certificate_name
 from service.edge.transport import ACKNOWLEDGE_SECONDS, Patience, Protocol_, Transport, Verdict
@@ -33,7 +34,6 @@ MOST_EVENTS = 256  # in a turn
 LAST = (math.inf, math.inf)
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
 LOOK_SECONDS = 1.0  # between two looks at who is slow
-HELD_BYTES = 268_435_456  # of unfinished requests and unsent answers, of all connections together
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 logger = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ class Loop:
         self._numbers = itertools.count()
         self._next_look = 0.0
         self._until: float | None = None  # when the loop ends, whatever is left
-        self._taken = 0  # bytes that connections began to hold since the last look
         self.transports: dict[int, Transport] = {}
         self.touched: set[Transport] = set()  # those with something new to send
+        self.held = Held(self.transports, protocol.held, self.close)
         self.now = time.monotonic()
         self.ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge", daemon=True)
@@ -364,7 +364,7 @@ class Loop:
 
     def _look(self) -> None:
         """Ends what is too slow, too old, or too large."""
-        self._next_look, self._taken = self.now + LOOK_SECONDS, 0
+        self._next_look = self.now + LOOK_SECONDS
         if self._deaf:
             self._hear(True)
         for listener in self._listeners.values():
@@ -372,7 +372,7 @@ class Loop:
                 listener.tls.refresh()
         for transport in list(self.transports.values()):
             self._look_at(transport)
-        self.shed_held()
+        self.held.shed()
 
     def _look_at(self, transport: Transport) -> None:
         verdict = self._patience.judge(transport, self.now)
@@ -388,22 +388,5 @@ class Loop:
 
     def hold(self, size: int) -> None:
         """Is to be called where a connection begins to hold so many bytes more, if they are many."""
-        self._taken += size
-        if self._taken > HELD_BYTES // 4:
-            self._taken = 0
-            self.post(self.shed_held)
-
-    def shed_held(self) -> None:
-        """Closes the connections that hold most until all together hold no more than they may."""
-        while True:
-            held = {t: self._held(t) for t in self.transports.values()}
-            if sum(held.values()) <= HELD_BYTES:
-                return
-            worst = max(held, key=held.__getitem__)
-            logger.warning("a connection from %s held %d bytes, and was closed", worst.peer, held[worst])
-            self.close(worst)
-
-    def _held(self, transport: Transport) -> int:
-        connection = transport.connection
-        waiting = sum(map(len, connection.out)) + len(transport.rest) if transport.blocked else 0
-        return waiting + connection.unsent_bytes + self._protocol.held(connection)
+        if self.held.grow(size):
+            self.post(self.held.shed)
