@@ -5,6 +5,7 @@ here: see `service.edge.streams`, the sizes below, and those in `service.edge.he
 half that sends.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,8 @@ from service.edge.sending import Sending
 from service.edge.streams import BURST, STREAM_WINDOW
 
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
+FRAMES_BETWEEN_LOOKS = 4  # at the clock
+REQUEST_SECONDS, REQUESTS_SECONDS = 5e-5, 5e-4  # more for each whole request, and at most: floods have few of them
 STRIKES = 2  # pings that come too soon, before another is one too many
 
 
@@ -78,23 +81,31 @@ class Connection(Sending):
         self.pong: Callable[[bytes], None] = _ignore
         self._credit = CONNECTION_WINDOW
         self._rest = b""
+        self.more = False  # whether something is left that there was no time for
         self._expected: int | None = -1  # the only kind of frame that may come; -1: the preface
         self._block, self._block_of, self._block_flags = b"", 0, 0
         self._blocks = HeaderBlocks(interpret)
         self._known = self._blocks.known
         self._pinged, self._strikes = (0.0, (0, 0)), 0  # when, and what had been begun and sent then
 
-    def receive(self, data: bytes) -> None:
-        """Takes what came from the socket. Where the peer broke the protocol the connection is `ended`."""
+    def receive(self, data: bytes, until: float = math.inf) -> None:
+        """Takes what came from the socket. Where the peer broke the protocol the connection is `ended`.
+
+        until: a time of `time.monotonic`, put off a little by requests. What is left then is `more`, and `receive(b"")`
+        goes on with it.
+        """
+        self.more = False
         if self.ended:
             return
         try:
-            self._receive(self._rest + data if self._rest else data)
+            self._receive(self._rest + data if self._rest else data, until)
         except ProtocolError as error:
             self.fail(error.code, str(error))
 
-    def _receive(self, data: bytes) -> None:
-        at, end, streams, unpack = 0, len(data), self.streams, FRAME.unpack_from
+    def _receive(self, data: bytes, until: float) -> None:
+        at, end, streams, unpack, monotonic = 0, len(data), self.streams, FRAME.unpack_from, time.monotonic
+        frames = flags = 0
+        latest = until + REQUESTS_SECONDS
         if self._expected == -1:
             if not PREFACE.startswith(data[: len(PREFACE)]):
                 raise ProtocolError(PROTOCOL_ERROR, "this is not HTTP/2")
@@ -103,6 +114,10 @@ class Connection(Sending):
                 return
             at, self._expected = len(PREFACE), SETTINGS
         while end - at >= 9:
+            if frames and not frames % FRAMES_BETWEEN_LOOKS and monotonic() > until:
+                self.more = True
+                break
+            frames += 1
             high, low, kind, flags, sid = unpack(data, at)
             size = high << 16 | low
             if size > LARGEST_FRAME:
@@ -134,6 +149,7 @@ class Connection(Sending):
                         raise StreamError(FLOW_CONTROL_ERROR)
                     if flags & END_STREAM:
                         stream.request_ended = True
+                        until = min(until + REQUEST_SECONDS, latest)
                         stream.received(data[begin:stop], True)
                     elif begin == stop:
                         self._control.spend("empty frames")

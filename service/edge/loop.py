@@ -26,15 +26,15 @@ from service.edge.transport import ACKNOWLEDGE_SECONDS, Patience, Protocol_, Tra
 from service.logs import RateLimit
 
 READ_BYTES = 65_536  # from a connection at a time: hundreds of small calls
-READ_BYTES_IN_DEBT = 8_192  # the same, where others come first
 READS_OF_TLS = 8  # records are 16 KiB
-TURN_SECONDS = 5e-4  # for all that is ready; what is left waits until those that became ready meanwhile were sorted in
+PIECE_SECONDS = 3e-5  # for what one connection sent; it goes on when it is due again
+TURN_SECONDS, TURN_SECONDS_EACH = 5e-5, 1e-6  # for all that is ready; the rest is sorted in with what becomes ready
 ACCEPTED = 64  # connections at a time
 MOST_EVENTS = 256  # in a turn
-LAST = (math.inf, math.inf)
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
 LOOK_SECONDS = 1.0  # between two looks at who is slow
-IN, OUT = select.EPOLLIN, select.EPOLLOUT
+IN, OUT = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
+GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 logger = logging.getLogger(__name__)
 logger.addFilter(RateLimit())  # peers decide how often something is wrong with them
@@ -64,6 +64,7 @@ class Loop:
         self.transports: dict[int, Transport] = {}
         self.touched: set[Transport] = set()  # those with something new to send
         self.held = Held(self.transports, protocol.held, self.close)
+        self._unfinished: set[Transport] = set()  # those that sent more than there was time for
         self.now = time.monotonic()
         self.ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge", daemon=True)
@@ -98,7 +99,7 @@ class Loop:
         inbox, monotonic, poll = self._inbox, time.monotonic, self._epoll.poll
         while not self._is_over():
             self._asleep = True
-            events = poll(0 if inbox else self._pause(), MOST_EVENTS)
+            events = poll(0 if inbox or self._unfinished else self._pause(), MOST_EVENTS)
             self._asleep = False
             self.now = monotonic()
             self._take_turns(events)
@@ -109,39 +110,49 @@ class Loop:
         self._end()
 
     def _take_turns(self, events: list[tuple[int, int]]) -> None:
-        """Does what sockets are ready for, those first that took least of the thread's time, until the turn is over.
+        """Does what sockets are ready for, in the order in which they are due, until the turn is over.
 
-        A listener comes last, but accepts one connection at least. What is left over is ready in the next turn too.
+        What is left over is ready in the next turn too, beside what became ready meanwhile.
         """
         transports, monotonic = self.transports, time.monotonic
-        now, until = self.now, self.now + TURN_SECONDS
+        if self._unfinished:
+            ready = {fd for fd, _ in events}
+            events += [(transport.fd, 0) for transport in self._unfinished if transport.fd not in ready]
         if len(events) > 1:
-            events.sort(key=self._precedence)
+            events.sort(key=self._due)
+        now = monotonic()
+        until = now + TURN_SECONDS + TURN_SECONDS_EACH * len(events)
         for fd, event in events:
             transport = transports.get(fd)
             if transport is None:
                 if fd == self._bell:
                     with suppress(BlockingIOError):
                         os.eventfd_read(fd)
-                elif fd in self._listeners:
+                elif fd in self._listeners and now <= until:
                     self._accept(self._listeners[fd], until)
+                    if fd in self._listeners:
+                        self._listeners[fd].due = now = monotonic()
                 continue
             if now > until:
                 continue
+            if event & GONE:
+                self.close(transport)  # nobody is left who would read an answer
+                now = monotonic()
+                continue
             try:
-                self._ready(transport, event)
+                self._ready(transport, event, now + PIECE_SECONDS)
             except Exception:  # a fault of ours: it costs this connection, and no other
                 logger.exception("a connection from %s is closed for a fault of this server", transport.peer)
                 self.close(transport)
             begun, now = now, monotonic()
-            transport.charge(begun, now)
+            transport.had(begun, now)
 
-    def _precedence(self, event: tuple[int, int]) -> tuple[float, float]:
-        """Connections by their debt, and with the same debt those first that were heard least recently."""
-        transport = self.transports.get(event[0])
-        if transport is None:
-            return LAST
-        return max(transport.debt_until, self.now), transport.heard
+    def _due(self, event: tuple[int, int]) -> float:
+        """When a socket is due; at once where its peer has gone, and there is nothing to do but to close it."""
+        if event[1] & GONE:
+            return 0.0
+        ready = self.transports.get(event[0]) or self._listeners.get(event[0])
+        return ready.due if ready else 0.0
 
     def _do_the_rest(self) -> None:
         """What was posted, what it is time for, and what there is to send."""
@@ -220,6 +231,7 @@ class Loop:
         with suppress(OSError):
             transport.sock.close()
         self.touched.discard(transport)
+        self._unfinished.discard(transport)
         transport.connection.close()
 
     def _finish(self, transport: Transport) -> None:
@@ -277,24 +289,36 @@ class Loop:
 
     # Reading and writing
 
-    def _ready(self, transport: Transport, event: int) -> None:
-        """Does what a socket is ready for."""
+    def _ready(self, transport: Transport, event: int, until: float) -> None:
+        """Does what a socket is ready for, until a time of `time.monotonic`; what is left is then unfinished."""
         if transport.shaking and not self._shake(transport):
-            return None
+            return
         if event & OUT:
             transport.blocked = False
             self._epoll.modify(transport.fd, IN)
             self._flush(transport)
             if transport.fd not in self.transports:
-                return None
-        if not event & ~OUT:
-            return None
+                return
+        connection = transport.connection
+        if connection.more:
+            connection.receive(b"", until)
+        elif event & ~OUT:
+            self._read(transport, until)
+        if connection.more and len(connection.out) < MOST_OUT // 2:
+            pass  # answers to what came together go together
+        elif connection.out or connection.blocked or connection.ended:
+            self._flush(transport)
+        if connection.more and not _is_held(transport) and transport.fd in self.transports:
+            self._unfinished.add(transport)
+        else:
+            self._unfinished.discard(transport)
+
+    def _read(self, transport: Transport, until: float) -> None:
+        """Reads what there is."""
         connection, receive = transport.connection, transport.sock.recv
-        in_debt, is_tls = transport.debt_until > self.now, isinstance(transport.sock, ssl.SSLSocket)
-        size = READ_BYTES_IN_DEBT if in_debt and not is_tls else READ_BYTES  # a record of TLS is to be read whole
-        for _ in range(1 if in_debt or not is_tls else READS_OF_TLS):
+        for _ in range(READS_OF_TLS if isinstance(transport.sock, ssl.SSLSocket) else 1):
             try:
-                data = receive(size)
+                data = receive(READ_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError):
                 break
             except OSError:
@@ -303,9 +327,9 @@ class Loop:
                 return self.close(transport)
             transport.heard = self.now
             transport.pinged = False
-            connection.receive(data)
-        if connection.out or connection.blocked or connection.ended:
-            self._flush(transport)
+            connection.receive(data, until)
+            if connection.more:
+                break
         return None
 
     def _shake(self, transport: Transport) -> bool:
@@ -357,7 +381,7 @@ class Loop:
 
     def _hold(self, transport: Transport) -> None:
         """Reads nothing more of a peer that takes so little of what it asked for."""
-        if len(transport.connection.out) > MOST_OUT:
+        if _is_held(transport):
             self._epoll.modify(transport.fd, OUT)
 
     # Slowness
@@ -390,3 +414,8 @@ class Loop:
         """Is to be called where a connection begins to hold so many bytes more, if they are many."""
         if self.held.grow(size):
             self.post(self.held.shed)
+
+
+def _is_held(transport: Transport) -> bool:
+    """Whether a peer takes so little of what it asked for that nothing more is read from it."""
+    return transport.blocked and len(transport.connection.out) > MOST_OUT

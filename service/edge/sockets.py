@@ -19,6 +19,8 @@ SPARE_DESCRIPTORS = 128  # for files, the link, and what libraries open
 class Listener:
     """A socket that accepts connections."""
 
+    due = 0.0  # when it is served next, as connections are
+
     def __init__(self, address: str, tls: Tls | None) -> None:
         """`HOST:PORT` (port 0 takes a free one; IPv6 in brackets) or `unix:PATH`. Raises OSError where it is taken."""
         self.tls = TlsFiles(tls) if tls is not None else None

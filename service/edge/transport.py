@@ -10,8 +10,8 @@ from service.edge.http2 import Connection
 SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a request
 ACKNOWLEDGE_SECONDS = 5.0  # for a peer to acknowledge that we go: calls that it begins until then are answered
 GOODBYE_SECONDS = 1.0  # for a peer to close what has ended
-FAIR_SHARE = 1 / 16  # of the thread's time; a connection that takes more comes after those that take less
-MOST_DEBT_SECONDS = 1.0  # which a connection has when it begins, too: who is cut off gains nothing by coming again
+PATIENCE = 64  # times as long as a connection had the thread, others may come first
+MOST_PATIENCE_SECONDS = 0.1  # the same at a beginning: who is cut off gains nothing by coming again
 
 
 class Protocol_(Protocol):  # noqa: N801  # typing has the other
@@ -45,12 +45,15 @@ class Transport:
     def __init__(self, sock: socket.socket, peer: str, now: float) -> None:
         self.sock, self.fd, self.peer = sock, sock.fileno(), peer
         self.since = self.heard = now
-        self.debt_until = now + MOST_DEBT_SECONDS  # others come first until then
+        self.due = now + MOST_PATIENCE_SECONDS  # of all that are ready, the one that is due earliest is served next
 
-    def charge(self, begun: float, ended: float) -> None:
-        """Notes that the connection took the thread's time: it pays back at the rate of a fair share."""
-        debt = max(self.debt_until, begun) + (ended - begun) / FAIR_SHARE
-        self.debt_until = min(debt, ended + MOST_DEBT_SECONDS)
+    def had(self, begun: float, ended: float) -> None:
+        """Notes when the connection had the thread.
+
+        What takes little is due again soon, and what took long a little later, but never much: a short call waits for
+        the piece of work in progress, and not for all that others sent.
+        """
+        self.due = ended + min((ended - begun) * PATIENCE, MOST_PATIENCE_SECONDS)
 
 
 class Verdict(Enum):

@@ -2,15 +2,13 @@
 
 import time
 
-from google.protobuf.wrappers_pb2 import BytesValue
-
 from service.edge import frames as f
 from service.edge.headers import BLOCK_BYTES
 from tests.service.edge.raw import HEADERS
 
 
-def call(peer, sid, *, end=False, path="/t.S/Echo"):
-    block = peer.encoder.encode([(k, path if k == ":path" else v) for k, v in HEADERS])
+def call(peer, sid, *, end=False, path=None):
+    block = peer.encoder.encode([(k, path or peer.quick if k == ":path" else v) for k, v in HEADERS])
     return peer.frame(f.HEADERS, f.END_HEADERS | (f.END_STREAM if end else 0), sid, block)
 
 
@@ -21,7 +19,7 @@ def rapid_reset(peer):
 
 def made_you_reset(peer):
     for sid in range(1, 200, 2):
-        yield call(peer, sid, path="/t.S/Slow") + peer.frame(f.WINDOW_UPDATE, 0, sid, bytes(4))
+        yield call(peer, sid, path=peer.slow) + peer.frame(f.WINDOW_UPDATE, 0, sid, bytes(4))
 
 
 def continuation(peer):
@@ -51,10 +49,10 @@ def empty_frames(peer):
 
 
 def closed_windows(peer):
-    """Answers of a megabyte that nobody takes."""
+    """Answers to large messages that nobody takes."""
     yield peer.frame(f.SETTINGS, 0, 0, f.SETTING.pack(f.INITIAL_WINDOW, 0))
     for sid in range(1, 40, 2):
-        body = BytesValue(value=bytes(200_000)).SerializeToString()
+        body = peer.large
         body = b"\0" + len(body).to_bytes(4, "big") + body
         yield call(peer, sid)
         for i in range(0, len(body), 16_384):

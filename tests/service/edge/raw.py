@@ -104,6 +104,9 @@ def server(edge="http2", *, methods=None, tls=None, observers=(), address="127.0
 class Peer:
     """A client. What it receives is kept as (kind, flags, stream, payload)."""
 
+    quick, slow = "/t.S/Echo", "/t.S/Slow"  # methods that attacks call
+    large = BytesValue(value=bytes(200_000)).SerializeToString()  # a message for the first
+
     def __init__(self, port, *, context=None, preface=True, settings=b"", source=None):
         sock = socket.create_connection(("127.0.0.1", port), 30) if isinstance(port, int) else unix(port)
         self.sock = context.wrap_socket(sock, server_hostname="localhost") if context else sock

@@ -1,7 +1,11 @@
 """service.edge.http2: the protocol, by itself: what a peer may say, when, and what it is answered."""
 
+import math
+
 import pytest
 from hpack import Encoder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.edge import frames as f
 from service.edge import http2
@@ -355,3 +359,35 @@ def test_two_goaways():
     assert [sid for kind, flags, sid, _ in frames if kind == f.HEADERS and flags & f.END_STREAM] == [1]
     assert [int.from_bytes(p[:4], "big") for kind, _, _, p in frames if kind == f.GOAWAY] == [f.LAST_STREAM, 1]
     assert len(made.seen) == 1
+
+
+def some_frames(sid):
+    """Frames that a peer may send about a stream, some of which it may not."""
+    return [
+        request(sid),
+        request(sid, end=True),
+        frame(f.DATA, 0, sid, b"some"),
+        frame(f.DATA, f.END_STREAM, sid, b"last"),
+        frame(f.DATA, 0, sid),
+        frame(f.RST_STREAM, 0, sid, bytes(4)),
+        frame(f.WINDOW_UPDATE, 0, sid, b"\0\0\0\1"),
+        frame(f.PING, 0, 0, bytes(8)),
+        frame(f.SETTINGS, 0, 0, f.SETTING.pack(f.INITIAL_WINDOW, sid)),
+    ]
+
+
+@given(st.lists(st.sampled_from([one for sid in range(1, 9) for one in some_frames(sid)]), max_size=60), st.integers(0))
+def test_time_that_runs_out(frames, missing):
+    """What a connection says does not depend on how often it was out of time, and it always goes on."""
+    data = b"".join(frames)
+    data = data[: len(data) - missing % 20]
+    at_once, in_pieces = connection(), connection()
+    at_once.receive(data)
+    in_pieces.receive(data, -math.inf)
+    pieces = 1
+    while in_pieces.more:
+        in_pieces.receive(b"", -math.inf)
+        pieces += 1
+    assert said(in_pieces) == said(at_once)
+    assert in_pieces.is_between_frames() == at_once.is_between_frames() or in_pieces.ended
+    assert pieces <= 1 + len(frames) / http2.FRAMES_BETWEEN_LOOKS

@@ -476,3 +476,39 @@ def test_a_port_is_shared_by_those_who_ask_for_it():
             return one.calls and two.calls
 
         eventually(both_answer)
+
+
+def test_peers_that_have_gone(methods):
+    """Calls of peers that have closed their connections are not begun, however many, and another caller is answered."""
+    with server(methods=methods) as (port, edge):
+        stopped, go_on = threading.Event(), threading.Event()
+        edge.loop.post(lambda: (stopped.set(), go_on.wait(60)))
+        assert stopped.wait(60)
+        for _ in range(200):
+            with Peer(port) as peer:
+                peer.call(b"gone")
+        with Peer(port) as peer:
+            sid = peer.call(b"here")
+            go_on.set()
+            assert peer.answer(sid) == ({"grpc-status": "0"}, [b"here"])
+            assert peer.answer(peer.call(b"still")) == ({"grpc-status": "0"}, [b"still"])
+        eventually(lambda: not edge.loop.transports)
+        assert len(methods.calls) == 2
+
+
+def test_calls_that_come_together(port):
+    """Calls that arrive in one piece, more than are answered in a turn, are all answered, beside those of another."""
+    with Peer(port) as many, Peer(port) as other:
+        many.answer(many.call())
+        first = many.sid + 2
+        block = many.encoder.encode(HEADERS)
+        body = BytesValue(value=b"x" * 50).SerializeToString()
+        body = b"\0" + len(body).to_bytes(4, "big") + body
+        sids = range(first, first + 2 * 90, 2)
+        many.send(
+            b"".join(
+                many.frame(f.HEADERS, f.END_HEADERS, s, block) + many.frame(f.DATA, f.END_STREAM, s, body) for s in sids
+            )
+        )
+        assert other.answer(other.call(b"y")) == ({"grpc-status": "0"}, [b"y"])
+        assert all(many.answer(sid) == ({"grpc-status": "0"}, [b"x" * 50]) for sid in sids)

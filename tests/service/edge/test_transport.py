@@ -1,4 +1,4 @@
-"""Connections and the time that they take of the edge's thread."""
+"""Connections, and whose turn it is on the edge's thread."""
 
 import socket
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.edge.transport import FAIR_SHARE, MOST_DEBT_SECONDS, Transport
+from service.edge.transport import MOST_PATIENCE_SECONDS, Transport
 
 
 @pytest.fixture(name="transport")
@@ -16,40 +16,34 @@ def a_transport():
         yield Transport(sock, "ipv4:127.0.0.1", 0.0)
 
 
-times = st.lists(st.tuples(st.floats(1e-6, 1e-2), st.floats(1.0, 100.0)), min_size=1)
+def test_a_new_connection_comes_last(transport):
+    """A connection that begins waits as long as one that took much: to come again gains nothing."""
+    transport.had(0.0, 0.0)
+    heavy = transport.due
+    transport.had(0.0, 1.0)
+    assert heavy < Transport(transport.sock, "", 1.0).due == transport.due
 
 
-@given(times)
-def test_a_fair_share_is_no_debt(taken):
-    """A connection that takes no more than its fair share is in debt at no time after its first second."""
+@given(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0))
+def test_what_takes_less_is_due_earlier(one, other):
+    """Of two connections that were served until the same time, the one that took less is due no later."""
     with socket.socket() as sock:
-        transport, now = Transport(sock, "", 0.0), MOST_DEBT_SECONDS
-        for seconds, times_longer in taken:
-            assert transport.debt_until <= now
-            transport.charge(now, now + seconds)
-            now += seconds * (times_longer / FAIR_SHARE) * (1 + 1e-9)
+        first, second = Transport(sock, "", 0.0), Transport(sock, "", 0.0)
+        first.had(10.0 - one, 10.0)
+        second.had(10.0 - other, 10.0)
+        assert (first.due <= second.due) == (one <= other) or first.due == second.due
 
 
-@given(times)
-def test_debt_is_bounded(taken):
-    """Whatever a connection took, its debt is paid back within a second."""
+@given(st.lists(st.floats(1e-5, 1e-3), min_size=2, max_size=40))
+def test_nobody_waits_for_ever(pieces):
+    """However little the others take, a connection that is ready waits for its bound and a piece of each at most."""
     with socket.socket() as sock:
-        transport, now = Transport(sock, "", 0.0), 0.0
-        for seconds, _ in taken:
-            now += seconds
-            transport.charge(now - seconds, now)
-            assert now < transport.debt_until <= now + MOST_DEBT_SECONDS
-
-
-def test_a_new_connection_is_in_debt(transport):
-    """A connection that begins comes after those that pay back what they took."""
-    assert transport.debt_until == MOST_DEBT_SECONDS
-
-
-def test_who_takes_more_is_longer_in_debt(transport):
-    """Of two connections that were heard at the same time, the one that took more time is in debt for longer."""
-    with socket.socket() as sock:
-        other = Transport(sock, "", 0.0)
-        transport.charge(10.0, 10.001)
-        other.charge(10.0, 10.002)
-        assert transport.debt_until < other.debt_until
+        connections = [(Transport(sock, str(piece), 0.0), piece) for piece in pieces]
+        now, served = 0.0, dict.fromkeys(range(len(pieces)), 0.0)
+        for _ in range(2_000):
+            number = min(served, key=lambda i: connections[i][0].due)
+            transport, piece = connections[number]
+            assert now - served[number] <= MOST_PATIENCE_SECONDS + sum(pieces) + 1e-9
+            transport.had(now, now + piece)
+            now += piece
+            served[number] = now
