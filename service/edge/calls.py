@@ -7,10 +7,10 @@ import queue
 import re
 import threading
 import time
-import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from random import getrandbits, random
 from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.message import Message
@@ -26,6 +26,8 @@ from service.serving.threads import Moved
 
 STOPPING = "this server is stopping"
 OK, CANCELLED = 0, 1  # statuses of gRPC
+# Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
+FAULTS = frozenset((2, 4, 13, 14, 15))
 MOST_QUOTAS = 1024  # of callers, of which those without an open stream are forgotten
 REQUEST_ID = "x-request-id"
 GIVEN_ID = re.compile(r"[!-~]{1,128}")
@@ -55,12 +57,18 @@ class Failed(Exception):  # noqa: N818  # not an error of ours: it carries how a
         self.status = status
 
 
+def given_id(text: str) -> str:
+    """The request id that a header gives; empty where it is none that is taken."""
+    return text if GIVEN_ID.fullmatch(text) else ""
+
+
 class ServedCall(Call):
     """A call on its way through the server. An edge's own class says how its caller is reached."""
 
     path = ""  # /package.Service/Method, as the caller wrote it
     method: Method | None = None  # None: there is no such method
     who: Caller = ANONYMOUS
+    observers: "tuple[Observer, ...]" = ()  # who hears of it: at first what `Calls.observers_of` says
     began = 0  # time.perf_counter_ns() when the handler was to begin; 0: it has not
     ended = 0  # the same, when its status was known
     code: int | None = None  # of gRPC; None: it has not ended
@@ -69,7 +77,7 @@ class ServedCall(Call):
     responses = 0  # messages sent
     request_bytes = 0
     response_bytes = 0
-    request_id = ""  # made when it is first asked for
+    request_id = ""  # the caller's where an edge knows it at once; else found or made when it is first asked for
     trace_id = ""  # of a call that is traced; 32 hexadecimal digits
     request: Message | None = None  # of a call that changes what others are served, and the answer to it
     response: Message | None = None
@@ -82,8 +90,7 @@ class ServedCall(Call):
     def id(self) -> str:
         """The caller's `x-request-id`, if that is one to 128 printable characters of ASCII; else one that is made."""
         if not self.request_id:
-            given = self.metadata(REQUEST_ID)
-            self.request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+            self.request_id = given_id(self.metadata(REQUEST_ID)) or f"{getrandbits(128):032x}"  # no secret
         return self.request_id
 
     @abstractmethod
@@ -92,9 +99,19 @@ class ServedCall(Call):
 
 
 class Observer(Protocol):
-    """What hears of every call, on the thread that runs it. It must be quick, and must not raise."""
+    """What hears of calls, on the threads that run them. It must be quick, and must not raise.
 
-    watches_begin: bool  # whether `began` does anything: else it is not called
+    It says beforehand which calls these are, so that it costs nothing of the others.
+    """
+
+    share: float  # of the calls that it does not watch, the share of which it hears by chance
+    faults: bool  # whether it hears of the end of each call that failed by no fault of its client
+
+    def watches(self, method: Method | None, headers: Mapping[str, str]) -> bool:
+        """Whether it hears of every call of a method with such headers; None: there is no such method.
+
+        The answer holds for all of them, and may be kept.
+        """
 
     def began(self, call: ServedCall) -> None:
         """The call is about to be handled; nothing is known yet of who makes it."""
@@ -111,11 +128,14 @@ class Calls:
         self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
         self.closed = False  # whether calls that begin from now on are refused
         self._observers = observers
-        self._began = [observer.began for observer in observers if observer.watches_begin]
-        self._ended = [observer.ended for observer in observers]
+        self._largest_share = max((observer.share for observer in observers), default=0.0)
         self._making = threading.Lock()  # guards the next
         self._own_streams: dict[tuple[str, int], Quota] = {}  # of callers with a bound of their own
         self._passed: tuple[Caller, Role] = (ANONYMOUS, Role.ANYONE)  # who may do what: what was found out last
+
+    def observers_of(self, method: Method | None, headers: Mapping[str, str]) -> tuple[Observer, ...]:
+        """Who hears of every call of such a method with such headers, in their order."""
+        return tuple(observer for observer in self._observers if observer.watches(method, headers))
 
     def unary(self, call: ServedCall, data: bytes) -> bytes | Status:
         """The answer to a call with one message each way; or how it ended without.
@@ -204,6 +224,8 @@ class Calls:
             self._begin(call)
         status = status_of(error, call.id())
         call.code, call.error = status.code, error
+        if status.code in FAULTS:
+            call.observers = tuple(o for o in self._observers if o in call.observers or o.faults)
         self._end(call)
         return status
 
@@ -215,13 +237,16 @@ class Calls:
 
     def _begin(self, call: ServedCall) -> None:
         call.began = time.perf_counter_ns()
-        for began in self._began:
-            began(call)
+        chance = random()  # noqa: S311  # a sample, no secret
+        if chance < self._largest_share:
+            call.observers = tuple(o for o in self._observers if o in call.observers or chance < o.share)
+        for observer in call.observers:
+            observer.began(call)
 
     def _end(self, call: ServedCall) -> None:
         call.ended = time.perf_counter_ns()
-        for ended in self._ended:
-            ended(call)
+        for observer in call.observers:
+            observer.ended(call)
         here.call = None
 
     def _admit(self, call: ServedCall, method: Method) -> None:

@@ -6,8 +6,9 @@ As the protocol's document has it (PROTOCOL-HTTP2.md of grpc/grpc). No sockets, 
 import base64
 import binascii
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from service.edge.headers import Headers
@@ -102,6 +103,7 @@ _STATUS_200 = b"\x88"
 _CONTENT_TYPE = b"\x0f\x10\x10application/grpc"
 FIRST_HEADERS, NEXT_HEADERS = b"\x88\x5f\x10application/grpc", b"\x88\xbf"
 FIRST_TRAILERS, NEXT_TRAILERS = b"\x40\x0bgrpc-status\x010", b"\xbe"
+REMEMBERED, MOST_SHORT = 1_024, 256  # fields of trailers that are kept as literals, and characters of one
 SMALL_TABLE = 128  # bytes of a compression table below which the two may not fit
 
 
@@ -146,17 +148,24 @@ def trailers(code: int, text: str, details: bytes, extra: Iterable[tuple[str, st
     return b"".join(literal(name, value) for name, value in fields)
 
 
-def success(extra: Iterable[tuple[str, str | bytes]], most: int) -> bytes:
+def success(extra: Sequence[tuple[str, str | bytes]], most: int) -> bytes:
     """The block that ends an answer with the status OK; quickly where all metadata is short and ASCII."""
-    block, count = "", 0
-    for name, value in extra:
-        if value.__class__ is not str or not value.isascii() or len(value) >= 127 or name.endswith("-bin"):
-            return trailers(OK, "", b"", extra, most)
-        block += f"\0{chr(len(name))}{name}{chr(len(value))}{value}"
-        count += 1
-    if len(PLAIN_TRAILERS) + len(block) + 32 * (count + 1) > min(most or MOST_TRAILER_BYTES, MOST_TRAILER_BYTES) - 64:
+    try:
+        block = PLAIN_TRAILERS + b"".join(map(_short, extra))
+    except ValueError:
         return trailers(OK, "", b"", extra, most)
-    return PLAIN_TRAILERS + block.encode("ascii")
+    if len(block) + 32 * (len(extra) + 1) > min(most or MOST_TRAILER_BYTES, MOST_TRAILER_BYTES) - 64:
+        return trailers(OK, "", b"", extra, most)
+    return block
+
+
+@lru_cache(REMEMBERED)
+def _short(field: tuple[str, str | bytes]) -> bytes:
+    """A field of metadata that is short and ASCII, as a literal. Raises ValueError for others."""
+    name, value = field
+    if isinstance(value, bytes) or not value.isascii() or len(value) > MOST_SHORT or name.endswith("-bin"):
+        raise ValueError(name)
+    return literal(name.encode(), value.encode())
 
 
 def http_headers(status: int) -> bytes:

@@ -26,9 +26,13 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 class _Call(ServedCall):
     """A call of grpcio."""
 
-    def __init__(self, method: Method, context: grpc.ServicerContext) -> None:
+    def __init__(self, calls: Calls, method: Method, context: grpc.ServicerContext) -> None:
         self.method, self.path = method, method.path
         self._context = context
+        self._headers: dict[str, str] = {}
+        for name, value in context.invocation_metadata():
+            self._headers.setdefault(name, value if isinstance(value, str) else value.decode(errors="replace"))
+        self.observers = calls.observers_of(method, self._headers)
 
     def peer(self) -> str:
         """The address that the call came from, without the port: of `ipv4:10.0.0.7:51234` it is `ipv4:10.0.0.7`."""
@@ -52,10 +56,7 @@ class _Call(ServedCall):
 
     def metadata(self, key: str) -> str:
         """A header of the call; empty if it was not sent."""
-        for name, value in self._context.invocation_metadata():
-            if name == key:
-                return value if isinstance(value, str) else value.decode(errors="replace")
-        return ""
+        return self._headers.get(key, "")
 
 
 class GrpcioEdge:
@@ -107,7 +108,7 @@ class GrpcioEdge:
 
     def _unary(self, method: Method) -> Callable[..., Any]:
         def behavior(data: bytes, context: grpc.ServicerContext) -> bytes:
-            call = _Call(method, context)
+            call = _Call(self._calls, method, context)
             answer = self._calls.unary(call, data)
             if isinstance(answer, Status):
                 _abort(call, context, answer)
@@ -119,7 +120,7 @@ class GrpcioEdge:
 
     def _stream(self, method: Method) -> Callable[..., Any]:
         def behavior(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
-            call = _Call(method, context)
+            call = _Call(self._calls, method, context)
             pump = _Pump(request) if method.request_streams else None
             one = iter([request])
             receive = pump.receive if pump else lambda _seconds: next(one, None)

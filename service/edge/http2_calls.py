@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from service.config import Limits
 from service.edge import grpc_protocol as grpc
-from service.edge.calls import ServedCall
+from service.edge.calls import Observer, ServedCall
 from service.edge.frames import TABLE_BYTES
 from service.edge.http2 import Connection
 from service.edge.loop import Loop
@@ -26,6 +26,8 @@ class Route(NamedTuple):
     inline: bool  # whether it may begin on the edge's thread
     streams: bool
     refused: Exception | None
+    observers: tuple[Observer, ...]  # who hears of each such call
+    request_id: str
 
 
 class GrpcConnection(Connection):
@@ -78,6 +80,7 @@ class UnaryCall(Stream, ServedCall):
     def __init__(self, edge: Edge, connection: GrpcConnection, sid: int, route: Route) -> None:
         self.connection, self.sid, self.window = connection, sid, connection.initial_window
         self.edge, self.route, self.method = edge, route, route.method
+        self.observers, self.request_id = route.observers, route.request_id
 
     @property
     def path(self) -> str:  # type: ignore[override]

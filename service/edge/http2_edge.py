@@ -7,7 +7,7 @@ from typing import Any
 
 from service.config import Limits, ServerConfig, Tls
 from service.edge import grpc_protocol as grpc
-from service.edge.calls import Calls, Failed, Status, status_of
+from service.edge.calls import REQUEST_ID, Calls, Failed, Status, given_id, status_of
 from service.edge.frames import CANCEL, TABLE_BYTES
 from service.edge.headers import Headers
 from service.edge.http2 import Connection
@@ -108,7 +108,10 @@ class Http2Edge:
         if refused is None and method is None:
             refused = NotSupportedError(f"there is no method {request.path[:200]!r}")
         streams = method is not None and (method.request_streams or method.response_streams)
-        return Route(request, method, method is not None and method.pool is Pool.EDGE, streams, refused)
+        inline = method is not None and method.pool is Pool.EDGE
+        observers = self._calls.observers_of(method, request.metadata)
+        request_id = given_id(request.metadata.get(REQUEST_ID, ""))
+        return Route(request, method, inline, streams, refused, observers, request_id)
 
     def _open(self, connection: Any, sid: int, route: Route, ended: bool) -> None:
         call = (StreamCall if route.streams else UnaryCall)(self, connection, sid, route)

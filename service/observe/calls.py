@@ -6,10 +6,10 @@ The observers of service.edge.calls, which knows none of them.
 import json
 import logging
 import os
-import random
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,15 +22,16 @@ from service.observe.samples import Samples
 
 if TYPE_CHECKING:
     from service.edge.calls import ServedCall
+    from service.edge.methods import Method
     from service.model.results import Shared
 
 REQUEST_ID = "x-request-id"
-# Statuses that are not the client's doing: Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss.
-FAULTS = frozenset((2, 4, 13, 14, 15))
 
 BOUNDS = ("computed", "calls_per_second", "queue")
 
 logger = logging.getLogger(__name__)
+
+_encoded = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 class Done(NamedTuple):
@@ -54,15 +55,22 @@ class Done(NamedTuple):
         return cls(model, version, batch, steps, queue_ns, compute_ns, asked, computed, shared)
 
 
+NOTHING = (None,) * len(Done._fields)  # of calls that computed nothing
+
+
 class Counting:
     """Counts calls, and what bounds refused."""
 
-    watches_begin = True
+    share, faults = 0.0, False
 
     def __init__(self) -> None:
         self.counts = CallCounts()
         self._refusing = threading.Lock()  # guards the next
         self._refused: dict[str, float] = {}
+
+    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+        """All of them."""
+        return True
 
     def began(self, call: "ServedCall") -> None:
         """A call begins."""
@@ -96,51 +104,57 @@ class Counting:
 class Answering:
     """Tells callers that sent a request id what became of the call: the id, the version, where the time went."""
 
-    watches_begin = False
+    share, faults = 0.0, False
+
+    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+        """Those with a request id."""
+        return bool(headers.get(REQUEST_ID))
 
     def began(self, call: "ServedCall") -> None:
         """Nothing yet."""
 
     def ended(self, call: "ServedCall") -> None:
         """Adds to the trailing metadata."""
-        if not call.metadata(REQUEST_ID):
+        done = call.inference
+        if done is None:
+            call.trailing = (*call.trailing, (REQUEST_ID, call.id()))
             return
-        told: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.id())]
-        if call.inference is not None:
-            # As `Done` has them; to make one takes longer than all that is told.
-            model, version, *_, queue_ns, compute_ns, _asked_ns, _computed_ns, _shared = call.inference
-            told.append(("unroll-version", _uri(model, version)))
-            told.append(("server-timing", f"queue;dur={queue_ns * 1e-6:.3f}, compute;dur={compute_ns * 1e-6:.3f}"))
-        call.trailing = (*call.trailing, *told)
+        # As `Done` has them, from both ends; to make one takes longer than all that is told.
+        told = _told(done[0], done[1], done[-5] // 1000, done[-4] // 1000)
+        call.trailing = (*call.trailing, (REQUEST_ID, call.id()), *told)
 
 
-@lru_cache(1024)
-def _uri(model: str, version: str) -> str:
-    return f"models:/{quote(model)}/{version}"
+@lru_cache(4096)  # most small calls take one of few numbers of microseconds
+def _told(model: str, version: str, queue_us: int, compute_us: int) -> tuple[tuple[str, str], ...]:
+    """What became of a call, as trailing metadata."""
+    timing = f"queue;dur={queue_us / 1000}, compute;dur={compute_us / 1000}"
+    return ("unroll-version", f"models:/{quote(model)}/{version}"), ("server-timing", timing)
 
 
 class AccessLog:
     """One JSON line for a call: a sample of all, and each that failed by no fault of its client."""
 
-    watches_begin = False
+    faults = True
 
     def __init__(self, place: str, sample: float) -> None:
         """`place` is a file, or `-` for standard output; `sample` the share of calls. Raises OSError."""
-        self._sample = sample
+        self.share = sample
         self._failing = False
         if place == "-":
             self._descriptor = sys.stdout.fileno()
         else:
             self._descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
+    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+        """All or none of them."""
+        return self.share >= 1.0
+
     def began(self, call: "ServedCall") -> None:
         """Nothing yet."""
 
     def ended(self, call: "ServedCall") -> None:
-        """Writes the line, if there is to be one."""
-        if random.random() >= self._sample and call.code not in FAULTS:  # noqa: S311  # a sample, no secret
-            return
-        line = json.dumps(access_record(call), ensure_ascii=False).encode() + b"\n"
+        """Writes the line."""
+        line = _encoded(access_record(call)).encode() + b"\n"
         try:
             os.write(self._descriptor, line)  # in one piece, so that lines of several workers do not mix
             self._failing = False
@@ -152,7 +166,8 @@ class AccessLog:
 
 def access_record(call: "ServedCall") -> dict[str, Any]:
     """What the access log says of a call: never what it carried, nor what the caller proved itself with."""
-    done, error = Done.of(call.inference) if call.inference is not None else None, call.error
+    model, version, batch, timesteps, queue_ns, *_ = Done.of(call.inference) if call.inference else NOTHING
+    error = call.error
     return {
         "time": now(),
         "request_id": call.id(),
@@ -160,11 +175,11 @@ def access_record(call: "ServedCall") -> dict[str, Any]:
         "method": call.path if call.method is not None else "unknown",
         "code": CODES[call.code or 0],
         "ms": round((call.ended - call.began) / 1e6, 3),
-        "queue_ms": round(done.queue_ns / 1e6, 3) if done else None,
-        "model": done.model if done else None,
-        "version": done.version if done else None,
-        "batch": done.batch if done else None,
-        "timesteps": done.timesteps if done else None,
+        "queue_ms": round(queue_ns / 1e6, 3) if queue_ns is not None else None,
+        "model": model,
+        "version": version,
+        "batch": batch,
+        "timesteps": timesteps,
         "request_bytes": call.request_bytes,
         "response_bytes": call.response_bytes,
         "caller": call.who.name,
@@ -176,19 +191,22 @@ def access_record(call: "ServedCall") -> dict[str, Any]:
 class Auditing:
     """Sends a record of each call that changes, or would change, what others are served."""
 
-    watches_begin = False
+    share, faults = 0.0, False
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
+
+    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+        """Those of operators' methods."""
+        return method is not None and method.operates
 
     def began(self, call: "ServedCall") -> None:
         """Nothing yet."""
 
     def ended(self, call: "ServedCall") -> None:
         """Sends the record."""
-        if call.method is not None and call.method.operates:
-            with suppress(OSError):  # the supervisor is gone, and this worker with it
-                self._send(audit_record(call))
+        with suppress(OSError):  # the supervisor is gone, and this worker with it
+            self._send(audit_record(call))
 
 
 def audit_record(call: "ServedCall") -> dict[str, Any]:
@@ -241,4 +259,10 @@ def _done(response: Any) -> dict[str, Any]:
 
 def now() -> str:
     """The time in UTC, as logs have it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
+    return f"{_second(seconds)}.{milliseconds:03}Z"
+
+
+@lru_cache(4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

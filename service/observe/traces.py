@@ -21,6 +21,7 @@ from service.version import DISTRIBUTION
 
 if TYPE_CHECKING:
     from service.edge.calls import ServedCall
+    from service.edge.methods import Method
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 # version-trace id-parent id-flags, as W3C's Trace Context has it; later versions may go on after a dash.
@@ -120,30 +121,35 @@ class CallTrace:
 class Traces:
     """Keeps what is known of the calls that are sampled, and sends it off the calls' threads; an observer of calls."""
 
-    watches_begin = True
+    faults = False
 
     def __init__(self, address: str, send: Callable[[list[dict[str, Any]]], None]) -> None:
         """`address` is where the server listens. `send` takes records of some calls; it may raise OSError."""
         self._sampler = Sampler()
-        self._ratio = self._sampler.ratio  # most calls have no parent, and are decided by this alone
+        self.share = self._sampler.ratio  # most calls have no parent, and are decided by this alone
         self._address, self._send = address, send
-        self._kept: deque[dict[str, Any]] = deque(maxlen=MOST_KEPT)  # the oldest are lost where they are too many
+        self._kept: deque[ServedCall] = deque(maxlen=MOST_KEPT)  # the oldest are lost where they are too many
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
+    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+        """Those with a parent, which may decide; all or none of the others."""
+        return self.share >= 1.0 or bool(headers.get(TRACEPARENT))
+
     def began(self, call: "ServedCall") -> None:
         """Begins a trace where the call is sampled."""
         traceparent = call.metadata(TRACEPARENT)
-        if self._sampler.keeps(traceparent) if traceparent else random.random() < self._ratio:  # noqa: S311  # as `keeps`
+        if not traceparent or self._sampler.keeps(traceparent):  # without a parent, chance has decided
             trace = call.trace = CallTrace(traceparent, call.metadata(TRACESTATE))
             call.trace_id = trace.context[0]
 
     def ended(self, call: "ServedCall") -> None:
-        """Keeps what is known of a call that is traced."""
+        """Keeps a call that is traced, and makes its id, before anybody asks for it on two threads."""
         if call.trace is not None:
             call.trace.note(call.inference)
-            self._kept.append(self._record(call, call.trace))
+            call.id()
+            self._kept.append(call)
 
     def close(self) -> None:
         """Sends what is left."""
@@ -156,15 +162,15 @@ class Traces:
         self._send_kept()
 
     def _send_kept(self) -> None:
-        calls = [self._kept.popleft() for _ in range(len(self._kept))]
+        epoch = time.time_ns() - time.perf_counter_ns()
+        calls = [self._record(self._kept.popleft(), epoch) for _ in range(len(self._kept))]
         if calls:
             with suppress(OSError):  # the supervisor is gone, and this worker with it
                 self._send(calls)
 
-    def _record(self, call: "ServedCall", trace: CallTrace) -> dict[str, Any]:
+    def _record(self, call: "ServedCall", epoch: int) -> dict[str, Any]:
         """What is known of a call, as JSON. Times are nanoseconds since the epoch."""
-        epoch = time.time_ns() - time.perf_counter_ns()
-        done = call.inference
+        trace, done = call.trace, call.inference
         return {
             "trace_id": trace.context[0], "span_id": trace.context[1], "parent": trace.parent, "state": trace.state,
             "path": call.path[1:201], "known": call.method is not None, "address": self._address, "peer": call.peer(),

@@ -19,12 +19,15 @@ def methods():
 
 
 class Seen:
-    """An observer that keeps what it was told."""
+    """An observer that keeps what it was told: of all calls, or of those with a header and as it is said."""
 
-    watches_begin = True
-
-    def __init__(self):
+    def __init__(self, header="user-agent", share=0.0, *, faults=False):
         self.began_, self.ended_ = [], []
+        self.header, self.share, self.faults = header, share, faults
+
+    def watches(self, method, headers):
+        assert method is None or method.path.startswith("/t.S/")
+        return self.header in headers
 
     def began(self, call):
         self.began_.append(call)
@@ -198,6 +201,26 @@ def test_what_observers_are_told(channel, seen):
     assert (fail.code, str(fail.error), fail.responses) == (3, "no", 0)
     assert (chat.code, chat.requests, chat.responses, chat.request_bytes) == (0, 3, 3, 9)
     assert echo.peer() == "ipv4:127.0.0.1"
+
+
+def test_who_hears_of_which_calls(edge):
+    """An observer hears of the calls that it watches, of its share of the others, and of faults if it wants."""
+    watching, half, faults = Seen("x-watched"), Seen("", 0.5), Seen("", faults=True)
+    with (
+        server(edge, observers=[watching, half, faults]) as (port, _),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        for i in range(1_000):
+            unary(channel, "Echo")(message(b"1"), metadata=[("x-watched", "yes")] if i % 10 == 0 else [])
+        for name in ("Fail", "Crash"):  # the client's fault, and ours
+            with pytest.raises(grpc.RpcError):
+                unary(channel, name)(message(b"2"))
+    assert len(watching.began_) == len(watching.ended_) == 100
+    assert all(call.metadata("x-watched") for call in watching.ended_)
+    assert len(half.began_) == len(half.ended_)
+    assert 400 < len(half.ended_) < 600  # 6 standard deviations
+    assert 20 < len({id(call) for call in half.ended_} & {id(call) for call in watching.ended_}) < 80
+    assert (faults.began_, [call.path for call in faults.ended_]) == ([], ["/t.S/Crash"])
 
 
 def test_many_callers(channel):

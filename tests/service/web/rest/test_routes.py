@@ -138,7 +138,10 @@ def test_a_caller_that_leaves(versions):
     calls, begun, let = [], threading.Event(), threading.Event()
 
     class Watching:
-        watches_begin = True
+        share, faults = 0.0, False
+
+        def watches(self, method, headers):
+            return True
 
         def began(self, call):
             calls.append(call)
