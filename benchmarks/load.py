@@ -31,6 +31,7 @@ class Shape:
     connections: int
     streams: int  # at a time on each connection
     seconds: int  # whole ones, as h2load wants them
+    requests: int = 0  # in all, whatever time they take; 0: as many as the seconds have room for. By h2load alone
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _h2load(
     command = [
         "h2load", *([f"--log-file={log}"] if log else []),
         f"--clients={shape.connections}", f"--max-concurrent-streams={shape.streams}",
-        f"--duration={shape.seconds}", f"--data={request}",
+        f"--requests={shape.requests}" if shape.requests else f"--duration={shape.seconds}", f"--data={request}",
         "--header=content-type: application/grpc", "--header=te: trailers",
         *(f"--header={header}" for header in headers), url if "://" in url else f"http://{url}",
     ]  # fmt: skip

@@ -61,9 +61,13 @@ class Served:
     pids: tuple[int, ...]  # of those who answer
 
     def cpu_seconds(self) -> float:
-        """What they used since they started."""
-        times = [psutil.Process(pid).cpu_times() for pid in self.pids]
-        return sum(time.user + time.system for time in times)
+        """What they used since they started, to the nanosecond."""
+        return sum(map(cpu_seconds, self.pids))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of all threads of a process; `psutil` has it in hundredths of a second."""
+    return time.clock_gettime(~pid << 3 | 2)  # the clock that clock_getcpuclockid(3) gives, on Linux
 
 
 def request_file(place: Place, name: str, message: Message) -> Path:
