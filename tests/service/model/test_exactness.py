@@ -52,6 +52,8 @@ def inner_outputs(keras, model, x) -> dict[str, np.ndarray]:
     suppress_health_check=list(HealthCheck),
 )
 @given(case=networks())
+# Thousands of numbers step by step; what it reaches others reach too, and to count lines takes longer than the test.
+@pytest.mark.no_cover
 def test_every_layer_gives_what_keras_gives(keras, tmp_path_factory, case: NetworkCase):
     """Every output of every layer of a random network is what Keras makes of the file, within the frozen bound."""
     folder = tmp_path_factory.mktemp("case")
