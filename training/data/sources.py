@@ -27,6 +27,7 @@ AHEAD = 2  # batches that are read before they are asked for
 DATASETS = {
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "ipc", ".ipc": "ipc", ".feather": "feather", ".orc": "orc"
 }  # fmt: skip
+CREDENTIALS = "S3's credentials are read from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …)"
 
 Progress = Callable[[int, int], None]  # done, of so many
 
@@ -91,8 +92,7 @@ def _located(where: str) -> "tuple[fs.FileSystem, str]":
         return fs.LocalFileSystem(), str(Path(where).absolute())
     if "@" in urlsplit(where).netloc:
         raise InvalidArgumentError(
-            "data: a URI is recorded with the run, so it must not hold credentials; S3's are read from the "
-            "environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …)",
+            f"data: a URI is recorded with the run, so it must not hold credentials; {CREDENTIALS}",
             field="data",
         )
     try:
@@ -290,7 +290,8 @@ def _arrow_errors(name: str, found: "pa.Schema | None" = None) -> Iterator[None]
     try:
         yield
     except OSError as error:
-        raise OSError(f"data: {name} cannot be read: {_line(error)}") from error
+        hint = f"; {CREDENTIALS}" if "ACCESS_DENIED" in str(error) else ""
+        raise OSError(f"data: {name} cannot be read: {_line(error)}{hint}") from error
     except pa.ArrowException as error:
         text = _line(error)
         if found is not None and (
