@@ -23,6 +23,7 @@ from service.supervisor.trial import Trial
 if TYPE_CHECKING:
     from registry.store import Store
 
+STORE_SECONDS = 20.0  # that a request waits for the registry client of a server that has just started
 REFUSED_SECONDS = 10.0  # a refused version is not looked at again for so long, then twice as long, and so on
 MOST_REMEMBERED = 256  # versions of each kind: refused, come through their trial
 
@@ -44,19 +45,29 @@ class Versions:
     """Gets versions from the registry into the cache, and proven. Any thread may ask."""
 
     def __init__(self, cache: Cache, config: ServerConfig) -> None:
-        self.store: Store | None = None  # set once the registry is there
+        self._store: Store | None = None
+        self._settled = threading.Event()  # set when the store is there, or when it is known why it is not
         self._cache = cache
         self._config = config
         self._remembering = threading.Lock()  # guards the next two; not held while anything is fetched
         self._refused: dict[VersionKey, _Refusal] = {}
         self._tried: dict[str, VersionEntry] = {}  # what came through its trial, by digest
 
+    def open_store(self, make: "Callable[[], Store]") -> "Store":
+        """The store, made now if it is not there yet; whoever waits for it goes on. Raises what `make` raises."""
+        try:
+            self._store = self._store or make()
+        finally:
+            self._settled.set()
+        return self._store
+
     @property
     def registry(self) -> "Store":
-        """The registry. Raises UnavailableError before it was reached."""
-        if self.store is None:
+        """The registry; waits while its client is imported, as workers may serve before. Raises UnavailableError."""
+        self._settled.wait(STORE_SECONDS)
+        if self._store is None:
             raise UnavailableError("the registry was not reached yet")
-        return self.store
+        return self._store
 
     def fetch(
         self, name: str, number: str, *, info: VersionInfo | None = None, on_demand: bool = False,

@@ -124,8 +124,8 @@ class Follower:
             from registry.store import Store
 
             counts = self._observation.counts
-            self._versions.store = self._versions.store or counted(Store(self._config.registry_lock), counts)
-            self._search = counted(Search(self._versions.store), counts)
+            store = self._versions.open_store(lambda: counted(Store(self._config.registry_lock), counts))
+            self._search = counted(Search(store), counts)
             gc.freeze()  # what MLflow brings stays: without this each full collection walks all of it, for 0.15 s
         elif len(self._checked) > 1.25 * self._kept + 32:
             self._kept = len(self._checked)

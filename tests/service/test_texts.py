@@ -72,7 +72,7 @@ def client(expected, registry, tmp_path_factory):
     """A client of a server of both, which have come from the registry and through a trial as in every server."""
     config = ServerConfig(tuple(f"models:/{name}@champion" for name in expected), engine="tensorflow")
     versions = Versions(Cache(tmp_path_factory.mktemp("cache")), config)
-    versions.store = registry.store
+    versions.open_store(lambda: registry.store)
     models = [entry(name, "champion", v1=versions.fetch(name, "1")) for name in expected]
     with serving(*models) as (_, client):
         yield client

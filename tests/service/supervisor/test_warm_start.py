@@ -84,6 +84,13 @@ def test_models_answer_before_all_are_loaded(cache, registry):
         assert t.is_model_ready(MODELS[0])
 
 
+def test_versions_are_listed_from_the_first_answer_on(cache, registry):
+    """A server that answers before it has reached the registry lists versions as soon as it has."""
+    with warm(cache, registry, workers=1) as (_, client):
+        first_answer(client, MODELS[-1])
+        assert [version.version for version in client.versions(MODELS[-1])] == ["1"]
+
+
 def test_a_worker_that_was_killed(cache, registry):
     """The only worker of a server is replaced by one that answers for any model, and is healthy when it has all."""
     with warm(cache, registry, workers=1) as (server, client):
