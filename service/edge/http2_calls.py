@@ -136,7 +136,8 @@ class UnaryCall(Stream, ServedCall):
             return
         self.size = size + grpc.PREFIX_BYTES
         assert self.body is not None
-        more = self.size - len(self.body) - self.credit
+        # And a byte, because Envoy says the end of a request, which takes none, only while its window has room.
+        more = self.size - len(self.body) - self.credit + 1
         if more > 0:
             self.edge.loop.hold(self.size)
             self.connection.grant(self, more)

@@ -122,6 +122,7 @@ class Loop:
             events.sort(key=self._due)
         now = monotonic()
         until = now + TURN_SECONDS + TURN_SECONDS_EACH * len(events)
+        closing_until = until + TURN_SECONDS
         for fd, event in events:
             transport = transports.get(fd)
             if transport is None:
@@ -134,10 +135,9 @@ class Loop:
                         self._listeners[fd].due = now = monotonic()
                 continue
             if now > until:
-                continue
-            if event & GONE:
-                self.close(transport)  # nobody is left who would read an answer
-                now = monotonic()
+                if event & GONE and now < closing_until:
+                    self.close(transport)  # nobody is left to whom an answer is worth that others wait
+                    now = monotonic()
                 continue
             try:
                 self._ready(transport, event, now + PIECE_SECONDS)
@@ -148,9 +148,7 @@ class Loop:
             transport.had(begun, now)
 
     def _due(self, event: tuple[int, int]) -> float:
-        """When a socket is due; at once where its peer has gone, and there is nothing to do but to close it."""
-        if event[1] & GONE:
-            return 0.0
+        """When a socket is due."""
         ready = self.transports.get(event[0]) or self._listeners.get(event[0])
         return ready.due if ready else 0.0
 

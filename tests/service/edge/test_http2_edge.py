@@ -1,5 +1,6 @@
 """The edge of our own, by a client that says whatever it likes: bytes, slowness, drains, addresses, TLS."""
 
+import socket
 import ssl
 import threading
 import time
@@ -479,12 +480,12 @@ def test_a_port_is_shared_by_those_who_ask_for_it():
 
 
 def test_peers_that_have_gone(methods):
-    """Calls of peers that have closed their connections are not begun, however many, and another caller is answered."""
+    """Of many peers that have gone few calls are begun while others wait, and the others are answered."""
     with server(methods=methods) as (port, edge):
         stopped, go_on = threading.Event(), threading.Event()
         edge.loop.post(lambda: (stopped.set(), go_on.wait(60)))
         assert stopped.wait(60)
-        for _ in range(200):
+        for _ in range(400):
             with Peer(port) as peer:
                 peer.call(b"gone")
         with Peer(port) as peer:
@@ -493,7 +494,25 @@ def test_peers_that_have_gone(methods):
             assert peer.answer(sid) == ({"grpc-status": "0"}, [b"here"])
             assert peer.answer(peer.call(b"still")) == ({"grpc-status": "0"}, [b"still"])
         eventually(lambda: not edge.loop.transports)
-        assert len(methods.calls) == 2
+        assert len(methods.calls) < 200
+
+
+def test_a_client_that_says_no_more(port):
+    """A client that ends its side of the connection after its request is answered: nobody else waits."""
+    with Peer(port) as peer:
+        sid = peer.call(b"last")
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert peer.answer(sid) == ({"grpc-status": "0"}, [b"last"])
+
+
+def test_room_for_the_end_of_a_request(port):
+    """A message beyond the window is let in with a byte to spare: some clients say the end only where there is room."""
+    with Peer(port) as peer:
+        sid = peer.headers()
+        peer.send(peer.frame(f.DATA, 0, sid, b"\0" + (900_000).to_bytes(4, "big")))
+        granted = 0
+        while granted < 900_001 - http2_calls.STREAM_WINDOW:
+            granted += int.from_bytes(peer.until(f.WINDOW_UPDATE, sid), "big")
 
 
 def test_calls_that_come_together(port):
