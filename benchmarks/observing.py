@@ -43,7 +43,7 @@ from benchmarks.servers import (
     unroll_server,
 )
 
-ROUNDS, WARM_UP = 80, 4
+ROUNDS, WARM_UP = 60, 3
 REQUESTS = {"http2": 4_000, "grpcio": 800}  # of a round: an eighth of a second on a quiet machine
 SHARE = 0.01  # of calls that are logged, and of those that are traced
 SCRAPE_SECONDS = 15.0
