@@ -5,6 +5,7 @@ it does: most calls of a client cost one look into a dictionary.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from hpack import Decoder, OversizedHeaderListError
@@ -16,6 +17,7 @@ BLOCK_BYTES = 16_384  # of a compressed block
 HEADER_BYTES = 16_384  # of decoded headers, as RFC 9113 counts them; said to the peer
 MOST_HEADER_BYTES = 65_536  # beyond which a block is not even decoded to its end
 REMEMBERED = 256  # blocks
+REMEMBERED_FIELDS, SHORT = 1_024, 256  # fields of all connections that were checked, and bytes of one
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -95,6 +97,11 @@ _NAME = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 def _is_field(field: tuple[bytes, bytes]) -> bool:
     """Whether a name and a value may stand in HTTP/2."""
     name, value = field
+    return _may_stand(name, value) if len(name) + len(value) <= SHORT else _may_stand.__wrapped__(name, value)
+
+
+@lru_cache(REMEMBERED_FIELDS)  # where one header of a call is new, as an id is, the others are not
+def _may_stand(name: bytes, value: bytes) -> bool:
     return (
         bool(name)
         and _NAME.issuperset(name)
