@@ -25,12 +25,15 @@ def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
         if found.layout.classes:
             _draw_classes(axes, one, found.layout.classes)
         else:
-            _draw_values(axes, one)
+            _draw_values(axes, one, scaled=bool(found.adaptive) and one.group not in found.plain)
     drawn.savefig(path, dpi=120)
 
 
-def _draw_values(axes: Any, one: "Forecast") -> None:
-    """The past as a line, the forecast as one that continues it, and the bands around it."""
+def _draw_values(axes: Any, one: "Forecast", *, scaled: bool) -> None:
+    """The past as a line, the forecast as one that continues it, and the bands around it.
+
+    `scaled`: the bands follow the recent error of the series, and the legend says so.
+    """
     times, values = np.asarray(one.times), one.predicted
     if one.past is not None:
         past = np.asarray(one.past_times)
@@ -40,7 +43,8 @@ def _draw_values(axes: Any, one: "Forecast") -> None:
     for (level, (lower, upper)), dark in zip(sorted(one.intervals.items()), BANDS, strict=False):
         joined = len(values) - len(lower)
         low, high = (np.concatenate([values[:joined], end]) for end in (lower, upper))
-        axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=f"{level:g} %")
+        label = f"{level:g} %, adaptive" if scaled else f"{level:g} %"
+        axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=label)
     axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
     if np.asarray(one.times).dtype.kind == "M":  # dates, of which long ones would overlap
         short_dates(axes.xaxis)

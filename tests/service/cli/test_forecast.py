@@ -57,6 +57,11 @@ def run(*arguments, cwd):
     return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
 
+def legends(picture):
+    """How the bands of each panel are called in an SVG picture, whose texts also stand in comments."""
+    return re.findall(r"<!-- (80 %.*?) -->", picture.read_text())
+
+
 def test_from_the_registry(data):
     """A version of the registry forecasts the months after the table, with intervals, a file and a picture."""
     arguments = ["--data", "sales.csv", "--model", "models:/sales@champion", "--cache", "cache", "--level", "50"]
@@ -124,14 +129,16 @@ def test_adaptive_intervals(data, adaptive):
         expected[place] = 2 * scaled.quantiles[80] * max(np.abs(predicted - wanted).mean(), float(scaled.floor))
 
     given = ["--level", "80", "--model", "models:/places@champion"]
-    local = ["--cache", data / "cache", "--out", data / "next.parquet"]
+    local = ["--cache", data / "cache", "--out", data / "next.parquet", "--plot", data / "places.svg"]
     printed = commands.run("forecast", "--data", data / "places.csv", *given, *local)
     assert "intervals: scaled by the mean absolute error of the last 12 forecasts" in printed
     written = pq.read_table(data / "next.parquet").to_pandas()
     for place, widths in expected.items():
         found = written[written["place"] == place]
         assert np.allclose(found["upper_80"] - found["lower_80"], widths, rtol=1e-4)
+    assert legends(data / "places.svg") == ["80 %, adaptive", "80 %, adaptive"]
     short = commands.run("forecast", "--data", data / "short.csv", *given, *local)
+    assert legends(data / "places.svg") == ["80 %, adaptive", "80 %"]
     assert "intervals of 'b': plain widths, not scaled by the recent error" in short
 
     held = VersionEntry("1", digest, str(folder), data=version.tags[tag.DATA], engines=("numpy", "numpy"))
