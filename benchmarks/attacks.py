@@ -139,7 +139,7 @@ class Attacker(Peer):
     """A client of the product that attacks."""
 
     quick, slow = PREDICT, "/unroll.v1.ModelService/GetModel"
-    large = pb.PredictRequest(inputs=[to_tensor(np.zeros((8_000, 3, 2), np.float32))]).SerializeToString()
+    large = pb.PredictRequest(inputs=[to_tensor(np.zeros((100, 3, 2), np.float32))]).SerializeToString()
 
 
 def attack(name: str, port: int, seconds: float) -> None:

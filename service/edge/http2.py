@@ -51,8 +51,8 @@ from service.edge.sending import Sending
 from service.edge.streams import BURST, STREAM_WINDOW
 
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
-FRAMES_BETWEEN_LOOKS = 4  # at the clock
-REQUEST_SECONDS, REQUESTS_SECONDS = 5e-5, 5e-4  # more for each whole request, and at most: floods have few of them
+FRAMES_BETWEEN_LOOKS = 2  # at the clock
+REQUEST_SECONDS, REQUESTS_SECONDS = 5e-5, 1e-3  # more for each whole request, and at most: floods have few of them
 STRIKES = 2  # pings that come too soon, before another is one too many
 
 
@@ -74,6 +74,7 @@ class Connection(Sending):
         super().__init__()
         self._open, self._most, self._ping_seconds = open_stream, most_streams, ping_seconds
         self.out.append(_hello(most_streams))
+        self.requests = 0  # that arrived whole
         self.progress = 0  # changes whenever a frame has arrived, and nothing is to follow it
         self._granted = 65_535  # by the peer, from the beginning: what is no longer in the window was sent
         self.initial_window = 65_535
@@ -150,6 +151,7 @@ class Connection(Sending):
                     if flags & END_STREAM:
                         stream.request_ended = True
                         until = min(until + REQUEST_SECONDS, latest)
+                        self.requests += 1
                         stream.received(data[begin:stop], True)
                     elif begin == stop:
                         self._control.spend("empty frames")

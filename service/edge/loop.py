@@ -29,6 +29,7 @@ READ_BYTES = 65_536  # from a connection at a time: hundreds of small calls
 READS_OF_TLS = 8  # records are 16 KiB
 PIECE_SECONDS = 3e-5  # for what one connection sent; it goes on when it is due again
 TURN_SECONDS, TURN_SECONDS_EACH = 5e-5, 1e-6  # for all that is ready; the rest is sorted in with what becomes ready
+REQUESTS_SECONDS = 5e-4  # more than that for a turn in which requests are answered, as for a piece
 ACCEPTED = 64  # connections at a time
 MOST_EVENTS = 256  # in a turn
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
@@ -118,11 +119,12 @@ class Loop:
         if self._unfinished:
             ready = {fd for fd, _ in events}
             events += [(transport.fd, 0) for transport in self._unfinished if transport.fd not in ready]
+        others_wait = len(events) > 1 and any(not event & GONE for _, event in events)
         if len(events) > 1:
             events.sort(key=self._due)
         now = monotonic()
         until = now + TURN_SECONDS + TURN_SECONDS_EACH * len(events)
-        closing_until = until + TURN_SECONDS
+        latest = until + REQUESTS_SECONDS
         for fd, event in events:
             transport = transports.get(fd)
             if transport is None:
@@ -132,12 +134,14 @@ class Loop:
                 elif fd in self._listeners and now <= until:
                     self._accept(self._listeners[fd], until)
                     if fd in self._listeners:
-                        self._listeners[fd].due = now = monotonic()
+                        self._listeners[fd].due = math.inf  # until a connection had its turn
+                    now = monotonic()
                 continue
             if now > until:
-                if event & GONE and now < closing_until:
-                    self.close(transport)  # nobody is left to whom an answer is worth that others wait
-                    now = monotonic()
+                continue
+            if event & GONE and others_wait:
+                self.close(transport)  # what it sent is not worth that others wait
+                now = monotonic()
                 continue
             try:
                 self._ready(transport, event, now + PIECE_SECONDS)
@@ -145,10 +149,15 @@ class Loop:
                 logger.exception("a connection from %s is closed for a fault of this server", transport.peer)
                 self.close(transport)
             begun, now = now, monotonic()
-            transport.had(begun, now)
+            if transport.had(begun, now):
+                until = min(until + now - begun, latest)
+            for listener in self._listeners.values():
+                listener.due = 0.0
 
     def _due(self, event: tuple[int, int]) -> float:
-        """When a socket is due."""
+        """When a socket is due; one whose peer has gone at once, because there is little to do."""
+        if event[1] & GONE:
+            return 0.0
         ready = self.transports.get(event[0]) or self._listeners.get(event[0])
         return ready.due if ready else 0.0
 

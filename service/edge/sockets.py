@@ -19,7 +19,7 @@ SPARE_DESCRIPTORS = 128  # for files, the link, and what libraries open
 class Listener:
     """A socket that accepts connections."""
 
-    due = 0.0  # when it is served next, as connections are
+    due = 0.0  # as of connections: first, but not twice before one of them
 
     def __init__(self, address: str, tls: Tls | None) -> None:
         """`HOST:PORT` (port 0 takes a free one; IPv6 in brackets) or `unix:PATH`. Raises OSError where it is taken."""

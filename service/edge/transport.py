@@ -11,6 +11,7 @@ SLOW_SECONDS = 10.0  # for a handshake, a preface, one frame, the headers of a r
 ACKNOWLEDGE_SECONDS = 5.0  # for a peer to acknowledge that we go: calls that it begins until then are answered
 GOODBYE_SECONDS = 1.0  # for a peer to close what has ended
 PATIENCE = 64  # times as long as a connection had the thread, others may come first
+PATIENCE_WITHOUT_REQUESTS = 512  # the same, where no request arrived meanwhile
 MOST_PATIENCE_SECONDS = 0.1  # the same at a beginning: who is cut off gains nothing by coming again
 
 
@@ -40,6 +41,7 @@ class Transport:
     slow_since = 0.0  # since when the same frame has been arriving
     progress = 0  # of the connection, at the last look
     pinged = False
+    _requests = 0  # of the connection, when it last had the thread
     rest: "memoryview | bytes" = b""
 
     def __init__(self, sock: socket.socket, peer: str, now: float) -> None:
@@ -47,13 +49,18 @@ class Transport:
         self.since = self.heard = now
         self.due = now + MOST_PATIENCE_SECONDS  # of all that are ready, the one that is due earliest is served next
 
-    def had(self, begun: float, ended: float) -> None:
-        """Notes when the connection had the thread.
+    def had(self, begun: float, ended: float) -> bool:
+        """Notes when the connection had the thread, and says whether requests arrived meanwhile.
 
         What takes little is due again soon, and what took long a little later, but never much: a short call waits for
         the piece of work in progress, and not for all that others sent.
         """
-        self.due = ended + min((ended - begun) * PATIENCE, MOST_PATIENCE_SECONDS)
+        requests = self.connection.requests
+        arrived = requests > self._requests
+        self._requests = requests
+        times = PATIENCE if arrived else PATIENCE_WITHOUT_REQUESTS
+        self.due = ended + min((ended - begun) * times, MOST_PATIENCE_SECONDS)
+        return arrived
 
 
 class Verdict(Enum):
