@@ -29,7 +29,7 @@ READ_BYTES = 65_536  # from a connection at a time: hundreds of small calls
 READS_OF_TLS = 8  # records are 16 KiB
 PIECE_SECONDS = 3e-5  # for what one connection sent; it goes on when it is due again
 TURN_SECONDS, TURN_SECONDS_EACH = 5e-5, 1e-6  # for all that is ready; the rest is sorted in with what becomes ready
-REQUESTS_SECONDS = 5e-4  # more than that for a turn in which requests are answered, as for a piece
+TURN_REQUESTS_SECONDS = 5e-4  # more, at most, for a turn in which requests arrive
 ACCEPTED = 64  # connections at a time
 MOST_EVENTS = 256  # in a turn
 MOST_OUT = 256  # pieces that wait for a socket, beyond which nothing more is read from it
@@ -124,7 +124,7 @@ class Loop:
             events.sort(key=self._due)
         now = monotonic()
         until = now + TURN_SECONDS + TURN_SECONDS_EACH * len(events)
-        latest = until + REQUESTS_SECONDS
+        latest = until + TURN_REQUESTS_SECONDS
         for fd, event in events:
             transport = transports.get(fd)
             if transport is None:
@@ -311,9 +311,8 @@ class Loop:
             connection.receive(b"", until)
         elif event & ~OUT:
             self._read(transport, until)
-        if connection.more and len(connection.out) < MOST_OUT // 2:
-            pass  # answers to what came together go together
-        elif connection.out or connection.blocked or connection.ended:
+        gathers = connection.more and len(connection.out) < MOST_OUT // 2  # answers to what came together go together
+        if not gathers and (connection.out or connection.blocked or connection.ended):
             self._flush(transport)
         if connection.more and not _is_held(transport) and transport.fd in self.transports:
             self._unfinished.add(transport)
