@@ -7,7 +7,7 @@ from service.version import DISTRIBUTION
 # Extras, and the modules that no command works without which needs the extra. `pip install` alone brings the client.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "page": ("starlette", "uvicorn"),
-    "serve": ("grpc_reflection", "h5py", "hpack", "mlflow", "msgspec", "prometheus_client", "requests", "yaml"),
+    "serve": ("grpc_reflection", "h5py", "mlflow", "msgspec", "prometheus_client", "requests", "yaml"),
     "local": ("alembic", "flask", "sqlalchemy"),
     "tables": ("pandas", "pyarrow"),
     "train": ("keras", "matplotlib", "optuna", "tensorflow"),

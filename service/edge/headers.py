@@ -1,4 +1,4 @@
-"""HTTP/2 header blocks: decompressed by `hpack`, checked by the rules of RFC 9113, and cached.
+"""HTTP/2 header blocks: checked by the rules of RFC 9113, and cached.
 
 The same bytes mean the same as long as the compression table has not changed. So what was made of a block is kept until
 it does: most calls of a client cost one look into a dictionary.
@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from hpack import Decoder, OversizedHeaderListError
-from hpack.table import HeaderTable
-
 from service.edge.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
+from service.edge.hpack import Decoder, HpackError, OversizedError
 
 BLOCK_BYTES = 16_384  # of a compressed block
 HEADER_BYTES = 16_384  # of decoded headers, as RFC 9113 counts them; said to the peer
-MOST_HEADER_BYTES = 65_536  # beyond which a block is not even decoded to its end
+MOST_HEADER_BYTES = 2 * HEADER_BYTES  # beyond which a block is not even decoded to its end
 REMEMBERED = 256  # blocks
 REMEMBERED_FIELDS, SHORT = 1_024, 256  # fields of all connections that were checked, and bytes of one
 
@@ -37,23 +35,22 @@ class HeaderBlocks:
         """`interpret(headers, too_large)` makes of a request's headers what they mean."""
         self._interpret = interpret
         self._decoder = Decoder(MOST_HEADER_BYTES)
-        self._table = self._decoder.header_table = _Table()
         self.known: dict[bytes, Any] = {}
 
     def decode(self, block: bytes) -> Any:
         """What a block means that is not known: what `interpret` gave, TRAILERS or MALFORMED. Raises ProtocolError."""
         if len(block) > BLOCK_BYTES:
             raise ProtocolError(ENHANCE_YOUR_CALM, f"headers of {len(block)} bytes; the limit is {BLOCK_BYTES}")
-        changes = self._table.changes
+        changes = self._decoder.changes
         try:
-            headers: Headers = list(self._decoder.decode(block, raw=True))
-        except OversizedHeaderListError:
+            headers = self._decoder.decode(block)
+        except OversizedError:
             reason = f"more than {MOST_HEADER_BYTES} bytes of headers; the limit is {HEADER_BYTES}"
             raise ProtocolError(ENHANCE_YOUR_CALM, reason) from None
-        except Exception:  # hpack raises its own, and what Python raises for bytes that it did not expect
-            raise ProtocolError(COMPRESSION_ERROR, "headers cannot be decompressed") from None
+        except HpackError as error:
+            raise ProtocolError(COMPRESSION_ERROR, f"headers cannot be decompressed: {error}") from None
         meaning = self._meaning(headers)
-        if self._table.changes != changes:
+        if self._decoder.changes != changes:
             self.known.clear()
         elif len(self.known) < REMEMBERED:
             self.known[block] = meaning
@@ -66,27 +63,6 @@ class HeaderBlocks:
             return MALFORMED
         size = sum(len(name) + len(value) + 32 for name, value in headers)
         return self._interpret(headers, size > HEADER_BYTES)
-
-
-class _Table(HeaderTable):
-    """The compression table of a peer, which counts its changes."""
-
-    changes = 0
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """Adds an entry."""
-        self.changes += 1
-        super().add(name, value)
-
-    @property
-    def maxsize(self) -> int:
-        """Its size in bytes."""
-        return int(HeaderTable.maxsize.fget(self))  # type: ignore[attr-defined]  # a property
-
-    @maxsize.setter
-    def maxsize(self, size: int) -> None:
-        self.changes += 1
-        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]
 
 
 _FORBIDDEN = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
