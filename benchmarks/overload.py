@@ -32,8 +32,9 @@ MAKE = (
 SECONDS, SETTLE_SECONDS = 4.0, 3.0  # measured, after so many that are not: an overload is noticed after half a second
 TIMES = 3.0  # the capacity
 MODEST = 0.1  # of the capacity, sent by one caller
-# How they are computed, and how many calls are in flight when the capacity is measured: larger batches compute more.
-ENGINES = {"numpy": ("each sequence alone", 16), "onnxruntime": ("in batches", 96)}
+# How they are computed, and how many calls are in flight when the capacity is measured: two batches, where there are
+# any. One caller may have no more in an overload than one batch that is computed and two that wait.
+ENGINES = {"numpy": ("each sequence alone", 16), "onnxruntime": ("in batches", 64)}
 
 
 @dataclass

@@ -52,7 +52,7 @@ from service.edge.streams import BURST, STREAM_WINDOW
 
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
 FRAMES_BETWEEN_LOOKS = 2  # at the clock
-REQUEST_SECONDS, REQUESTS_SECONDS = 5e-5, 1e-3  # more for each whole request, and at most: floods have few of them
+REQUEST_SECONDS, REQUESTS_SECONDS = 3e-5, 1e-3  # more for each whole request, and at most: floods have few of them
 STRIKES = 2  # pings that come too soon, before another is one too many
 
 

@@ -1,5 +1,6 @@
 """Results of a network: of a forward pass, and of a trace."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +31,10 @@ class RawResult(NamedTuple):
     shape: tuple[int, ...]
     raw: bytes  # little-endian
     shared: Shared | None = None
+
+
+RawForward = Callable[[bytes], RawResult | None]
+"""From one sequence to its output, both little-endian and of known shapes; None where a number is not finite."""
 
 
 @dataclass(frozen=True)

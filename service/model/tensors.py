@@ -34,17 +34,13 @@ class RawSequence:
         self.possible = self.plain and len(self._wanted) == 3 and self._wanted[2] is not None
         """Whether it takes and gives such bytes at all."""
 
-    def fits(self, raw: bytes, shape: tuple[int, ...]) -> bool:
-        """Whether the network is such a one, and these are the bytes of a sequence for it, (1, timesteps, features)."""
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether the network is such a one, and takes one sequence of this shape, (1, timesteps, features)."""
         if not self.possible or len(shape) != 3:
             return False
         one, timesteps, features = shape
         return (
-            one == 1
-            and timesteps >= 1
-            and timesteps == (self._wanted[1] or timesteps)
-            and features == self._wanted[2]
-            and len(raw) == timesteps * features * 4
+            one == 1 and timesteps >= 1 and timesteps == (self._wanted[1] or timesteps) and features == self._wanted[2]
         )
 
     @staticmethod

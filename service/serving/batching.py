@@ -6,12 +6,13 @@ Only for networks whose engine gives each sequence the same bits whatever it is 
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from service.current import call as current_call
 from service.model.engines.choice import MANY, Choice
-from service.model.results import RawResult, Result, Shared
+from service.model.results import RawForward, RawResult, Result, Shared
 from service.model.tensors import Array
 from service.serving.line import Line, Waiter
 from service.serving.slots import Slots
@@ -105,11 +106,12 @@ class Batcher:
             request.shared,
         )
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """As `Choice.forward_raw`, alone or with others."""
-        if not self._raw.fits(raw, shape):
-            return None
-        request = _Request((shape[1:],), 1)
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
+        """As `Choice.prepare`; what it gives computes alone or with others."""
+        return partial(self._forward_raw, shape[1:]) if self._raw.takes(shape) else None
+
+    def _forward_raw(self, extents: tuple[int, ...], raw: bytes) -> RawResult | None:
+        request = _Request((extents,), 1)
         request.raw = raw
         self._wait(request)
         return None if request.batch is None else RawResult(*request.batch.raw(request.first), request.shared)

@@ -1,15 +1,12 @@
 """The fast path of a loaded version: numbers as they arrive go in, and come out as they are sent."""
 
-from collections.abc import Callable
 from functools import partial
 
 from service.config import Limits
 from service.model.network import Network
-from service.model.results import RawResult
+from service.model.results import RawForward, RawResult
 from service.model.tensors import RawSequence
 from service.serving.placement import Computes
-
-Forward = Callable[[bytes], RawResult | None]
 
 
 class FastPath:
@@ -23,7 +20,7 @@ class FastPath:
         self._raw = RawSequence(network.inputs, network.outputs)
         self.output = network.outputs[0].name
 
-    def prepare(self, shape: tuple[int, ...]) -> Forward | None:
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
         """What gives the output for an input of this shape, both little-endian float32, from states of zero.
 
         It gives None where a number is not finite. There is no such thing for networks with other inputs and outputs
@@ -31,8 +28,9 @@ class FastPath:
         """
         if not self._raw.plain or shape[0] * self._network.cost((shape[1:],)) > self._quick:
             return None
-        one = shape[0] == 1 and self._raw.possible
-        return partial(self._computes.forward_raw if one else self._forward, shape=shape)
+        if shape[0] == 1 and self._raw.possible:
+            return self._computes.prepare(shape)
+        return partial(self._forward, shape=shape)
 
     def _forward(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
         numbers = self._raw.numbers(raw, shape[1:])

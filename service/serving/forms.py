@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from service.serving.fast_path import Forward
+from service.model.results import RawForward
 
 MOST_FORMS = 256  # of one protocol, after which all are forgotten
 MOST_PLACES = 4  # of numbers, in messages of the same length
@@ -14,7 +14,7 @@ class Form(NamedTuple):
     begin: int  # of the numbers
     key: tuple[str, str]  # model and number of the version
     shape: tuple[int, ...]  # of the input
-    forward: Forward
+    forward: RawForward
     answer: bytes  # up to its numbers
 
 

@@ -1,5 +1,6 @@
 """Where a version computes: short calls on the calling thread, all others in one of a few slots."""
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,13 +9,14 @@ from typing import Protocol
 from service.errors import ServiceError
 from service.model.engines.choice import TENSORFLOW, Choice, sample
 from service.model.proof import Proof
-from service.model.results import RawResult, Result, Shared
+from service.model.results import RawForward, RawResult, Result, Shared
 from service.model.tensors import Array
 from service.serving.slots import Slots
 
 SHORT_SECONDS = 300e-6  # of a computation that others may wait for
 BATCHES = (1, 32, 256, 1_024)
 ROUNDS = 3
+FLOAT_BYTES = 4  # of float32
 
 
 class Computes(Protocol):
@@ -23,8 +25,8 @@ class Computes(Protocol):
     def forward(self, inputs: Mapping[str, Array], initial_state: Mapping[str, Array] | None = None) -> Result:
         """The forward pass."""
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """The output for one sequence as bytes, from states of zero; None where these are no such bytes."""
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
+        """As `Choice.prepare`."""
 
 
 def short_input_bytes(engine: Choice, proof: Proof | None) -> int:
@@ -69,10 +71,15 @@ class Placed:
             result = self._engine.forward(inputs, initial_state)
         return result._replace(shared=Shared(len(next(iter(inputs.values()))), True, waited)) if waited else result
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
         """As the engine's."""
-        if len(raw) <= self._short:
-            return self._engine.forward_raw(raw, shape)
-        with self._slots as waited:
-            result = self._engine.forward_raw(raw, shape)
-        return result._replace(shared=Shared(1, True, waited)) if result is not None and waited else result
+        forward = self._engine.prepare(shape)
+        if forward is None or math.prod(shape) * FLOAT_BYTES <= self._short:
+            return forward
+
+        def in_a_slot(raw: bytes) -> RawResult | None:
+            with self._slots as waited:
+                result = forward(raw)
+            return result._replace(shared=Shared(1, True, waited)) if result is not None and waited else result
+
+        return in_a_slot

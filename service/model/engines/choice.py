@@ -23,7 +23,7 @@ from service.model.engines import onnx_runtime, scalar
 from service.model.engines.masked import masked
 from service.model.network import Network
 from service.model.proof import Proof, Tolerance, replay
-from service.model.results import RawResult, Result
+from service.model.results import RawForward, RawResult, Result
 from service.model.tensors import STRING, Array, RawSequence, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -94,15 +94,17 @@ class Choice:
         batch = len(next(iter(inputs.values())))
         return (self.single if batch == 1 else self.many).forward(inputs, initial_state)
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """The fast path: one sequence from states of zero, little-endian and not checked; gives the output so.
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
+        """The fast path: what gives the output for one sequence of this shape, (1, timesteps, features), as bytes.
 
-        None where this is not what the network takes, or a number is not finite: the slow path finds out
-        what is wrong.
+        The bits of `forward` from states of zero. None where the network does not take or give such bytes.
         """
-        if isinstance(self.single, scalar.ScalarEngine):
-            return self.single.forward_raw(raw, shape)
-        numbers = self.raw.numbers(raw, shape[1:]) if self.raw.fits(raw, shape) else None
+        if isinstance(self.single, scalar.ScalarEngine) and (quick := self.single.prepare(shape)) is not None:
+            return quick
+        return partial(self._forward_raw, shape[1:]) if self.raw.takes(shape) else None
+
+    def _forward_raw(self, extents: tuple[int, ...], raw: bytes) -> RawResult | None:
+        numbers = self.raw.numbers(raw, extents)
         if numbers is None:
             return None
         output = self.single.forward({self.raw.name: numbers}).outputs[self.raw.output]

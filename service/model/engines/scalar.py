@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import mul
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from service.model.layers.elementwise import Activation, Identity
 from service.model.layers.normalization import Normalization, Rescaling
 from service.model.layers.recurrent import CellLayer
 from service.model.network import Network
-from service.model.results import RawResult, Result
+from service.model.results import RawForward, RawResult, Result
 from service.model.tensors import Array, RawSequence
 
 MAX_WEIGHTS = 2_000  # above, NumPy is faster on any machine
@@ -75,21 +75,24 @@ class ScalarEngine:
         found = np.array(self._run(inputs[self._input][0].tolist(), initial_state, final), np.float32)
         return Result({self._output: found[None] if self._sequence else found}, final)
 
-    def forward_raw(self, raw: bytes, shape: tuple[int, ...]) -> RawResult | None:
-        """One sequence as it came, little-endian and not checked; gives the output so.
+    def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
+        """As `Choice.prepare`, with no array made on the way; for short sequences alone."""
+        if not self._raw.takes(shape) or math.prod(shape) * 4 > MAX_RAW_BYTES:
+            return None
+        extents, runs, finite = shape[1:], [stage.run for stage in self._stages], math.isfinite
+        zeros = self._run([(0.0,) * shape[2]] * shape[1], None, None)
+        found = (1, len(zeros), len(zeros[0])) if self._sequence else (1, len(zeros[0]))
+        pack = struct.Struct(f"{math.prod(found)}f").pack
 
-        The bits of `forward` from states of zero, with no array made on the way. None where this is not what the
-        network takes, or a number is not finite: the slow path finds out what is wrong.
-        """
-        if len(raw) > MAX_RAW_BYTES or not self._raw.fits(raw, shape):
-            return None
-        given = cast(list[Row], memoryview(raw).cast("f", shape[1:]).tolist())
-        if not math.isfinite(sum(map(sum, given))):
-            return None
-        rows = self._run(given, None, None)
-        numbers = [x for row in rows for x in row]
-        extents = (1, len(rows), len(rows[0])) if self._sequence else (1, len(numbers))
-        return RawResult(extents, struct.pack(f"{len(numbers)}f", *numbers))
+        def forward(raw: bytes) -> RawResult | None:
+            rows: list[Row] = memoryview(raw).cast("f", extents).tolist()  # type: ignore[assignment]
+            if not finite(sum(map(sum, rows))):
+                return None
+            for run in runs:
+                rows = run(rows, None, None)
+            return RawResult(found, pack(*rows[0]) if len(rows) == 1 else pack(*chain.from_iterable(rows)))
+
+        return forward
 
     def _run(self, rows: list[Row], initial: Mapping[str, Array] | None, final: dict[str, Array] | None) -> list[Row]:
         """Outputs of all timesteps or the last; the states after it go into `final`."""
@@ -133,16 +136,16 @@ class _Recurrence:
                 for name, part in self._parts.items()
                 for number in (initial[name][0].tolist() if name in initial else self._zero[part])
             ]
-        step, pack, unpack, units = self._step, self._pack, self._unpack, self._units
+        step, pack, unpack, units, every = self._step, self._pack, self._unpack, self._units, self.every
         outputs: list[Row] = []
         for row in rows:
             state = unpack(pack(*step(row, state)))  # single precision
-            if self.every:
+            if every:
                 outputs.append(state[:units])
         if final is not None:
             for name, part in self._parts.items():
                 final[name] = np.array([state[part]], np.float32)
-        return outputs if self.every else [state[:units]]
+        return outputs if every else [state[:units]]
 
 
 def make(network: Network) -> ScalarEngine | None:

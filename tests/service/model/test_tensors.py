@@ -1,4 +1,4 @@
-"""service.model.tensors: which networks go from bytes to bytes, and which bytes are a sequence for them."""
+"""service.model.tensors: which networks go from bytes to bytes, and for which shapes."""
 
 import numpy as np
 import pytest
@@ -19,20 +19,20 @@ def test_networks_that_go_from_bytes_to_bytes():
     assert raw().possible
     for other in (raw((None, 2)), raw(dtype="<f8"), raw(outputs=2), raw((None, 3, None))):
         assert not other.possible
-        assert not other.fits(b"1234" * 6, (1, 3, 2))
+        assert not other.takes((1, 3, 2))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 2), (1, 3, 3), (1, 0, 2), (1, 2, 2), (3, 2), (1, 6)])
-def test_bytes_of_another_shape(shape):
-    """Bytes are a sequence only where batch, features and their number fit."""
-    assert raw().fits(bytes(24), (1, 3, 2))
-    assert not raw().fits(bytes(24), shape)
+@pytest.mark.parametrize("shape", [(2, 3, 2), (1, 3, 3), (1, 0, 2), (3, 2), (1, 6)])
+def test_other_shapes(shape):
+    """Only one sequence of some timesteps with the right number of features is taken."""
+    assert raw().takes((1, 3, 2))
+    assert not raw().takes(shape)
 
 
 def test_a_fixed_number_of_timesteps():
     """A network for three timesteps takes no two."""
-    assert raw((None, 3, 2)).fits(bytes(24), (1, 3, 2))
-    assert not raw((None, 3, 2)).fits(bytes(16), (1, 2, 2))
+    assert raw((None, 3, 2)).takes((1, 3, 2))
+    assert not raw((None, 3, 2)).takes((1, 2, 2))
 
 
 def test_numbers_have_to_be_finite():

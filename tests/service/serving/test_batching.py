@@ -155,9 +155,9 @@ def test_calls_that_arrive_while_a_batch_computes_are_one(heavy):
     one, batcher = held(net, choice)
     xs = [np.random.default_rng(i).normal(size=(1, 8, 3)).astype(np.float32) for i in range(41)]
     with ThreadPoolExecutor(41) as pool:
-        futures = [pool.submit(batcher.forward_raw, xs[0].tobytes(), xs[0].shape)]
+        futures = [pool.submit(batcher.prepare(xs[0].shape), xs[0].tobytes())]
         one.began.acquire()
-        futures += [pool.submit(batcher.forward_raw, x.tobytes(), x.shape) for x in xs[1:]]
+        futures += [pool.submit(batcher.prepare(x.shape), x.tobytes()) for x in xs[1:]]
         arrived(batcher, 40)
         one.let.set()
         results = [future.result(20) for future in futures]
@@ -176,7 +176,7 @@ def test_bytes_go_with_arrays(heavy):
         futures = [pool.submit(batcher.forward, {"input": x[:1]})]
         one.began.acquire()
         for i, call in enumerate(
-            (lambda: batcher.forward_raw(x[1:2].tobytes(), (1, 8, 3)), lambda: batcher.forward({"input": x[2:]}))
+            (lambda: batcher.prepare((1, 8, 3))(x[1:2].tobytes()), lambda: batcher.forward({"input": x[2:]}))
         ):
             futures.append(pool.submit(call))
             arrived(batcher, i + 1)
@@ -199,7 +199,7 @@ def test_bytes_that_are_not_finite_leave_the_batch(heavy):
         futures = [pool.submit(batcher.forward, {"input": xs[0]})]
         one.began.acquire()
         for i, x in enumerate(xs):
-            futures.append(pool.submit(batcher.forward_raw, x.tobytes(), x.shape))
+            futures.append(pool.submit(batcher.prepare(x.shape), x.tobytes()))
             arrived(batcher, i + 1)
         one.let.set()
         _, *results = [future.result(20) for future in futures]
@@ -210,16 +210,16 @@ def test_bytes_that_are_not_finite_leave_the_batch(heavy):
         assert result.raw == choice.forward({"input": x}).outputs["d"].tobytes()
 
 
-@pytest.mark.parametrize(
-    ("x", "shape"),
-    [(np.ones((1, 4, 3)), (1, 3, 4)), (np.ones((2, 4, 3)), (2, 4, 3)), (np.full((1, 4, 3), np.inf), (1, 4, 3))],
-    ids=["shape", "batch", "infinite"],
-)
-def test_bytes_that_are_not_a_sequence_are_left_to_others(heavy, x, shape):
-    """Of bytes with another shape, several sequences, or numbers that are not finite, nothing is computed."""
-    net, choice = heavy
-    one, batcher = held(net, choice)
-    assert batcher.forward_raw(x.astype("<f4").tobytes(), shape) is None
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 4, 3), (1, 0, 3)])
+def test_other_shapes_are_left_to_others(heavy, shape):
+    """What is not one sequence for the network does not go from bytes to bytes."""
+    assert held(*heavy)[1].prepare(shape) is None
+
+
+def test_a_sequence_that_is_not_finite_is_left_to_others(heavy):
+    """Of bytes with a number that is not finite nothing is computed."""
+    one, batcher = held(*heavy)
+    assert batcher.prepare((1, 4, 3))(np.full((1, 4, 3), np.inf, "<f4").tobytes()) is None
     assert one.sizes == []
 
 

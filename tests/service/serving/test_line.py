@@ -169,10 +169,15 @@ class Held:
         assert self.let.wait(60)
         return self._engine.forward(inputs, state)
 
-    def forward_raw(self, raw, shape):
-        self.began.release()
-        assert self.let.wait(60)
-        return self._engine.forward_raw(raw, shape)
+    def prepare(self, shape):
+        forward = self._engine.prepare(shape)
+
+        def held(raw):
+            self.began.release()
+            assert self.let.wait(60)
+            return forward(raw)
+
+        return held
 
 
 @pytest.mark.usefixtures("edge")

@@ -17,8 +17,8 @@ class Engine:
     def forward(self, inputs, initial_state=None):
         return Result({"free": self.slots._free}, {})
 
-    def forward_raw(self, raw, shape):
-        return RawResult((self.slots._free,), b"")
+    def prepare(self, shape):
+        return lambda _raw: RawResult((self.slots._free,), b"")
 
 
 @pytest.mark.parametrize(("elements", "free"), [(10, 1), (11, 0)])
@@ -27,5 +27,5 @@ def test_long_computations_take_a_slot(elements, free):
     slots = Slots(1)
     placed, x = Placed(Engine(slots), 40, slots), np.zeros(elements, np.float32)
     assert placed.forward({"x": x}).outputs["free"] == free
-    assert placed.forward_raw(x.tobytes(), (1, elements, 1)).shape == (free,)
+    assert placed.prepare((1, elements, 1))(x.tobytes()).shape == (free,)
     assert slots._free == 1

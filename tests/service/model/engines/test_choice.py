@@ -46,10 +46,12 @@ def test_from_bytes_to_bytes_any_engine_gives_the_same_bits(tmp_path, engine):
     choice = engines.assemble(network(tmp_path, *NETWORKS["lstm"]), None, engine, engine)
     x = np.random.default_rng(0).normal(size=(1, 7, 3)).astype(np.float32)
     expected = choice.forward({"input": x}).outputs["b"]
-    assert choice.forward_raw(x.tobytes(), x.shape) == RawResult(expected.shape, expected.tobytes())
-    for wrong in (x[0], x[:, :0], x[:, :, :2], np.vstack([x, x]), np.full_like(x, np.nan), np.full_like(x, np.inf)):
-        assert choice.forward_raw(wrong.tobytes(), wrong.shape) is None
-    assert choice.forward_raw(x.tobytes(), (1, 3, 7)) is None
+    forward = choice.prepare(x.shape)
+    assert forward(x.tobytes()) == RawResult(expected.shape, expected.tobytes())
+    for wrong in (np.full_like(x, np.nan), np.full_like(x, np.inf)):
+        assert forward(wrong.tobytes()) is None
+    for shape in (x[0].shape, (1, 0, 3), (1, 7, 2), (2, 7, 3), (1, 3, 7)):
+        assert choice.prepare(shape) is None
 
 
 def test_what_an_engine_does_not_cover_is_left_to_numpy(tmp_path):
