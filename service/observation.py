@@ -6,8 +6,8 @@ from typing import Any
 from service.config import ServerConfig
 from service.edge.calls import Observer
 from service.edge.methods import Method
-from service.observe.calls import AccessLog, Answering, Auditing, Counting
-from service.observe.counts import access_samples, call_samples
+from service.observe.calls import AccessLog, Answering, Auditing
+from service.observe.counts import CallCounts, access_samples, call_samples
 from service.observe.samples import Samples
 from service.observe.traces import Traces, hindrance, wanted
 from service.serving.host import Host
@@ -27,9 +27,9 @@ class WorkerObservation:
 
         Raises OSError where the access log cannot be opened.
         """
-        self._counting = Counting()
+        self._counts = CallCounts()
         # In this order: what comes last may use what the others add to a call.
-        self.observers: Sequence[Observer] = (self._counting, Answering(), Auditing(audit))
+        self.observers: Sequence[Observer] = (self._counts, Answering(), Auditing(audit))
         self._traces = Traces(config.address, trace) if wanted() and not hindrance() else None
         if self._traces is not None:
             self.observers = (*self.observers, self._traces)
@@ -44,9 +44,9 @@ class WorkerObservation:
     def samples(self, methods: Iterable[Method], host: Host, statistics: InferenceStatistics) -> Samples:
         """Everything that this worker counted, and how it is now."""
         methods = list(methods)
-        samples = call_samples(self._counting.counts, methods)
-        samples |= access_samples(self._counting.counts, [(m.path, m.role.value) for m in methods])
-        samples |= self._counting.refused()
+        samples = call_samples(self._counts, methods)
+        samples |= access_samples(self._counts, [(m.path, m.role.value) for m in methods])
+        samples |= self._counts.refused()
         models = host.snapshot().models
         samples |= statistics.samples([(name, number) for name, model in models.items() for number in model.versions])
         samples["unroll_room_waiting", ()] = float(host.admission.waiting)

@@ -164,12 +164,13 @@ class Calls:
             here.call = None
             raise
         call.code, call.responses, call.response_bytes = OK, 1, len(answer)
-        if self._observers:
+        if call.observers:
             if not call.active():  # nobody gets the answer
                 return self.failed(call, CancelledError("the caller has left"))
-            self._end(call)
-        else:
-            here.call = None
+            call.ended = time.perf_counter_ns()  # as `_end` does: for one call of Python less
+            for observer in call.observers:
+                observer.ended(call)
+        here.call = None
         return answer
 
     def _handled(self, call: ServedCall, method: Method, request: Message) -> bytes:

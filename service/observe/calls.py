@@ -1,4 +1,4 @@
-"""Observers of calls: counters, the access log, the audit, and the trailing metadata that callers ask for.
+"""Observers of calls: the access log, the audit, and the trailing metadata that callers ask for.
 
 The observers of service.edge.calls, which knows none of them.
 """
@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,9 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
 
-from service.errors import LimitExceededError, TimeLimitError
-from service.observe.counts import CODES, CallCounts
-from service.observe.samples import Samples
+from service.observe.counts import CODES
 
 if TYPE_CHECKING:
     from service.edge.calls import ServedCall
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from service.model.results import Shared
 
 REQUEST_ID = "x-request-id"
-
-BOUNDS = ("computed", "calls_per_second", "queue")
 
 logger = logging.getLogger(__name__)
 
@@ -56,49 +51,6 @@ class Done(NamedTuple):
 
 
 NOTHING = (None,) * len(Done._fields)  # of calls that computed nothing
-
-
-class Counting:
-    """Counts calls, and what bounds refused."""
-
-    share, faults = 0.0, False
-
-    def __init__(self) -> None:
-        self.counts = CallCounts()
-        self._refusing = threading.Lock()  # guards the next
-        self._refused: dict[str, float] = {}
-
-    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
-        """All of them."""
-        return True
-
-    def began(self, call: "ServedCall") -> None:
-        """A call begins."""
-        self.counts.began(call.method.path if call.method is not None else "")
-
-    def ended(self, call: "ServedCall") -> None:
-        """A call has its status."""
-        seconds = (call.ended - call.began) * 1e-9
-        path = call.method.path if call.method is not None else ""
-        self.counts.ended(path, call.code or 0, seconds, call.requests, call.responses)
-        if call.error is not None:
-            self._failed(call.error)
-
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, LimitExceededError):
-            bound = error.details.get("bound", "")
-            limit = "open_streams" if bound.startswith("open_streams") else bound if bound in BOUNDS else "other"
-        elif isinstance(error, TimeLimitError):
-            limit = "time"
-        else:
-            return
-        with self._refusing:
-            self._refused[limit] = self._refused.get(limit, 0.0) + 1
-
-    def refused(self) -> Samples:
-        """What bounds refused, by their names."""
-        with self._refusing:
-            return {("unroll_refused_total", (limit,)): number for limit, number in self._refused.items()}
 
 
 class Answering:

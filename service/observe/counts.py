@@ -1,15 +1,19 @@
-"""Counters of a worker: each thread has cells of its own, which are added up only when metrics are read.
+"""Counters of the calls of a worker: each thread has cells of its own, which are added up when metrics are read.
 
 A call costs two look-ups and a few additions: nothing is shared between threads, so nothing is locked.
 """
 
 import threading
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
+from service.errors import LimitExceededError, TimeLimitError
 from service.observe.samples import SampleKey, Samples, plus
 from service.observe.table import METRICS
+
+if TYPE_CHECKING:
+    from service.edge.calls import ServedCall
 
 CODES = (
     "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied",
@@ -23,6 +27,7 @@ STARTED, RECEIVED, SENT, SECONDS = range(4)
 FIRST_CODE = 4
 FIRST_BUCKET = FIRST_CODE + len(CODES)
 EMPTY = [0.0] * (FIRST_BUCKET + len(BUCKETS) + 1)
+BOUNDS = ("computed", "calls_per_second", "queue")  # that are counted by their names
 
 
 class Countable(Protocol):
@@ -42,32 +47,60 @@ class Countable(Protocol):
 
 
 class CallCounts:
-    """The calls of one process."""
+    """Counts the calls of one process, and what bounds refused. An observer, as `service.edge.calls` has them."""
+
+    share, faults = 0.0, False
 
     def __init__(self) -> None:
         self._here = threading.local()  # .cells of the thread: by path
         self._threads: list[dict[str, list[float]]] = []  # the cells of all threads, those that ended included
+        self._refusing = threading.Lock()  # guards the next
+        self._refused: dict[str, float] = {}
 
-    def began(self, path: str) -> None:
+    def watches(self, method: Countable | None, headers: Mapping[str, str]) -> bool:
+        """All of them."""
+        return True
+
+    def began(self, call: "ServedCall") -> None:
         """A call begins."""
         try:
-            self._here.cells[path][STARTED] += 1
+            self._here.cells[call.method.path][STARTED] += 1  # type: ignore[union-attr]  # None: as below
         except (AttributeError, KeyError):
-            self._cell(path)[STARTED] += 1
+            self._cell(call.method)[STARTED] += 1
 
-    def ended(self, path: str, code: int, seconds: float, received: int, sent: int) -> None:
+    def ended(self, call: "ServedCall") -> None:
         """A call has its status; on the thread on which it began or another."""
         try:
-            cell = self._here.cells[path]
+            cell = self._here.cells[call.method.path]  # type: ignore[union-attr]  # a call of no method is made one
         except (AttributeError, KeyError):
-            cell = self._cell(path)
-        cell[FIRST_CODE + code] += 1
+            cell = self._cell(call.method)
+        seconds = (call.ended - call.began) * 1e-9
+        cell[FIRST_CODE + (call.code or 0)] += 1
         cell[FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
         cell[SECONDS] += seconds
-        cell[RECEIVED] += received
-        cell[SENT] += sent
+        cell[RECEIVED] += call.requests
+        cell[SENT] += call.responses
+        if call.error is not None:
+            self._failed(call.error)
 
-    def _cell(self, path: str) -> list[float]:
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, LimitExceededError):
+            bound = error.details.get("bound", "")
+            limit = "open_streams" if bound.startswith("open_streams") else bound if bound in BOUNDS else "other"
+        elif isinstance(error, TimeLimitError):
+            limit = "time"
+        else:
+            return
+        with self._refusing:
+            self._refused[limit] = self._refused.get(limit, 0.0) + 1
+
+    def refused(self) -> Samples:
+        """What bounds refused, by their names."""
+        with self._refusing:
+            return {("unroll_refused_total", (limit,)): number for limit, number in self._refused.items()}
+
+    def _cell(self, method: Countable | None) -> list[float]:
+        path = method.path if method is not None else ""
         cells = getattr(self._here, "cells", None)
         if cells is None:
             cells = self._here.cells = {}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.edge.calls import ServedCall
 from service.observe.counts import BUCKETS, CODES, CallCounts, access_samples, call_samples
 from service.observe.table import METRICS
 
@@ -27,13 +28,29 @@ WATCH = Method("/unroll.v1.ModelService/WatchModel", False, True)
 LABELS = ("unary", "unroll.v1.PredictionService", "Predict")
 
 
+class Call(ServedCall):
+    """As much of a call as is counted."""
+
+    certificate = peer = remaining = active = metadata = None
+
+    def __init__(self, method, code=None, seconds=0.0, received=1, sent=1, error=None):
+        self.method, self.code, self.error = method, code, error
+        self.began, self.ended = 1, 1 + round(seconds * 1e9)
+        self.requests, self.responses = received, sent
+
+
+def count(counts, *calls):
+    """Counts calls from their beginning to their end."""
+    for call in calls:
+        counts.began(call)
+        counts.ended(call)
+
+
 @given(st.lists(st.tuples(st.integers(0, 16), st.floats(0, 20), st.integers(0, 5), st.integers(0, 5))))
 def test_every_call_is_in_each_sum(calls):
     """However calls end, what began has ended, codes and buckets each add up to all of them, and seconds too."""
     counts = CallCounts()
-    for code, seconds, received, sent in calls:
-        counts.began(PREDICT.path)
-        counts.ended(PREDICT.path, code, seconds, received, sent)
+    count(counts, *(Call(PREDICT, *call) for call in calls))
     samples = call_samples(counts, [PREDICT])
     handled = {key[1][3]: n for key, n in samples.items() if key[0] == "grpc_server_handled_total"}
     *buckets, total = samples["grpc_server_handling_seconds", LABELS]
@@ -56,8 +73,7 @@ def test_threads_lose_nothing():
 
         def work():
             for _ in range(each):
-                counts.began(PREDICT.path)
-                counts.ended(PREDICT.path, 0, 0.001, 1, 1)
+                count(counts, Call(PREDICT, 0, 0.001))
 
         running = [threading.Thread(target=work) for _ in range(threads)]
         for thread in running:
@@ -78,8 +94,8 @@ def test_what_is_open():
     """Calls and streams that have not ended are in flight; unary calls are no streams."""
     counts = CallCounts()
     for method in (PREDICT, STREAM, STREAM, WATCH):
-        counts.began(method.path)
-    counts.ended(STREAM.path, 1, 2.0, 3, 3)
+        counts.began(Call(method))
+    counts.ended(Call(STREAM, 1, 2.0, 3, 3))
     samples = call_samples(counts, [PREDICT, STREAM, WATCH])
     assert samples["unroll_calls_in_flight", ()] == 3
     assert samples["unroll_streams_open", ()] == 2
@@ -90,9 +106,7 @@ def test_what_is_open():
 def test_unknown_paths_are_one_series():
     """Calls of paths that are no method count under one name, whatever the path."""
     counts = CallCounts()
-    for path in ("", "/a/b", "/c/d"):
-        counts.began(path)
-        counts.ended(path, 12, 0.0, 0, 0)
+    count(counts, *(Call(method, 12) for method in (None, Method("/a/b"), Method("/c/d"))))
     samples = call_samples(counts, [PREDICT])
     assert samples["grpc_server_handled_total", ("unary", "unknown", "unknown", "Unimplemented")] == 3
     assert {key[1][2] for key in samples if key[1:] != ((),)} == {"Predict", "unknown"}
@@ -101,9 +115,7 @@ def test_unknown_paths_are_one_series():
 def test_access_by_role():
     """Refusals count under the role that was needed."""
     counts = CallCounts()
-    for code in (0, 0, 3, 7, 16):
-        counts.began(PREDICT.path)
-        counts.ended(PREDICT.path, code, 0.0, 1, 1)
+    count(counts, *(Call(PREDICT, code) for code in (0, 0, 3, 7, 16)))
     samples = access_samples(counts, [(PREDICT.path, "predict"), (STREAM.path, "predict")])
     assert {key[1]: n for key, n in samples.items()} == {
         ("ok", "predict"): 3, ("unauthenticated", "predict"): 1, ("denied", "predict"): 1,
@@ -113,8 +125,7 @@ def test_access_by_role():
 def test_every_sample_is_in_the_table():
     """What is counted has a row of the table, with as many labels."""
     counts = CallCounts()
-    counts.began(PREDICT.path)
-    counts.ended(PREDICT.path, 0, 0.1, 1, 1)
+    count(counts, Call(PREDICT, 0, 0.1))
     for (name, labels), value in (call_samples(counts, [PREDICT]) | access_samples(counts, [])).items():
         assert len(METRICS[name].labels) == len(labels)
         assert isinstance(value, list) == bool(METRICS[name].buckets)
