@@ -119,7 +119,7 @@ class Loop:
         if self._unfinished:
             ready = {fd for fd, _ in events}
             events += [(transport.fd, 0) for transport in self._unfinished if transport.fd not in ready]
-        others_wait = len(events) > 1 and any(not event & GONE for _, event in events)
+        others_wait = len(events) > 1 and any(not event & GONE and fd != self._bell for fd, event in events)
         if len(events) > 1:
             events.sort(key=self._due)
         now = monotonic()
