@@ -34,6 +34,11 @@ def panel(axes: Any, title: str, x: str = "", y: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def legend_above(axes: Any) -> None:
+    """Puts the legend beside the title, where no line runs through it."""
+    axes.legend(fontsize=8, frameon=False, ncols=8, loc="lower right", bbox_to_anchor=(1, 1), columnspacing=1.4)
+
+
 def whole_numbers(axis: Any) -> None:
     """Has an axis count: timesteps, units, features."""
     from matplotlib.ticker import MaxNLocator

@@ -6,7 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.drawing import ACCENT, GUIDE, INK, LINES, figure, heat, panel, scale, short_dates, whole_numbers
+from service.drawing import (
+    ACCENT,
+    GUIDE,
+    INK,
+    LINES,
+    figure,
+    heat,
+    legend_above,
+    panel,
+    scale,
+    short_dates,
+    whole_numbers,
+)
 from training.data.windows import Array, Places, Windows
 
 MOST_TARGETS = 6  # that are drawn
@@ -88,7 +100,7 @@ def predictions_over_time(
         shown = [(name, 0) for name in np.sort(longest[:most])]
     timeline = windows.timeline
     clock, axis = (timeline.clock, "time") if timeline and timeline.timed else (None, "row of the table")
-    drawn = figure(7.5, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
+    drawn = figure(7, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
     for axes, (name, i) in zip(drawn.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         chosen = np.flatnonzero(stretches == name)
         _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen], clock)
@@ -98,7 +110,7 @@ def predictions_over_time(
         elif clock.dtype.kind == "M":
             short_dates(axes.xaxis)
         axes.grid(alpha=0.3)
-    drawn.axes[0].legend(fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    legend_above(drawn.axes[0])
     return drawn
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.drawing import ACCENT, INK, figure, panel, short_dates
+from service.drawing import ACCENT, INK, figure, legend_above, panel, short_dates
 
 if TYPE_CHECKING:
     from training.forecasting import Forecast, Forecasts
@@ -48,7 +48,7 @@ def _draw_values(axes: Any, one: "Forecast", *, scaled: bool) -> None:
     axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
     if np.asarray(one.times).dtype.kind == "M":  # dates, of which long ones would overlap
         short_dates(axes.xaxis)
-    axes.legend(fontsize=7, frameon=False, loc="upper left")
+    legend_above(axes)
     axes.grid(alpha=0.3)
 
 

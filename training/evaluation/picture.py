@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.drawing import ACCENT, GUIDE, INK, LINES, figure, panel
+from service.drawing import ACCENT, GUIDE, INK, LINES, figure, legend_above, panel
 from training.evaluation.backtested import Backtested, Errors
 from training.evaluation.errors import NETWORK
 
@@ -65,7 +65,7 @@ def _over_time(axes: Any, found: Backtested) -> None:
         axes.axvline(origin, color=GUIDE, linewidth=0.8, zorder=0)
     name = found.labels[found.series[0]]
     panel(axes, f"Forecasts and what came{f', {name}' if name else ''}; a line at each origin")
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    legend_above(axes)
 
 
 def _probability(axes: Any, found: Backtested) -> None:

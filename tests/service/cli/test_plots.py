@@ -5,6 +5,7 @@ import pytest
 
 from service.cli.plots import heat_map, save_trace, save_weights
 from service.client import LayerTrace, Trace
+from service.drawing import figure, legend_above, panel
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 4), (3, 2, 4), (0, 4)])
@@ -33,3 +34,20 @@ def test_predictions_are_drawn_by_what_they_are(tmp_path, shape):
     trace = Trace("m", "1", {"gru": layer}, {"y": np.ones((1, *shape))}, what_if=False)
     save_trace(str(tmp_path / "trace.png"), trace, 0)
     assert (tmp_path / "trace.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("levels", [(), (50, 80, 90, 95)])
+def test_no_line_runs_through_a_legend_above(levels):
+    """A legend above lies over the axes, beside their title and within the picture, whatever is drawn in them."""
+    drawn = figure(8, 3, "title")
+    axes = drawn.add_subplot()
+    panel(axes, "a series")
+    for label in ("past", *(f"{level} %, adaptive" for level in levels), "forecast"):
+        axes.plot([0, 1], label=label)
+    legend_above(axes)
+    drawn.draw_without_rendering()
+    legend = axes.get_legend().get_window_extent()
+    (title,) = (text for text in axes.get_children() if getattr(text, "get_text", str)() == "a series")
+    assert legend.y0 >= axes.get_window_extent().y1 - 1
+    assert legend.x0 > title.get_window_extent().x1
+    assert legend.x1 <= drawn.bbox.x1
