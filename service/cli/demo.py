@@ -80,7 +80,7 @@ def up(address: str = "127.0.0.1:50051", ui_port: int = 5000, page_port: int = 5
             with _page(address, page_port) as url:
                 console.print(f"\nweb page: {url or 'none'}", highlight=False, soft_wrap=True)
                 console.print(
-                    f"serving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}; "
+                    f"serving {REFERENCE} on {address}; MLflow on http://127.0.0.1:{ui_port}/#/models; "
                     "press Ctrl-C to stop all of it\n"
                 )
                 server.wait()
