@@ -13,7 +13,7 @@ from registry.store import Store
 from service.errors import InvalidArgumentError
 from service.model import keras_file
 from service.model.network import Network
-from training import recording
+from training import describing, recording
 from training.checkpoints import Checkpoints
 from training.config import Job
 from training.data import sources
@@ -32,6 +32,7 @@ from training.recording import package_tags, temporary_folder
 from training.scaling import scaling_of
 
 TABLE, PICTURE = "errors.json", "backtest.png"
+RESOLUTION = 85  # of the picture, which is then as wide as MLflow shows it in a description
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def run(job: Job, plan: Plan, listener: Listener) -> Outcome:
     store, name = Store(), job.registration.name
     experiment = job.registration.experiment or name
     made: list[FoldForecasts] = []
-    with store.run(experiment, f"{name} backtest", package_tags()) as parent, interruptible() as check:
+    with (
+        store.run(experiment, describing.run_name(job, "backtest"), package_tags()) as parent,
+        interruptible() as check,
+    ):
         recording.beginning(job, examples, parent)
         parent.log_params({"folds": plan.folds, "stride": folds.stride, "refit": plan.refit})
         judge = None if plan.refit else _Judge(job, plan, options, examples, parent, listener)
@@ -98,8 +102,9 @@ def run(job: Job, plan: Plan, listener: Listener) -> Outcome:
         with temporary_folder() as folder:
             from training.evaluation.picture import draw
 
-            draw(found, name).savefig(folder / PICTURE, dpi=110)
+            draw(found, name).savefig(folder / PICTURE, dpi=RESOLUTION)
             parent.log_files(folder)
+        parent.describe(describing.backtest(job, examples, found, PICTURE, parent.run_id))
     return Outcome(parent.run_id, options, folds, found)
 
 

@@ -9,7 +9,8 @@ from dataclasses import fields
 from registry.description import LONGEST, code, plain
 from training.config import Job
 from training.data.examples import Examples
-from training.evaluation.errors import Measured
+from training.evaluation.backtested import Backtested
+from training.evaluation.errors import NETWORK, Measured
 from training.evaluation.gate import Champion, Decision
 from training.options import FOR_TABLES, FOR_TEXTS, Options
 
@@ -23,8 +24,11 @@ _SHOWN_OTHERWISE = {"network", "units", "seed", "return_sequences", "dense_units
 Rows = Sequence[Sequence[object]]
 
 
-def run_name(job: Job) -> str:
-    """A name that tells a run from others of its experiment: its network, and the options that are not usual."""
+def run_name(job: Job, what: str = "") -> str:
+    """A name that tells a run from others of its experiment: its network, and the options that are not usual.
+
+    `what`: what was done, where that is not a training.
+    """
     tables = FOR_TEXTS if job.source.unit else FOR_TABLES
     usual, options = tables if job.source.data else Options(), job.options
     parts = [network(options)]
@@ -35,7 +39,8 @@ def run_name(job: Job) -> str:
         if field.name not in _SHOWN_OTHERWISE and value != getattr(usual, field.name):
             name = field.name.replace("_", " ")
             parts.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
-    return f"{job.registration.name}: {', '.join([*parts, f'seed {options.seed}'])}"[:LONGEST_NAME]
+    title = f"{job.registration.name} {what}".strip()
+    return f"{title}: {', '.join([*parts, f'seed {options.seed}'])}"[:LONGEST_NAME]
 
 
 def network(options: Options) -> str:
@@ -73,10 +78,7 @@ def version(
         lines += [f"![held-out data and predictions](get-artifact?path={OVER_TIME}&run_uuid={run_id})", ""]
     lines += [f"{_task(examples)}. {network(job.options)}, {parameters:,} weights.", ""]
     if measured:
-        columns, rows = gate(measured, champion)
-        lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
-        lines += ["", *_coverage(measured)]
+        lines += [*_table(*gate(measured, champion)), "", *_coverage(measured)]
     if examples.data:
         lines += [f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"]
     return "\n".join(lines).strip()[:LONGEST]
@@ -89,12 +91,29 @@ def run(version_text: str, name: str, number: str, decision: Decision) -> str:
     return f"{headline}\n\n{name} version {number}, {verb}: {plain(decision.reason)}\n{rest}"[:LONGEST]
 
 
+def backtest(job: Job, examples: Examples, found: Backtested, picture: str, run_id: str) -> str:
+    """A backtest: how good the network is beside the baselines, the picture, what it does, and all its errors.
+
+    `picture`: the name of its file in the run.
+    """
+    errors = found.errors()
+    baselines = {who: figures for who, figures in errors.items() if who != NETWORK}
+    lines = [_headline(Measured(found.metric, errors[NETWORK], baselines)), ""]
+    lines += [f"![forecasts and what came](get-artifact?path={picture}&run_uuid={run_id})", ""]
+    lines += [f"{_task(examples)}. {network(job.options)}.", ""]
+    metrics = list(errors[NETWORK])
+    overall = [[who, *map(figures.get, metrics)] for who, figures in errors.items()]
+    lines += _table(["over all folds", *metrics], overall)
+    lines += ["", f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"]
+    return "\n".join(lines)[:LONGEST]
+
+
 def sweep(trials: Sequence[tuple[Mapping[str, object], float]]) -> str:
     """A sweep: the best error on the validation part, and the values of the best trials with theirs."""
     names = list(trials[0][0])
     lines = [f"validation error {trials[0][1]:.4g}, best of {len(trials)} trials", ""]
-    lines += [f"| {' | '.join(map(code, names))} | validation error |", f"|{'---|' * (len(names) + 1)}"]
-    lines += [f"| {' | '.join(map(_cell, [*values.values(), error]))} |" for values, error in trials[:MOST_TRIALS]]
+    rows = [[*values.values(), error] for values, error in trials[:MOST_TRIALS]]
+    lines += _table([*map(code, names), "validation error"], rows)
     return "\n".join(lines)[:LONGEST]
 
 
@@ -145,6 +164,12 @@ def _last(data: str) -> str:
 def _rounded(value: float | None) -> float | None:
     """In six digits, which columns have room for."""
     return None if value is None else float(f"{value:.6g}")
+
+
+def _table(columns: Sequence[str], rows: Rows) -> list[str]:
+    """The lines of a table in Markdown."""
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return lines + [f"| {' | '.join(map(_cell, row))} |" for row in rows]
 
 
 def _cell(value: object) -> str:

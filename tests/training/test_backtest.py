@@ -99,6 +99,12 @@ def test_runs_and_a_table_are_in_mlflow(once, tmp_path):
     assert table["columns"] == ["by", "which", "forecast", "rmse", "mae", "mase", "smape"]
     assert len(table["data"]) == 6 * (1 + 3 + 2 + 2)
     assert store.run_file(outcome.run_id, backtest.PICTURE, tmp_path).stat().st_size > 10_000
+    assert parent.info.run_name.startswith("waves backtest: ")
+    assert parent.info.run_name.endswith("seed 0")
+    described, drift = parent.data.tags["mlflow.note.content"], outcome.found.errors()["drift"]
+    assert described.startswith(f"rmse {outcome.found.errors()[NETWORK]['rmse']:.4g}, ")
+    assert f"get-artifact?path={backtest.PICTURE}&run_uuid={outcome.run_id}" in described
+    assert f"| drift | &emsp;{drift['rmse']:.5g} | &emsp;{drift['mae']:.5g} | " in described
 
 
 def test_the_table_has_a_row_for_every_value(once):
