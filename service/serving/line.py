@@ -1,8 +1,8 @@
 """Lines of calls that wait to be computed: callers take turns, and in an overload nobody waits for long.
 
 As long as the line becomes short now and then, a call waits as long as it takes: a burst is served. Once the line has
-been long for `overload_seconds` without a break, a call is refused at once whose caller has its share of the line
-already, and any other when it has waited for longer than the whole line should take. So calls that are answered are
+been long for `overload_seconds` without a break, a call is refused at once if the line is full and its caller has its
+share of it already, and any other when it has waited for longer than the whole line should take. So calls that are answered are
 answered soon, the others hear early that they are not, and who sends few calls is not refused for those of others.
 
 That a queue is only bad if it stays is from CoDel (K. Nichols and V. Jacobson, "Controlling Queue Delay", ACM Queue
@@ -20,7 +20,7 @@ from service.errors import LimitExceededError
 from service.serving.threads import asked_at
 
 DEPTH = 24  # computations that may wait in an overload: so many clients that send one call after the other are none
-CALM = 0.5  # of that: as long as fewer wait now and then, there is no overload
+CALM = 0.25  # of that: as long as fewer wait now and then, there is no overload
 PATIENCE = 4.0  # a call may wait for so many times what the whole line should take
 LEAST_SECONDS = 0.1  # and for so long at least
 WEIGHT = 0.1  # of the last computation, where it took less than usual
@@ -78,7 +78,8 @@ class Line(Generic[Waiting]):
             own = len(self._by_caller.get(waiter.identity, ()))
             callers = len(self._by_caller) + (not own)
             most = max(1, self._most // callers)
-        if own >= most:
+            full = len(self._all) >= self._most  # else others leave room; and a line kept short would look calm
+        if full and own >= most:
             raise LimitExceededError(
                 f"this worker is overloaded: {own} calls of this caller wait, at present {most} may",
                 bound="queue", limit=most, actual=own + 1,

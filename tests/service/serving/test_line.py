@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,7 @@ def joined(line, name, age=0.0):
     return waiter
 
 
-def overloaded(line, calls=12):
+def overloaded(line, calls=DEPTH // 2):
     """Makes a line look as if it had been long for long: calls of one caller."""
     waiting = [joined(line, "greedy") for _ in range(calls)]
     line._calm_at -= 60.0
@@ -82,14 +83,30 @@ def test_an_overload_refuses(line):
 
 
 def test_a_caller_has_its_share(line):
-    """In an overload a caller hears at once where it asks for more than its share of the line; others still wait."""
-    overloaded(line, calls=12)
-    line.check(Waiter(Call("greedy")))
+    """Who has its share of a line that is full hears at once that it asks for more; others still wait."""
+    overloaded(line, calls=22)
     joined(line, "modest")  # two callers share 24 places
-    with pytest.raises(LimitExceededError, match="12 calls of this caller wait, at present 12 may") as caught:
+    line.check(Waiter(Call("greedy")))  # one is left, which nobody else wants
+    joined(line, "greedy")
+    with pytest.raises(LimitExceededError, match="23 calls of this caller wait, at present 12 may") as caught:
         line.check(Waiter(Call("greedy")))
     assert caught.value.details["bound"] == "queue"
     line.check(Waiter(Call("modest")))
+
+
+def test_a_batch_that_begins_is_no_calm():
+    """Where one caller asks for all it gets beside a modest one, a batch of those who wait leaves an overload one."""
+    line = Line(threading.Lock(), overload_seconds=1.0, depth=2, together=32)
+    waiting = [joined(line, "modest"), *(joined(line, "greedy") for _ in range(32))]
+    line._calm_at -= 60.0
+    with suppress(LimitExceededError):
+        while len(line) < 100:
+            line.check(Waiter(Call("greedy")))
+            waiting.append(joined(line, "greedy"))
+    for waiter in waiting[:32]:
+        line.take(waiter)
+    line.begin("batch")
+    assert joined(line, "greedy").patience is not None
 
 
 def test_what_is_computed_sets_the_patience(line):
