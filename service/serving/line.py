@@ -2,8 +2,9 @@
 
 As long as the line becomes short now and then, a call waits as long as it takes: a burst is served. Once the line has
 been long for `overload_seconds` without a break, a call is refused at once if the line is full and its caller has its
-share of it already, and any other when it has waited for longer than the whole line should take. So calls that are answered are
-answered soon, the others hear early that they are not, and who sends few calls is not refused for those of others.
+share of it already, and any other when it has waited for longer than the whole line should take. So calls that are
+answered are answered soon, the others hear early that they are not, and who sends few calls is not refused for those
+of others.
 
 That a queue is only bad if it stays is from CoDel (K. Nichols and V. Jacobson, "Controlling Queue Delay", ACM Queue
 10(5), 2012); for requests instead of packets see B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015.
