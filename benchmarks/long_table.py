@@ -19,7 +19,7 @@ ROWS = 50_000_000
 SERIES, FILES = 8, 4  # files of each series
 FEATURES = "abc"
 WINDOW, BATCH = 16, 8192
-LIMIT = 2 * 2**30  # bytes
+LIMIT, GIGABYTE = 2e9, 1e9  # bytes
 TRAIN = [
     "--time", "t", "--group", "well", "--target", "a", "--window", str(WINDOW), "--units", "8",
     "--batch-size", str(BATCH), "--epochs", "1", "--promote", "always", "--name", "long",
@@ -83,8 +83,8 @@ def command(folder: Path, *arguments: str) -> tuple[float, int]:
 def figure(what: str, rows: int, seconds: float, peak: int) -> Figure:
     """The memory of a command, beside what it may have."""
     return Figure(
-        f"{what}: peak memory, GiB", f"{peak / 2**30:.2f} ({rows / seconds:,.0f} rows/s)", f"{LIMIT / 2**30:g}",
-        [peak / 2**30], target=LIMIT / 2**30,
+        f"{what}: peak memory, GB", f"{peak / GIGABYTE:.2f} ({rows / seconds:,.0f} rows/s)", f"{LIMIT / GIGABYTE:g}",
+        [peak / GIGABYTE], target=LIMIT / GIGABYTE,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 NONE: Places = np.empty(0, np.int64)
-GATHERED = 512  # windows whose pages are held at once
+GATHERED = 256  # windows whose pages are held at once
 
 
 @dataclass(frozen=True)
