@@ -12,6 +12,7 @@ class Form(NamedTuple):
     """What messages mean that have the same bytes around their numbers."""
 
     begin: int  # of the numbers
+    end: int
     key: tuple[str, str]  # model and number of the version
     shape: tuple[int, ...]  # of the input
     forward: RawForward
@@ -29,15 +30,16 @@ class Forms:
         """The form of a message, and its numbers; None where it is not known."""
         for begin, end in self._places.get(len(data), ()):
             form = self._forms.get(data[:begin] + data[end:])
-            if form is not None and form.begin == begin:
+            # Both: where a longer form has its last numbers, this message may have something else.
+            if form is not None and form.begin == begin and form.end == end:
                 return form, data[begin:end]
         return None
 
-    def add(self, around: bytes, size: int, form: Form) -> None:
-        """Keeps a form for messages with so many bytes of numbers between the others."""
+    def add(self, around: bytes, form: Form) -> None:
+        """Keeps a form for messages with numbers between these bytes."""
         if len(self._forms) >= MOST_FORMS:
             self._places, self._forms = {}, {}
-        length, place = len(around) + size, (form.begin, form.begin + size)
+        length, place = len(around) + form.end - form.begin, (form.begin, form.end)
         others = tuple(other for other in self._places.get(length, ()) if other != place)
         self._forms[around] = form
         self._places[length] = (place, *others[: MOST_PLACES - 1])

@@ -79,8 +79,8 @@ class Known:
         answer_begin = _place(response, self._found)
         if forward is None or begin < 0 or answer_begin < 0 or answer_begin + len(self._found(response)) < len(answer):
             return
-        form = Form(begin, version.key, shape, forward, answer[:answer_begin])
-        forms.add(data[:begin] + data[begin + len(numbers) :], len(numbers), form)
+        end = begin + len(numbers)
+        forms.add(data[:begin] + data[end:], Form(begin, end, version.key, shape, forward, answer[:answer_begin]))
 
 
 def _place(message: Message, numbers_of: Numbers) -> int:

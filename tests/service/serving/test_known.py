@@ -67,6 +67,20 @@ def test_answers_as_if_it_were_read(host, path, make, answer, numbers, count):
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(("few", "many"), [(1, 3), (2, 3)])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_longer_message_with_the_same_bytes_around(host, kind, few, many):
+    """A message as long as another form's, which holds fewer numbers and a field that nobody knows, is read."""
+    (path, make, answer, _), (_, address) = kind, host
+    short, long = make(R3_INPUTS[:few]), make(R3_INPUTS[:many])
+    first = ask(address, path, short, answer)
+    ask(address, path, long, answer)
+    room = len(long.SerializeToString()) - len(short.SerializeToString())
+    short.MergeFromString(bytes((15 << 3 | 2, room - 2)) + bytes(room - 2))
+    assert len(short.SerializeToString()) == len(long.SerializeToString())
+    assert ask(address, path, short, answer) == first
+
+
 def test_requests_with_an_id(host):
     """Requests of the standard protocol may each have an id; it is in the answer, and the rest is known."""
     host, address = host
