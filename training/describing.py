@@ -10,7 +10,7 @@ from registry.description import LONGEST, code, plain
 from training.config import Job
 from training.data.examples import Examples
 from training.evaluation.backtested import Backtested
-from training.evaluation.errors import NETWORK, Measured
+from training.evaluation.errors import NETWORK, Measured, shortened
 from training.evaluation.gate import Champion, Decision
 from training.options import FOR_TABLES, FOR_TEXTS, Options
 
@@ -64,9 +64,7 @@ def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], 
             alike = {measured.metric: champion.challenger_error or 0.0}
             rows.append(("this version, on what the champion predicts too", alike))
     rows += [(f"baseline: {name}", figures) for name, figures in measured.baselines.items()]
-    return ["on held-out data", *metrics], [
-        [who, *(_rounded(figures.get(m)) for m in metrics)] for who, figures in rows
-    ]
+    return ["on held-out data", *metrics], [[who, *shortened(figures, metrics)] for who, figures in rows]
 
 
 def version(
@@ -80,7 +78,7 @@ def version(
     if measured:
         lines += [*_table(*gate(measured, champion)), "", *_coverage(measured)]
     if examples.data:
-        lines += [f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"]
+        lines.append(_data(examples))
     return "\n".join(lines).strip()[:LONGEST]
 
 
@@ -104,7 +102,7 @@ def backtest(job: Job, examples: Examples, found: Backtested, picture: str, run_
     metrics = list(errors[NETWORK])
     overall = [[who, *map(figures.get, metrics)] for who, figures in errors.items()]
     lines += _table(["over all folds", *metrics], overall)
-    lines += ["", f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"]
+    lines += ["", _data(examples)]
     return "\n".join(lines)[:LONGEST]
 
 
@@ -156,14 +154,14 @@ def _coverage(measured: Measured) -> list[str]:
     return lines
 
 
+def _data(examples: Examples) -> str:
+    """The file or folder that examples came from."""
+    return f"Data: {code(_last(examples.data))}, SHA-256 `{examples.digest[:12]}…`"
+
+
 def _last(data: str) -> str:
     """The name of a file or folder without where it lies, which may hold credentials."""
     return data.partition("?")[0].rstrip("/").rpartition("/")[2]
-
-
-def _rounded(value: float | None) -> float | None:
-    """In six digits, which columns have room for."""
-    return None if value is None else float(f"{value:.6g}")
 
 
 def _table(columns: Sequence[str], rows: Rows) -> list[str]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from service.edge.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ProtocolError
-from service.edge.hpack import Decoder, HpackError, OversizedError
+from service.edge.hpack import ENTRY_BYTES, Decoder, HpackError, OversizedError
 
 BLOCK_BYTES = 16_384  # of a compressed block
 HEADER_BYTES = 16_384  # of decoded headers, as RFC 9113 counts them; said to the peer
@@ -61,7 +61,7 @@ class HeaderBlocks:
             return TRAILERS if all(map(_is_field, headers)) else MALFORMED
         if not _is_request(headers):
             return MALFORMED
-        size = sum(len(name) + len(value) + 32 for name, value in headers)
+        size = sum(len(name) + len(value) + ENTRY_BYTES for name, value in headers)
         return self._interpret(headers, size > HEADER_BYTES)
 
 

@@ -36,11 +36,14 @@ def _tree() -> list[list[int]]:
     return nodes
 
 
-def _step(nodes: list[list[int]], node: int, bits: Iterable[int]) -> tuple[int, bytes]:
+_NODES = _tree()
+
+
+def _step(node: int, bits: Iterable[int]) -> tuple[int, bytes]:
     """The node after some bits, and what came out; _DEAD where that is no code."""
     out = b""
     for bit in bits:
-        node = nodes[node][bit]
+        node = _NODES[node][bit]
         if node < 0:
             if ~node == END:
                 return _DEAD, b""
@@ -51,9 +54,8 @@ def _step(nodes: list[list[int]], node: int, bits: Iterable[int]) -> tuple[int, 
 
 def _automaton() -> tuple[list[list[int]], list[list[bytes]]]:
     """By node and byte: the node after it, and what came out. Two steps of half a byte make a row."""
-    nodes = _tree()
     quarters = [[number >> place & 1 for place in (3, 2, 1, 0)] for number in range(16)]
-    halves = [[_step(nodes, node, bits) for bits in quarters] for node in range(len(nodes))]
+    halves = [[_step(node, bits) for bits in quarters] for node in range(len(_NODES))]
     halves.append([(_DEAD, b"")] * 16)
     after, out = [], []
     once: dict[bytes, bytes] = {}  # the same symbols come out at many places
@@ -65,7 +67,7 @@ def _automaton() -> tuple[list[list[int]], list[list[bytes]]]:
 
 
 _AFTER, _OUT = _automaton()
-_PADDING = {0, *(_step(_tree(), 0, [1] * bits)[0] for bits in range(1, 8))}  # the nodes at which a text may end
+_PADDING = {0, *(_step(0, [1] * bits)[0] for bits in range(1, 8))}  # the nodes at which a text may end
 
 
 def decoded(text: bytes) -> bytes:

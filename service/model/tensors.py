@@ -44,6 +44,11 @@ class RawSequence:
         )
 
     @staticmethod
+    def size(shape: tuple[int, ...]) -> int:
+        """Bytes of sequences of this shape."""
+        return math.prod(shape) * 4
+
+    @staticmethod
     def numbers(raw: bytes, extents: tuple[int, ...]) -> Array | None:
         """Any number of sequences, each (timesteps, features); None where one holds NaN or infinity."""
         found = np.frombuffer(raw, "<f4").reshape(-1, *extents)

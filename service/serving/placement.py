@@ -1,6 +1,5 @@
 """Where a version computes: short calls on the calling thread, all others in one of a few slots."""
 
-import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,13 +9,12 @@ from service.errors import ServiceError
 from service.model.engines.choice import TENSORFLOW, Choice, sample
 from service.model.proof import Proof
 from service.model.results import RawForward, RawResult, Result, Shared
-from service.model.tensors import Array
+from service.model.tensors import Array, RawSequence
 from service.serving.slots import Slots
 
 SHORT_SECONDS = 300e-6  # of a computation that others may wait for
 BATCHES = (1, 32, 256, 1_024)
 ROUNDS = 3
-FLOAT_BYTES = 4  # of float32
 
 
 class Computes(Protocol):
@@ -74,7 +72,7 @@ class Placed:
     def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
         """As the engine's."""
         forward = self._engine.prepare(shape)
-        if forward is None or math.prod(shape) * FLOAT_BYTES <= self._short:
+        if forward is None or RawSequence.size(shape) <= self._short:
             return forward
 
         def in_a_slot(raw: bytes) -> RawResult | None:

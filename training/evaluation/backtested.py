@@ -14,7 +14,7 @@ from training.data.layout import Layout
 from training.data.windows import Windows
 from training.evaluation.accuracy import Numbers, accuracy
 from training.evaluation.baselines import Predicted, baseline_errors
-from training.evaluation.errors import NETWORK, Figures, errors, metric
+from training.evaluation.errors import NETWORK, Figures, errors, metric, shortened
 
 SCALE_FREE = ("mase", "smape")
 BY = ("fold", "step", "series")
@@ -119,11 +119,11 @@ class Backtested:
     def as_rows(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows of the errors as one long table, for MLflow, whose columns have room for six digits."""
         metrics = list(self.errors()[NETWORK])
-        rows = [["all", "", who, *_shortened(f, metrics)] for who, f in self.errors().items()]
+        rows = [["all", "", who, *shortened(f, metrics)] for who, f in self.errors().items()]
         for what in BY:
             if what != "series" or len(self.labels) > 1:
                 rows += [
-                    [what, which, who, *_shortened(f, metrics)]
+                    [what, which, who, *shortened(f, metrics)]
                     for which, found in self.by(what).items()
                     for who, f in found.items()
                 ]
@@ -162,8 +162,3 @@ def text(moment: Any) -> str:
     if isinstance(moment, np.datetime64):
         return str(np.datetime_as_string(moment, unit="auto"))
     return f"{moment:g}" if isinstance(moment, float | np.floating) else str(moment)
-
-
-def _shortened(figures: Figures, metrics: Sequence[str]) -> list[float | None]:
-    """In six digits, which columns have room for; None where there is none."""
-    return [float(f"{figures[name]:.6g}") if name in figures else None for name in metrics]

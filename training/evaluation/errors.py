@@ -125,3 +125,8 @@ def metric(layout: Layout) -> str:
     if layout.classes:
         return "error_rate"
     return "nrmse" if layout.targets else "rmse"
+
+
+def shortened(figures: Figures, metrics: Sequence[str]) -> list[float | None]:
+    """In six digits, which columns have room for; None where there is none."""
+    return [float(f"{figures[name]:.6g}") if name in figures else None for name in metrics]

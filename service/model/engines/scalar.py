@@ -77,7 +77,7 @@ class ScalarEngine:
 
     def prepare(self, shape: tuple[int, ...]) -> RawForward | None:
         """As `Choice.prepare`, with no array made on the way; for short sequences alone."""
-        if not self._raw.takes(shape) or math.prod(shape) * 4 > MAX_RAW_BYTES:
+        if not self._raw.takes(shape) or self._raw.size(shape) > MAX_RAW_BYTES:
             return None
         extents, runs, finite = shape[1:], [stage.run for stage in self._stages], math.isfinite
         zeros = self._run([(0.0,) * shape[2]] * shape[1], None, None)
