@@ -25,13 +25,8 @@ class Result(NamedTuple):
     shared: Shared | None = None  # where others may have been in it
 
 
-class RawResult(NamedTuple):
-    """The output for one sequence, as it goes onto the wire."""
-
-    shape: tuple[int, ...]
-    raw: bytes  # little-endian
-    shared: Shared | None = None
-
+RawResult = tuple[bytes, Shared | None]
+"""The output for one sequence, little-endian as on the wire, and what is known of a pass that others were in too."""
 
 RawForward = Callable[[bytes], RawResult | None]
 """From one sequence to its output, both little-endian and of known shapes; None where a number is not finite."""

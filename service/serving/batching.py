@@ -30,12 +30,12 @@ class _Batch:
         self._output = result.outputs[output]
         self._raw: bytes | None = None
 
-    def raw(self, row: int) -> tuple[tuple[int, ...], bytes]:
-        """Shape and bytes of one sequence's output; all are made into bytes once."""
+    def raw(self, row: int) -> bytes:
+        """One sequence's output; all are made into bytes once."""
         if self._raw is None:
             self._raw = self._output.tobytes()
         size = len(self._raw) // len(self._output)
-        return (1, *self._output.shape[1:]), self._raw[row * size : (row + 1) * size]
+        return self._raw[row * size : (row + 1) * size]
 
 
 class _Request(Waiter):
@@ -114,7 +114,7 @@ class Batcher:
         request = _Request((extents,), 1)
         request.raw = raw
         self._wait(request)
-        return None if request.batch is None else RawResult(*request.batch.raw(request.first), request.shared)
+        return None if request.batch is None else (request.batch.raw(request.first), request.shared)
 
     def _wait(self, request: _Request) -> None:
         """Returns when the batch that a request is in was computed. Raises what computing it raised."""

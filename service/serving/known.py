@@ -54,9 +54,10 @@ class Known:
         if result is None:  # one of the numbers is not finite; whoever reads the message says so
             return None
         computed = time.perf_counter_ns()
+        raw, shared = result
         times = begin, decoded, computed, computed
-        call.inference = self._statistics.answered(form.key, form.shape, times, result.shared)
-        return form.answer + result.raw
+        call.inference = self._statistics.answered(form.key, form.shape, times, shared)
+        return form.answer + raw
 
     def learn(
         self,

@@ -78,6 +78,6 @@ class Placed:
         def in_a_slot(raw: bytes) -> RawResult | None:
             with self._slots as waited:
                 result = forward(raw)
-            return result._replace(shared=Shared(1, True, waited)) if result is not None and waited else result
+            return (result[0], Shared(1, True, waited)) if result is not None and waited else result
 
         return in_a_slot

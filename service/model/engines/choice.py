@@ -108,7 +108,7 @@ class Choice:
         if numbers is None:
             return None
         output = self.single.forward({self.raw.name: numbers}).outputs[self.raw.output]
-        return RawResult(output.shape, output.tobytes())
+        return output.tobytes(), None
 
     @cached_property
     def raw(self) -> RawSequence:

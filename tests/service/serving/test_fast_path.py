@@ -21,9 +21,8 @@ def version(versions):
 def test_answers_as_the_slow_path(version, batch):
     """Bytes that go in give the bits of the slow path, for one sequence and for many."""
     x = np.random.default_rng(0).normal(size=(batch, 3, 2)).astype("<f4")
-    found = version.fast_path.prepare(x.shape)(x.tobytes())
-    assert found.shape == (batch, 1)
-    assert found.raw == version.forward({"x": x}).outputs[version.fast_path.output].tobytes()
+    found, _ = version.fast_path.prepare(x.shape)(x.tobytes())
+    assert found == version.forward({"x": x}).outputs[version.fast_path.output].tobytes()
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -46,6 +46,7 @@ NETWORKS = {
     "gru reset before": [recurrent("GRU", "a", reset_after=False), layer("Dense", "d", units=2, activation="relu")],
     "gru without bias": [recurrent("GRU", "a", use_bias=False, activation="softsign")],
     "lstm": [recurrent("LSTM", "a", **SEQUENCES), layer("Dropout", "o", rate=0.5), recurrent("LSTM", "b", 2)],
+    "wide": [recurrent("LSTM", "a", 12, **SEQUENCES), recurrent("SimpleRNN", "b", 20)],
     "lstm without bias": [recurrent("LSTM", "a", use_bias=False), layer("Dense", "d", units=2, use_bias=False)],
 }
 BOTH_WAYS = {
