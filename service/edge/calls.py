@@ -237,8 +237,7 @@ class Calls:
 
     def _begin(self, call: ServedCall) -> None:
         call.began = time.perf_counter_ns()
-        chance = random()  # noqa: S311  # a sample, no secret
-        if chance < self._largest_share:
+        if self._largest_share and (chance := random()) < self._largest_share:  # noqa: S311  # a sample, no secret
             call.observers = tuple(o for o in self._observers if o in call.observers or chance < o.share)
         for observer in call.observers:
             observer.began(call)

@@ -51,6 +51,7 @@ from service.edge.sending import Sending
 from service.edge.streams import BURST, STREAM_WINDOW
 
 CONNECTION_WINDOW = 4_194_304  # the same for all streams of a connection together
+LOW_WINDOW = CONNECTION_WINDOW // 2  # below which it is filled up
 FRAMES_BETWEEN_LOOKS = 2  # at the clock
 REQUEST_SECONDS, REQUESTS_SECONDS = 3e-5, 1e-3  # more for each whole request, and at most: floods have few of them
 STRIKES = 2  # pings that come too soon, before another is one too many
@@ -132,7 +133,7 @@ class Connection(Sending):
                 self._check_expected(kind, flags, sid)
             if kind == DATA:
                 self._credit -= size
-                if self._credit < CONNECTION_WINDOW // 2:
+                if self._credit < LOW_WINDOW:
                     self._grant_connection()
                 stream = streams.get(sid)
                 if stream is None:
@@ -150,7 +151,9 @@ class Connection(Sending):
                         raise StreamError(FLOW_CONTROL_ERROR)
                     if flags & END_STREAM:
                         stream.request_ended = True
-                        until = min(until + REQUEST_SECONDS, latest)
+                        until += REQUEST_SECONDS
+                        if until > latest:
+                            until = latest
                         self.requests += 1
                         stream.received(data[begin:stop], True)
                     elif begin == stop:

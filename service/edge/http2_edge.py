@@ -148,13 +148,14 @@ class Http2Edge:
     def whole(self, call: UnaryCall, data: bytes | bytearray) -> None:
         """A request with one message has arrived."""
         size = len(data) - grpc.PREFIX_BYTES
-        if size < 0 or grpc.PREFIX.unpack_from(data) != (0, size):
+        if size < 0 or int.from_bytes(data[: grpc.PREFIX_BYTES], "big") != size:  # in a first byte of 0, and the length
             if size < 0 or data[0] != 1 or int.from_bytes(data[1:5], "big") != size:
                 self.refuse(call, InvalidArgumentError("the call wants one message, whole and with its length"))
                 return
         elif size <= INLINE_BYTES and call.route.inline:
             try:
-                answer = self._calls.unary(call, bytes(data[grpc.PREFIX_BYTES :]))
+                message = data[grpc.PREFIX_BYTES :]
+                answer = self._calls.unary(call, message if isinstance(message, bytes) else bytes(message))
             except Moved:
                 pass
             else:

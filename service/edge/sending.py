@@ -4,13 +4,15 @@ RFC 9113. `service.edge.http2` has the other half, which reads what arrives.
 """
 
 from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
 
 from service.edge.frames import (
     CANCEL,
     DATA,
     END_HEADERS,
     END_STREAM,
-    FRAME,
     GOAWAY,
     HEADERS,
     LARGEST_FRAME,
@@ -24,6 +26,7 @@ from service.edge.frames import (
 from service.edge.streams import BURST, Allowance, Stream
 
 PUMPED = 262_144  # bytes of answers that are made into frames at a time
+REMEMBERED = 1_024  # sizes of answers
 
 
 class Sending:
@@ -56,7 +59,7 @@ class Sending:
 
     def reply(self, stream: Stream, headers: bytes, prefix: bytes, data: bytes, trailers: bytes) -> None:
         """A whole answer: compressed blocks of headers and trailers, and between them data in two parts."""
-        sid, size = stream.sid, len(prefix) + len(data)
+        size = len(prefix) + len(data)
         if (
             size <= self.window
             and size <= stream.window
@@ -65,20 +68,9 @@ class Sending:
             and not self._shrink
         ):
             self.window -= size
-            pack = FRAME.pack
-            self.out.append(
-                b"".join(
-                    (
-                        pack(0, len(headers), HEADERS, END_HEADERS, sid),
-                        headers,
-                        pack(0, size, DATA, 0, sid),
-                        prefix,
-                        data,
-                        pack(0, len(trailers), HEADERS, END_HEADERS | END_STREAM, sid),
-                        trailers,
-                    )
-                )
-            )
+            sid = stream.sid
+            pack, first, second, third = _answer_of(len(headers), len(prefix), len(data), len(trailers))
+            self.out.append(pack(first, sid, headers, second, sid, prefix, data, third, sid, trailers))
             self._answered(stream)
         else:
             self.send_headers(stream, headers)
@@ -214,3 +206,12 @@ class Sending:
             self.out.append(frame(8 + len(text), GOAWAY, 0, 0) + self.last.to_bytes(4, "big") + code.to_bytes(4, "big"))
             self.out.append(text)
             self.ended, self.reason = True, reason
+
+
+@lru_cache(REMEMBERED)
+def _answer_of(headers: int, prefix: int, data: int, trailers: int) -> tuple[Callable[..., bytes], bytes, bytes, bytes]:
+    """What packs three frames with parts of such sizes at once, and the beginnings of the frames, up to the stream."""
+    ends = END_HEADERS | END_STREAM
+    sizes = (headers, HEADERS, END_HEADERS), (prefix + data, DATA, 0), (trailers, HEADERS, ends)
+    first, second, third = (frame(size, kind, flags, 0)[:-4] for size, kind, flags in sizes)
+    return Struct(f">5sI{headers}s5sI{prefix}s{data}s5sI{trailers}s").pack, first, second, third

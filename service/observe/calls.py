@@ -45,9 +45,9 @@ class Done(NamedTuple):
     @classmethod
     def of(cls, inference: tuple[Any, ...]) -> Self:
         """What a handler left there."""
-        model, version, batch, *timesteps, queue_ns, compute_ns, asked, computed, shared = inference
-        steps = timesteps[0] if timesteps else 0  # a network without time has none
-        return cls(model, version, batch, steps, queue_ns, compute_ns, asked, computed, shared)
+        (model, version), (batch, *others), queue_ns, compute_ns, asked, computed, shared = inference
+        timesteps = others[0] if others else 0  # a network without time has none
+        return cls(model, version, batch, timesteps, queue_ns, compute_ns, asked, computed, shared)
 
 
 NOTHING = (None,) * len(Done._fields)  # of calls that computed nothing
@@ -71,14 +71,15 @@ class Answering:
         if done is None:
             call.trailing = (*call.trailing, (REQUEST_ID, call.id()))
             return
-        # As `Done` has them, from both ends; to make one takes longer than all that is told.
-        told = _told(done[0], done[1], done[-5] // 1000, done[-4] // 1000)
+        key, _, queue_ns, compute_ns, *_ = done  # to make a `Done` takes longer than all that is told
+        told = _told(key, queue_ns // 1000, compute_ns // 1000)
         call.trailing = (*call.trailing, (REQUEST_ID, call.id()), *told)
 
 
 @lru_cache(4096)  # most small calls take one of few numbers of microseconds
-def _told(model: str, version: str, queue_us: int, compute_us: int) -> tuple[tuple[str, str], ...]:
+def _told(key: tuple[str, str], queue_us: int, compute_us: int) -> tuple[tuple[str, str], ...]:
     """What became of a call, as trailing metadata."""
+    model, version = key
     timing = f"queue;dur={queue_us / 1000}, compute;dur={compute_us / 1000}"
     return ("unroll-version", f"models:/{quote(model)}/{version}"), ("server-timing", timing)
 

@@ -170,13 +170,14 @@ class Traces:
 
     def _record(self, call: "ServedCall", epoch: int) -> dict[str, Any]:
         """What is known of a call, as JSON. Times are nanoseconds since the epoch."""
-        trace, done = call.trace, call.inference
+        trace = call.trace
+        model, version = call.inference[0] if call.inference is not None else ("", "")
         return {
             "trace_id": trace.context[0], "span_id": trace.context[1], "parent": trace.parent, "state": trace.state,
             "path": call.path[1:201], "known": call.method is not None, "address": self._address, "peer": call.peer(),
             "began": call.began + epoch, "ended": call.ended + epoch, "code": call.code or 0,
             "request_id": call.id(), "caller": call.who.name,
-            "model": done[0] if done is not None else "", "version": done[1] if done is not None else "",
+            "model": model, "version": version,
             "steps": [step for inference in trace.passes for step in _steps(trace, Done.of(inference), epoch)],
         }  # fmt: skip
 

@@ -75,13 +75,16 @@ class InferenceStatistics:
         request that leads it, under the sequences in it.
         """
         begin, decoded, computed, end = times
-        batch = shape[0]
-        rows, leads, waited = (shared.sequences, shared.leads, shared.waited_ns) if shared else (batch, True, 0)
+        batch = size = shape[0]
+        leads, waited = True, 0
+        if shared is not None:
+            leads, waited = shared.leads, shared.waited_ns
+            size = shared.sequences if leads else OTHERS
         infer = computed - decoded - waited
         try:
-            cell = self._here.cells[key][rows if leads else OTHERS]
+            cell = self._here.cells[key][size]
         except (AttributeError, KeyError):
-            cell = self._cell(key, rows if leads else OTHERS)
+            cell = self._cell(key, size)
         cell[REQUESTS] += 1
         cell[SEQUENCES] += batch
         cell[PASSES] += leads
@@ -90,7 +93,7 @@ class InferenceStatistics:
         cell[INFER] += infer
         cell[OUTPUT] += end - computed
         cell[LAST] = end
-        return (*key, *shape[:2], waited, infer, decoded, computed, shared)
+        return key, shape, waited, infer, decoded, computed, shared
 
     def failed(self, key: VersionKey, nanoseconds: int, error: Exception) -> None:
         """Counts a request that was not answered."""
