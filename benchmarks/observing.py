@@ -2,7 +2,8 @@
 
 On each edge three servers of the reference network run for the whole time, and are loaded in turn. One has no metrics,
 no access log and no traces. The others are scraped as often as Prometheus usually does it, log 1 % of their calls and
-send traces of 1 % of them; one of these is sent request ids.
+send traces of 1 % of them; one of these is sent request ids. What it takes grpcio alone to receive an id and to send
+three fields with an answer is measured beside them, by two empty servers, and is not held against ours.
 
 What is compared is the processor time of a call in the workers. Other programs that share a core or its caches change
 that for a second or so at a time, by several times what is looked for. So rounds are many and short, each is compared
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +31,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common import Figure, console, machine, python, show, timed
+from benchmarks.empty_server import ANSWER
 from benchmarks.load import Shape, has_h2load, load
 from benchmarks.servers import (
     PREDICT,
@@ -38,6 +40,7 @@ from benchmarks.servers import (
     Served,
     answer_bytes,
     cpu_seconds,
+    empty_server,
     free_address,
     request_file,
     unroll_server,
@@ -91,9 +94,13 @@ def _figures(place: Place, notes: list[str], stack: ExitStack) -> list[Figure]:
     stack.callback(collector.shutdown)
     figures = []
     for edge in REQUESTS:
-        with ExitStack() as servers:
-            off, on, ids = (_server(place, edge, name, collector, servers) for name in ("off", "on", "ids"))
-            figures += _compare(place, edge, off, on, ids, notes)
+        with ExitStack() as stack_of_edge:
+            servers = {name: _server(place, edge, name, collector, stack_of_edge) for name in ("off", "on", "ids")}
+            if edge == "grpcio":
+                for name, *options in (("empty",), ("fields", "fields")):
+                    server = empty_server(place, free_address(), *options)
+                    servers[name] = stack_of_edge.enter_context(server)
+            figures += _compare(place, edge, servers, notes)
     return figures
 
 
@@ -120,22 +127,24 @@ def _server(place: Place, edge: str, name: str, collector: ThreadingHTTPServer, 
     return server
 
 
-def _compare(place: Place, edge: str, off: Served, on: Served, ids: Served, notes: list[str]) -> Iterator[Figure]:
+def _compare(place: Place, edge: str, servers: Mapping[str, Served], notes: list[str]) -> Iterator[Figure]:
     """Processor time of a call of an observed server next to that of the other, without request ids and with them."""
     request = request_file(place, "request", REQUEST)
-    size = answer_bytes(off.address, PREDICT, REQUEST)
+    sizes = {
+        name: ANSWER.ByteSize() if name in ("empty", "fields") else answer_bytes(server.address, PREDICT, REQUEST)
+        for name, server in servers.items()
+    }
     shape = Shape(connections=4, streams=8, seconds=0, requests=REQUESTS[edge])
-    servers = {"off": off, "on": on, "ids": ids}
-    supervisors = {name: psutil.Process(server.pids[0]).ppid() for name, server in servers.items()}
+    supervisors = {name: psutil.Process(servers[name].pids[0]).ppid() for name in ("off", "on", "ids")}
     used: dict[str, list[float]] = {name: [] for name in servers}  # when each round began
-    used_above = {name: cpu_seconds(supervisors[name]) for name in servers}
+    used_above = {name: cpu_seconds(pid) for name, pid in supervisors.items()}
     for number in range(WARM_UP + ROUNDS + 1):
         if number % 10 == WARM_UP:
             console.print(f"{edge}, round {number - WARM_UP} of {ROUNDS} …")
         for name, server in servers.items():
             used[name].append(server.cpu_seconds())
-            headers = [f"x-request-id: {ID}"] if name == "ids" else []
-            load(server.address + PREDICT, request, size, shape, place.load_core, headers=headers)
+            headers = [f"x-request-id: {ID}"] if name in ("ids", "fields") else []
+            load(server.address + PREDICT, request, sizes[name], shape, place.load_core, headers=headers)
     time.sleep(LATE_SECONDS)
     calls = (WARM_UP + ROUNDS + 1) * shape.requests
     _check(place, edge, calls, notes)
@@ -146,7 +155,14 @@ def _compare(place: Place, edge: str, off: Served, on: Served, ids: Served, note
     costs = {
         name: [(b - a) / shape.requests * 1e6 for a, b in itertools.pairwise(u[WARM_UP:])] for name, u in used.items()
     }
-    around = [(a + b) / 2 for a, b in itertools.pairwise(costs["off"])]
+    added = {
+        name: [
+            cost - (before + after) / 2
+            for cost, (before, after) in zip(costs[name], itertools.pairwise(costs[yardstick]), strict=False)
+        ]
+        for name, yardstick in (("on", "off"), ("ids", "off"), ("fields", "empty"))
+        if name in costs
+    }
     low = {name: statistics.quantiles(cost, n=4)[0] for name, cost in costs.items()}
     notes.append(
         f"{edge}: lower quartiles, off / on {low['off'] / low['on']:.3f}, "
@@ -154,8 +170,15 @@ def _compare(place: Place, edge: str, off: Served, on: Served, ids: Served, note
     )
     for name, what in (("on", ""), ("ids", ", with request ids")):
         texts = f"{low[name]:.1f} µs", f"{low['off']:.1f} µs"
-        added = [b - a for a, b in zip(around, costs[name], strict=False)]
-        yield Figure(f"CPU added to a call, {edge}{what}", *texts, added, MOST_ADDED, unit=" µs")
+        ours = added[name]
+        if name == "ids" and "fields" in added:
+            taken = statistics.median(added["fields"])
+            notes.append(
+                f"{edge}: request ids add {statistics.median(ours):.1f} µs in all; to receive one and to send three "
+                f"fields takes {taken:.1f} µs of an empty server"
+            )
+            ours, what = [more - taken for more in ours], f"{what}, beyond those of an empty server"
+        yield Figure(f"CPU added to a call, {edge}{what}", *texts, ours, MOST_ADDED, unit=" µs")
 
 
 def _check(place: Place, edge: str, calls: int, notes: list[str]) -> None:

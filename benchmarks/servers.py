@@ -116,10 +116,12 @@ def unroll_server(
 
 
 @contextmanager
-def empty_server(place: Place, address: str) -> Iterator[Served]:
+def empty_server(place: Place, address: str, *options: str) -> Iterator[Served]:
     """The yardstick, one process on each core."""
     with ExitStack() as stack:
-        commands = [python("-m", "benchmarks.empty_server", address, str(core)) for core in place.server_cores]
+        commands = [
+            python("-m", "benchmarks.empty_server", address, str(core), *options) for core in place.server_cores
+        ]
         processes = [stack.enter_context(running(command, place)) for command in commands]
         pids = [process.pid for process in processes]
         eventually(lambda: len(listening(map(psutil.Process, pids))) == len(pids))
