@@ -104,14 +104,12 @@ class Observer(Protocol):
     It says beforehand which calls these are, so that it costs nothing of the others.
     """
 
-    share: float  # of the calls that it does not watch, the share of which it hears by chance
+    header: str  # it hears of each call that has this header; empty: of none for its headers
+    share: float  # of the others, the share of which it hears by chance
     faults: bool  # whether it hears of the end of each call that failed by no fault of its client
 
-    def watches(self, method: Method | None, headers: Mapping[str, str]) -> bool:
-        """Whether it hears of every call of a method with such headers; None: there is no such method.
-
-        The answer holds for all of them, and may be kept.
-        """
+    def watches(self, method: Method | None) -> bool:
+        """Whether it hears of every call of a method; None: there is no such method. The answer is kept."""
 
     def began(self, call: ServedCall) -> None:
         """The call is about to be handled; nothing is known yet of who makes it."""
@@ -128,6 +126,8 @@ class Calls:
         self.streams = Quota(config.limits.streams, config.limits.streams_of_one, "open streams")
         self.closed = False  # whether calls that begin from now on are refused
         self._observers = observers
+        self._headers = sorted({observer.header for observer in observers if observer.header})
+        self._hearing: dict[tuple[str | bool, ...], tuple[Observer, ...]] = {}  # by path, and which headers there are
         self._largest_share = max((observer.share for observer in observers), default=0.0)
         self._making = threading.Lock()  # guards the next
         self._own_streams: dict[tuple[str, int], Quota] = {}  # of callers with a bound of their own
@@ -135,7 +135,15 @@ class Calls:
 
     def observers_of(self, method: Method | None, headers: Mapping[str, str]) -> tuple[Observer, ...]:
         """Who hears of every call of such a method with such headers, in their order."""
-        return tuple(observer for observer in self._observers if observer.watches(method, headers))
+        key: tuple[str | bool, ...] = (
+            method.path if method is not None else "",
+            *[bool(headers.get(name)) for name in self._headers],
+        )
+        hearing = self._hearing.get(key)
+        if hearing is None:
+            hearing = tuple(o for o in self._observers if o.watches(method) or (o.header and headers.get(o.header)))
+            self._hearing[key] = hearing
+        return hearing
 
     def unary(self, call: ServedCall, data: bytes) -> bytes | Status:
         """The answer to a call with one message each way; or how it ended without.

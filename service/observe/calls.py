@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -56,11 +56,11 @@ NOTHING = (None,) * len(Done._fields)  # of calls that computed nothing
 class Answering:
     """Tells callers that sent a request id what became of the call: the id, the version, where the time went."""
 
-    share, faults = 0.0, False
+    header, share, faults = REQUEST_ID, 0.0, False
 
-    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
-        """Those with a request id."""
-        return bool(headers.get(REQUEST_ID))
+    def watches(self, method: "Method | None") -> bool:
+        """No others."""
+        return False
 
     def began(self, call: "ServedCall") -> None:
         """Nothing yet."""
@@ -87,7 +87,7 @@ def _told(key: tuple[str, str], queue_us: int, compute_us: int) -> tuple[tuple[s
 class AccessLog:
     """One JSON line for a call: a sample of all, and each that failed by no fault of its client."""
 
-    faults = True
+    header, faults = "", True
 
     def __init__(self, place: str, sample: float) -> None:
         """`place` is a file, or `-` for standard output; `sample` the share of calls. Raises OSError."""
@@ -98,7 +98,7 @@ class AccessLog:
         else:
             self._descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
-    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+    def watches(self, method: "Method | None") -> bool:
         """All or none of them."""
         return self.share >= 1.0
 
@@ -144,12 +144,12 @@ def access_record(call: "ServedCall") -> dict[str, Any]:
 class Auditing:
     """Sends a record of each call that changes, or would change, what others are served."""
 
-    share, faults = 0.0, False
+    header, share, faults = "", 0.0, False
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
 
-    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
+    def watches(self, method: "Method | None") -> bool:
         """Those of operators' methods."""
         return method is not None and method.operates
 

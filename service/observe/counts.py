@@ -5,7 +5,7 @@ A call costs two look-ups and a few additions: nothing is shared between threads
 
 import threading
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import LimitExceededError, TimeLimitError
@@ -49,7 +49,7 @@ class Countable(Protocol):
 class CallCounts:
     """Counts the calls of one process, and what bounds refused. An observer, as `service.edge.calls` has them."""
 
-    share, faults = 0.0, False
+    header, share, faults = "", 0.0, False
 
     def __init__(self) -> None:
         self._here = threading.local()  # .cells of the thread: by path
@@ -57,7 +57,7 @@ class CallCounts:
         self._refusing = threading.Lock()  # guards the next
         self._refused: dict[str, float] = {}
 
-    def watches(self, method: Countable | None, headers: Mapping[str, str]) -> bool:
+    def watches(self, method: Countable | None) -> bool:
         """All of them."""
         return True
 

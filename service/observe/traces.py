@@ -121,7 +121,7 @@ class CallTrace:
 class Traces:
     """Keeps what is known of the calls that are sampled, and sends it off the calls' threads; an observer of calls."""
 
-    faults = False
+    header, faults = TRACEPARENT, False
 
     def __init__(self, address: str, send: Callable[[list[dict[str, Any]]], None]) -> None:
         """`address` is where the server listens. `send` takes records of some calls; it may raise OSError."""
@@ -133,9 +133,9 @@ class Traces:
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
-    def watches(self, method: "Method | None", headers: Mapping[str, str]) -> bool:
-        """Those with a parent, which may decide; all or none of the others."""
-        return self.share >= 1.0 or bool(headers.get(TRACEPARENT))
+    def watches(self, method: "Method | None") -> bool:
+        """All or none of them; those with a parent, which may decide, are heard of for their header."""
+        return self.share >= 1.0
 
     def began(self, call: "ServedCall") -> None:
         """Begins a trace where the call is sampled."""

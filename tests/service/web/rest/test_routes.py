@@ -138,9 +138,9 @@ def test_a_caller_that_leaves(versions):
     calls, begun, let = [], threading.Event(), threading.Event()
 
     class Watching:
-        share, faults = 0.0, False
+        header, share, faults = "", 0.0, False
 
-        def watches(self, method, headers):
+        def watches(self, method):
             return True
 
         def began(self, call):
