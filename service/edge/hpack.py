@@ -11,9 +11,14 @@ MOST_BITS = 28  # of an index or a length: more than any that is valid
 REMEMBERED, SHORT = 1_024, 64  # texts that are kept decoded, and bytes of one in code: of names, and of usual values
 
 Field = tuple[bytes, bytes]  # name and value
+Entry = tuple[Field, int]  # of a table: a field, and its size
 
 
-def _static() -> tuple[Field, ...]:
+def _entry(field: Field) -> Entry:
+    return field, len(field[0]) + len(field[1]) + ENTRY_BYTES
+
+
+def _static() -> tuple[Entry, ...]:
     """The fields that everybody knows, from index 1 on (appendix A)."""
     fields = (
         ";:authority;:method=GET;:method=POST;:path=/;:path=/index.html;:scheme=http;:scheme=https;:status=200;"
@@ -26,7 +31,7 @@ def _static() -> tuple[Field, ...]:
         "strict-transport-security;transfer-encoding;user-agent;vary;via;www-authenticate"
     )
     parts = (field.encode().partition(b"=") for field in fields.split(";"))
-    return tuple((name, value) for name, _, value in parts)
+    return tuple(_entry((name, value)) for name, _, value in parts)
 
 
 _STATIC = _static()
@@ -47,8 +52,9 @@ class Decoder:
     def __init__(self, most_bytes: int) -> None:
         """most_bytes: of the fields of one block, as section 4.1 counts them."""
         self.changes = 0  # of the compression table
+        self.size = 0  # of the fields of the last block, in bytes
         self._most_bytes = most_bytes
-        self._table: deque[Field] = deque()  # the newest first
+        self._table: deque[Entry] = deque()  # the newest first
         self._bytes, self._most_table = 0, TABLE_BYTES
 
     def decode(self, block: bytes) -> list[Field]:
@@ -60,7 +66,7 @@ class Decoder:
 
     def _decode(self, block: bytes) -> list[Field]:
         fields: list[Field] = []
-        at, end, left = 0, len(block), self._most_bytes
+        at, end, left, table = 0, len(block), self._most_bytes, self._table
         while at < end:
             first = block[at]
             at += 1
@@ -70,7 +76,7 @@ class Decoder:
                     index, at = _integer(block, at, 0x7F)
                 if not index:
                     raise HpackError("a field of index 0")
-                field = _STATIC[index] if index < _FIRST else self._table[index - _FIRST]
+                field, size = _STATIC[index] if index < _FIRST else table[index - _FIRST]
             elif 0x20 <= first < 0x40:
                 if fields:
                     raise HpackError("the size of the table changes behind a field")
@@ -83,25 +89,24 @@ class Decoder:
                     index, at = _integer(block, at, most)
                 if not index:
                     name, at = _text(block, at)
-                elif index < _FIRST:
-                    name = _STATIC[index][0]
                 else:
-                    name = self._table[index - _FIRST][0]
+                    (name, _), _ = _STATIC[index] if index < _FIRST else table[index - _FIRST]
                 value, at = _text(block, at)
-                field = name, value
+                entry = field, size = _entry((name, value))
                 if first >= 0x40:
-                    self._add(field)
+                    self._add(entry)
             fields.append(field)
-            left -= len(field[0]) + len(field[1]) + ENTRY_BYTES
+            left -= size
             if left < 0:
                 raise OversizedError(f"headers of more than {self._most_bytes} bytes")
+        self.size = self._most_bytes - left
         return fields
 
-    def _add(self, field: Field) -> None:
+    def _add(self, entry: Entry) -> None:
         """Puts a field into the table."""
         self.changes += 1
-        self._table.appendleft(field)
-        self._bytes += len(field[0]) + len(field[1]) + ENTRY_BYTES
+        self._table.appendleft(entry)
+        self._bytes += entry[1]
         self._evict()
 
     def _resize(self, block: bytes, at: int, size: int) -> int:
@@ -118,8 +123,8 @@ class Decoder:
     def _evict(self) -> None:
         """Drops the oldest fields, as many as the table has no room for."""
         while self._bytes > self._most_table:
-            name, value = self._table.pop()
-            self._bytes -= len(name) + len(value) + ENTRY_BYTES
+            _, size = self._table.pop()
+            self._bytes -= size
 
 
 def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:

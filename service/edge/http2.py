@@ -46,7 +46,16 @@ from service.edge.frames import (
     frame,
     without_padding,
 )  # fmt: skip
-from service.edge.headers import BLOCK_BYTES, HEADER_BYTES, MALFORMED, TRAILERS, HeaderBlocks, Headers
+from service.edge.headers import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    MALFORMED,
+    NONE,
+    TRAILERS,
+    HeaderBlocks,
+    Headers,
+    Varying,
+)  # fmt: skip
 from service.edge.sending import Sending
 from service.edge.streams import BURST, STREAM_WINDOW
 
@@ -66,8 +75,11 @@ class Connection(Sending):
         open_stream: Callable[["Connection", int, Any, bool], None],
         most_streams: int,
         ping_seconds: float = 0.0,
+        varying: Varying = NONE,
     ) -> None:
         """`interpret(headers, too_large)` makes of a request's headers what `open_stream` is given as their meaning.
+
+        varying: headers that are likely to be other ones with every request.
 
         `open_stream(connection, sid, meaning, ended)` puts a stream into `streams`, and may answer it at once.
         most_streams: at a time. ping_seconds: least pause between two pings while nothing is sent.
@@ -86,7 +98,7 @@ class Connection(Sending):
         self.more = False  # whether something is left that there was no time for
         self._expected: int | None = -1  # the only kind of frame that may come; -1: the preface
         self._block, self._block_of, self._block_flags = b"", 0, 0
-        self._blocks = HeaderBlocks(interpret)
+        self._blocks = HeaderBlocks(interpret, varying)
         self._known = self._blocks.known
         self._pinged, self._strikes = (0.0, (0, 0)), 0  # when, and what had been begun and sent then
 

@@ -20,7 +20,7 @@ from service.edge.transport import Transport
 STREAM_HELD = 262_144  # bytes of answers that a stream may be ahead of its client
 
 
-@dataclass(frozen=True, slots=True)  # whose fields are read three times as quickly as those of a tuple
+@dataclass(slots=True)  # whose fields are read three times as quickly as those of a tuple
 class Route:
     """What the headers of a request mean here; kept with them, see `service.edge.http2`."""
 

@@ -9,7 +9,7 @@ from service.config import Limits, ServerConfig, Tls
 from service.edge import grpc_protocol as grpc
 from service.edge.calls import REQUEST_ID, Calls, Failed, Status, given_id, status_of
 from service.edge.frames import CANCEL, TABLE_BYTES
-from service.edge.headers import Headers
+from service.edge.headers import Headers, Varying
 from service.edge.http2 import Connection
 from service.edge.http2_calls import GrpcConnection, Route, StreamCall, UnaryCall
 from service.edge.loop import Loop
@@ -39,6 +39,7 @@ class Http2Edge:
             Pool.WAITING: ThreadPoolExecutor(WAITING_THREADS, "waiting"),
             Pool.STREAM: ThreadPoolExecutor(config.limits.streams + SPARE_STREAM_THREADS, "stream"),
         }
+        self._varying = Varying(grpc.VARYING, self._add_varying)
         self._in_progress = 0
         self.loop = Loop(
             self,
@@ -68,7 +69,7 @@ class Http2Edge:
         """The connection of a socket that was accepted."""
         # Twice as many as may be: those beyond are told the bound, where they would wait without a word.
         most = 2 * self.limits.concurrent_calls
-        connection = GrpcConnection(self._interpret, self._open, most, self.limits.ping_seconds)
+        connection = GrpcConnection(self._interpret, self._open, most, self.limits.ping_seconds, self._varying)
         connection.transport = transport
         return connection
 
@@ -102,7 +103,12 @@ class Http2Edge:
     # Calls, on the edge's thread
 
     def _interpret(self, headers: Headers, too_large: bool) -> Route:
-        request = grpc.interpret(headers, too_large)
+        return self._route(grpc.interpret(headers, too_large))
+
+    def _add_varying(self, route: Route, headers: Headers) -> Route:
+        return self._route(grpc.with_headers(route.request, headers))
+
+    def _route(self, request: grpc.Request) -> Route:
         method = self._methods.get(request.path)
         refused: Exception | None = request.error
         if refused is None and method is None:
