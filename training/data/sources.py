@@ -58,7 +58,8 @@ def is_uri(where: str) -> bool:
 
 def stem(where: str) -> str:
     """The name of a place, without what stands before and after it."""
-    return Path(unquote(urlsplit(where).path) if is_uri(where) else where).stem
+    name = Path(unquote(urlsplit(where).path) if is_uri(where) else where).name
+    return Path(name.removesuffix(".gz")).stem
 
 
 def suffix(where: str) -> str:

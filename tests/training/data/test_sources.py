@@ -131,3 +131,12 @@ def test_a_table_in_pieces_is_the_table(tmp_path_factory, numbers, data):
     for i, (begin, end) in enumerate(zip([0, *cuts], cuts, strict=False)):
         pq.write_table(table.slice(begin, end - begin), folder / f"{i}.parquet", row_group_size=3)
     assert rows(opened(folder), ["a", "b"]) == table.to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("a/wells.csv", "wells"), ("wells.csv.gz", "wells"), ("s3://b/deep%20wells.pq", "deep wells"), ("wells", "wells")],
+)
+def test_a_model_is_called_as_its_table(where, name):
+    """The name of a table has no folder, and nothing of how it is stored."""
+    assert sources.stem(where) == name
