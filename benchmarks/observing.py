@@ -97,9 +97,8 @@ def _figures(place: Place, notes: list[str], stack: ExitStack) -> list[Figure]:
         with ExitStack() as stack_of_edge:
             servers = {name: _server(place, edge, name, collector, stack_of_edge) for name in ("off", "on", "ids")}
             if edge == "grpcio":
-                for name, *options in (("empty",), ("fields", "fields")):
-                    server = empty_server(place, free_address(), *options)
-                    servers[name] = stack_of_edge.enter_context(server)
+                for name in ("reads", "fields"):
+                    servers[name] = stack_of_edge.enter_context(empty_server(place, free_address(), name))
             figures += _compare(place, edge, servers, notes)
     return figures
 
@@ -131,7 +130,7 @@ def _compare(place: Place, edge: str, servers: Mapping[str, Served], notes: list
     """Processor time of a call of an observed server next to that of the other, without request ids and with them."""
     request = request_file(place, "request", REQUEST)
     sizes = {
-        name: ANSWER.ByteSize() if name in ("empty", "fields") else answer_bytes(server.address, PREDICT, REQUEST)
+        name: ANSWER.ByteSize() if name in ("reads", "fields") else answer_bytes(server.address, PREDICT, REQUEST)
         for name, server in servers.items()
     }
     shape = Shape(connections=4, streams=8, seconds=0, requests=REQUESTS[edge])
@@ -160,7 +159,7 @@ def _compare(place: Place, edge: str, servers: Mapping[str, Served], notes: list
             cost - (before + after) / 2
             for cost, (before, after) in zip(costs[name], itertools.pairwise(costs[yardstick]), strict=False)
         ]
-        for name, yardstick in (("on", "off"), ("ids", "off"), ("fields", "empty"))
+        for name, yardstick in (("on", "off"), ("ids", "off"), ("fields", "reads"))
         if name in costs
     }
     low = {name: statistics.quantiles(cost, n=4)[0] for name, cost in costs.items()}

@@ -1,6 +1,6 @@
 """Sequences of HTTP/2 frames, right and wrong ones, given to our server: no crash, no hang, no growth.
 
-`python -m tests.fuzz.http2 --runs N [--seed N] [--tls]`. Each sequence is made from its number alone, so one that fails
+`python -m tests.fuzz.http2 --runs N [--seed N]`. Each sequence is made from its number alone, so one that fails
 can be run again. Without sockets a connection takes the bytes in pieces of any size; every so many sequences a real
 server gets them over a socket, and must then answer a call.
 """
