@@ -18,6 +18,8 @@ from service.cli.common import (
 from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.client import Client
     from service.pb import unroll_pb2 as pb
 
@@ -88,11 +90,23 @@ def show(
             shape = "(" + ", ".join("any" if n < 0 else str(n) for n in layer.output_shape) + ")"
             layers.add_row(layer.name, layer.class_name, shape, str(layer.parameter_count))
         console.print(layers)
-        if labels := version.data.classes:
-            more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
-            console.print(f"  classes: {', '.join(labels[:SHOWN_LABELS])}{more}", highlight=False, markup=False)
+        for line in _meaning(version.data):
+            console.print(f"  {line}", highlight=False, markup=False)
         for note in version.notes:
             console.print(f"  {note}")
+
+
+def _meaning(data: "pb.DataLayout") -> "Iterator[str]":
+    """What a version reads and predicts, as far as it says."""
+    computed = 2 * len(data.calendar)
+    given = [*data.features[: len(data.features) - computed], *data.categories, *data.calendar]
+    if reads := ", ".join(given) or data.text:
+        yield f"reads: {reads}" + (f"; {data.window} timesteps" if data.window else "")
+    if predicts := ", ".join(data.targets) or data.target:
+        yield f"predicts: {predicts}" + (f"; {data.horizon} steps" if data.horizon else "")
+    if labels := data.classes:
+        more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+        yield f"classes: {', '.join(labels[:SHOWN_LABELS])}{more}"
 
 
 @app.command()

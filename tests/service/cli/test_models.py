@@ -19,12 +19,14 @@ def test_list(unroll):
 
 
 def test_show(unroll):
-    """A model is shown layer by layer; one that is not there ends the command with the server's sentence."""
+    """A model is shown layer by layer, with what it reads and predicts; of one that is not there the server says so."""
     run, _ = unroll
     status, text = run("models", "show")
     assert status == 0
-    for word in ("serving version 1", "simpleRNN", "SimpleRNN", "28", "classes: level"):
+    for word in ("serving version 1", "simpleRNN", "SimpleRNN", "28"):
         assert word in text
+    for line in ("reads: flow, month; 3 timesteps", "predicts: level; 2 steps", "classes: level"):
+        assert line in text
     status, text = run("models", "show", "--model", "none")
     assert status != 0
     assert "no model 'none'" in text

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from service.config import Limits
+from service.edge.calls import given_id
 from tests.service.edge.raw import Methods, server
 from tests.service.support import eventually
 
@@ -231,3 +232,12 @@ def test_many_callers(channel):
             lambda v: unary(channel, "Slow" if len(v) % 2 else "Echo")(message(v), timeout=60).value, values
         )
         assert list(asked) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [("a", True), ("!~" * 64, True), ("", False), ("a" * 129, False), ("a b", False), ("a\tb", False), ("ä", False)],
+)
+def test_which_ids_are_taken(text, taken):
+    """A caller's id is taken where it is one to 128 printable characters of ASCII, none of them a space."""
+    assert given_id(text) == (text if taken else "")
