@@ -5,7 +5,7 @@ What is not given is found from the beginning of the file, and only where there 
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from training.options import Format
@@ -30,16 +30,23 @@ class Dialect:
     encoding: str = "utf8"
     compressed: bool = False
     newlines: bool = False  # whether a value in quotes spans lines
+    given: bool = field(default=False, compare=False)  # whether somebody said which mark is the decimal one
+    proven: bool = field(default=False, compare=False)  # whether a number was found that has no other reading
 
     @property
     def thousands(self) -> str:
         """The marks of which one may stand between the thousands of a number."""
-        return ("." if self.decimal == "," else ",") + SPACES
+        return self.other.decimal + SPACES
+
+    @property
+    def other(self) -> "Dialect":
+        """The same with the other decimal mark."""
+        return replace(self, decimal="." if self.decimal == "," else ",")
 
     def number(self) -> re.Pattern[str]:
-        """What a number with marks between its thousands looks like."""
+        """What a number with marks between its thousands looks like. No thousands begin with 0: 0,143 is a fraction."""
         marks, point = re.escape(self.thousands), re.escape(self.decimal)
-        return re.compile(rf"[-+]?(\d{{1,3}}([{marks}])\d{{3}}(\2\d{{3}})*|\d+)({point}\d*)?")
+        return re.compile(rf"[-+]?([1-9]\d{{0,2}}([{marks}])\d{{3}}(\2\d{{3}})*|\d+)({point}\d*)?")
 
     def options(self, block: int) -> dict[str, Any]:
         """As Arrow's options for reading CSV."""
@@ -61,9 +68,17 @@ def find(system: "fs.FileSystem", path: str, given: Format) -> Dialect:
     whole = re.sub(r'(?<![^,;\t|\n])"(?:[^"]|"")*"', lambda quoted: quoted[0].replace("\n", " "), text)
     lines = [line for line in whole.splitlines()[: LINES + 1] if line.strip()][:LINES]
     delimiter = given.delimiter or _delimiter(lines)
-    decimal = given.decimal or _decimal(lines, delimiter)
-    newlines = whole.count("\n") < text.count("\n")
-    return Dialect(delimiter, decimal, encoding, compressed, newlines)
+    fields = [field.strip() for row in csv.reader(lines[1:], delimiter=delimiter) for field in row]
+    made = Dialect(
+        delimiter,
+        given.decimal or _decimal(fields, delimiter),
+        encoding,
+        compressed,
+        newlines=whole.count("\n") < text.count("\n"),
+        given=bool(given.decimal),
+    )
+    ours, theirs = made.number(), made.other.number()
+    return replace(made, proven=any(ours.fullmatch(text) and not theirs.fullmatch(text) for text in fields))
 
 
 def opened(system: "fs.FileSystem", path: str, dialect: Dialect) -> "pa.NativeFile":
@@ -92,15 +107,14 @@ def _delimiter(lines: list[str]) -> str:
     return regular[0] if len(regular) == 1 or "," in regular else ","
 
 
-def _decimal(lines: list[str], delimiter: str) -> str:
+def _decimal(fields: list[str], delimiter: str) -> str:
     """A comma where numbers have one and none has a point as its decimal mark.
 
     Between commas a number is quoted, and three digits after its comma could as well be thousands.
     """
-    fields = [field.strip() for row in csv.reader(lines[1:], delimiter=delimiter) for field in row]
     whole = rf"(\d{{1,3}}([.{SPACES}]\d{{3}})+|\d+)"
     commas = [field for field in fields if re.fullmatch(rf"[-+]?{whole},\d+", field)]
-    if delimiter == "," and all(re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", field) for field in commas):
+    if delimiter == "," and all(re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+", field) for field in commas):
         return "."
     points = any(re.fullmatch(r"[-+]?\d+\.\d+", field) for field in fields)
     return "," if commas and not points else "."
