@@ -74,16 +74,20 @@ def check(
 
 
 def numeric(found: "pa.Schema", without: Collection[str]) -> tuple[str, ...]:
-    """The columns that hold numbers, without some. Raises InvalidArgumentError where none is left."""
+    """The columns that hold numbers, without some.
+
+    Raises InvalidArgumentError where none is left, and for a column of numbers that a value spoils.
+    """
+    for name in found.names:
+        if name not in without and (spoiler := textual.spoiler(found, name)):
+            raise InvalidArgumentError(
+                f"features: column {name!r} holds numbers, but {spoiler}; to leave the column out, name the "
+                "others in --features",
+                field="features",
+            )
     chosen = tuple(name for name in found.names if name not in without and _is_numeric(found, name))
     if not chosen:
-        spoiled = [
-            f"{name!r} does but for {textual.spoiler(found, name)}"
-            for name in found.names
-            if textual.spoiler(found, name)
-        ]
-        why = f": {'; '.join(spoiled[:3])}" if spoiled else ""
-        raise InvalidArgumentError(f"features: no column is left that holds numbers{why}", field="features")
+        raise InvalidArgumentError("features: no column is left that holds numbers", field="features")
     return chosen
 
 

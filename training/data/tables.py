@@ -160,7 +160,7 @@ def _inputs(schema: Any, source: Source, unknown: set[str]) -> tuple[tuple[str, 
     if source.group_embedding:
         texts = (*texts, source.group)
     categories.check_names(texts, [SEQUENCE, FUTURE])
-    features = source.features or files.numeric(schema, {source.time, source.group, *source.categorical} | unknown)
+    features = source.features or files.numeric(schema, {source.time, source.group, *texts} | unknown)
     others = (*source.future, *(name for name in source.static if name not in texts))
     features = tuple(dict.fromkeys([*features, *others]))
     if computed := set(calendar_columns(source.calendar)).intersection(features):

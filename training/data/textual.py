@@ -10,8 +10,11 @@ from training.data.dialect import Dialect
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NOTHING = ("", "nan", "NaN", "NA", "N/A", "null", "NULL")  # what Arrow reads as no value, or as no number
-SPOILED = 0.05  # of a column: so many values that are no numbers are a mistake, not text
+# What Arrow reads as no value, or as no number.
+NOTHING = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+    "NaN", "n/a", "nan", "null",
+}  # fmt: skip
 THOUSANDS, SPOILER = b"thousands", b"spoiler"  # what is noted of a column
 
 
@@ -25,7 +28,10 @@ def is_number(text: str) -> bool:
 
 
 def looked_at(field: "pa.Field", column: Any, how: Dialect) -> "pa.Field":
-    """A column of text that holds numbers is one of numbers, or says which value spoils it."""
+    """A column of text that holds numbers is one of numbers, or says which value spoils it.
+
+    It holds numbers if more than half of its values are some.
+    """
     import pyarrow as pa
 
     if not pa.types.is_string(field.type):
@@ -37,8 +43,8 @@ def looked_at(field: "pa.Field", column: Any, how: Dialect) -> "pa.Field":
     why = "" if how.given else _doubt(filled, wrong, how)
     if filled and not wrong and not why:
         return pa.field(field.name, pa.float64(), metadata={THOUSANDS: how.thousands})
-    if filled and not why and len(wrong) <= len(texts) * SPOILED:
-        why = _quoted(filled, wrong[0])
+    if wrong and not why and 2 * len(wrong) < len(filled):
+        why = f"{_quoted(filled, wrong[0])}; leave missing values empty"
     return field.with_metadata({SPOILER: why}) if why else field
 
 
@@ -62,7 +68,7 @@ def _doubt(filled: Mapping[int, str], wrong: Sequence[int], how: Dialect) -> str
     else:
         return ""
     listed = " and ".join(_quoted(filled, line) for line in sorted([*ours[:1], doubtful[0]]))
-    return f"the decimal mark of {listed} is in doubt; write all numbers alike, or choose --decimal . or ,"
+    return f"the decimal mark of {listed} is in doubt; write all numbers alike, or choose --decimal '.' or ','"
 
 
 def _reader(how: Dialect) -> Callable[[str], bool]:

@@ -13,17 +13,46 @@ SPOILED = [*numbers(40), "n.a.", *numbers(59, seed=1)]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": ("y",)}, "target: column 'y' holds numbers, but 'n.a.' in line 42"),
-        ({"target": ("z",), "features": ("y",)}, "features: column 'y' holds numbers, but 'n.a.' in line 42"),
-        ({"target": ("word",)}, "features: no column is left that holds numbers: 'y' does but for 'n.a.' in line 42"),
+        ({"target": ("y",)}, "target: column 'y' holds numbers, but 'n.a.' in line 42; leave missing values empty"),
+        (
+            {"target": ("z",), "features": ("y",)},
+            "features: column 'y' holds numbers, but 'n.a.' in line 42; leave missing values empty",
+        ),
+        (
+            {"target": ("z",)},
+            "features: column 'y' holds numbers, but 'n.a.' in line 42; leave missing values empty; to leave the "
+            "column out, name the others in --features",
+        ),
     ],
 )
 def test_the_value_that_spoils_a_column_is_named(tmp_path, options, message):
-    """A column of numbers with a single text in it is no column of classes: the text and its line are named."""
-    columns = {"y": SPOILED, "word": ["a", "b"] * 50} | ({"z": numbers(100, seed=2)} if "features" in options else {})
+    """A column of numbers with a single text in it is no text, and is not left out: the text and its line are named."""
+    columns = {"y": SPOILED, "word": ["a", "b"] * 50, "z": numbers(100, seed=2)}
     with pytest.raises(InvalidArgumentError) as refused:
         load(Source(write(tmp_path / "d.csv", **columns), window=4, **options))
     assert refused.value.message == message
+    named, _ = load(Source(write(tmp_path / "d.csv", **columns), target=("z",), features=("z",), window=4))
+    assert named.layout.features == ("z",)
+
+
+@pytest.mark.parametrize(("words", "refused"), [(49, True), (50, False)])
+def test_most_values_decide_what_a_column_holds(tmp_path, words, refused):
+    """A column holds numbers if more than half of its values are some; empty fields do not count."""
+    column = [*["n.a."] * words, *range(100 - words), *["", "NA", "n/a"] * 30]
+    source = Source(write(tmp_path / "d.csv", x=column, y=numbers(190)), target=("y",), window=4)
+    if refused:
+        with pytest.raises(InvalidArgumentError, match=r"features: column 'x' holds numbers, but 'n.a.' in line 2;"):
+            load(source)
+    else:
+        assert load(source)[0].layout.features == ("y",)
+
+
+def test_a_text_input_with_many_numbers_is_one(tmp_path):
+    """A column that is named as a text may be a number in most rows."""
+    lines = ["3", "4", "5", "5A"] * 25
+    path = write(tmp_path / "d.csv", line=lines, y=numbers(100))
+    examples, _ = load(Source(path, target=("y",), categorical=("line",), window=4))
+    assert (examples.layout.features, examples.layout.categories) == (("y",), ("line",))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +73,7 @@ def test_a_decimal_mark_in_doubt_is_refused(tmp_path, lines, doubtful):
     path.write_text("\n".join([lines[0], *lines[1:] * 25]) + "\n")
     with pytest.raises(InvalidArgumentError) as refused:
         load(Source(str(path), target=("y",), window=4))
-    expected = f"the decimal mark of {doubtful} is in doubt; write all numbers alike, or choose --decimal . or ,"
+    expected = f"the decimal mark of {doubtful} is in doubt; write all numbers alike, or choose --decimal '.' or ','"
     assert refused.value.message == f"target: column 'y' holds numbers, but {expected}"
 
 
@@ -73,8 +102,8 @@ def test_marks_that_separate_no_thousands_are_refused(tmp_path):
     """Where the decimal mark is given, a value that is no number with it is refused, and not read without its mark."""
     path = tmp_path / "d.csv"
     path.write_text("\n".join(["n;y", *["7;0,5", "8;0.286", "9;1,7"] * 30]) + "\n")
-    with pytest.raises(InvalidArgumentError, match="column 'y' holds"):
-        load(Source(str(path), target=("y",), window=4, decimal=",", task="regression"))
+    with pytest.raises(InvalidArgumentError, match=r"column 'y' holds numbers, but '0.286' in line 3"):
+        load(Source(str(path), target=("y",), window=4, decimal=","))
 
 
 def test_a_column_of_words_stays_one(tmp_path):
