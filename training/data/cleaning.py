@@ -37,8 +37,10 @@ def sort(table: files.Table, duplicates: str, note: Callable[[str], None]) -> No
     whose = f" for {table.group_names[table.groups[at]]!r}" if table.groups is not None else ""
     first = f"column {table.columns.time!r} has {table.times[at]} more than once{whose}"
     if duplicates == "error":
-        hint = "" if table.groups is not None else "; is there a column for --group?"
-        raise InvalidArgumentError(f"time: {first}{hint}; else choose --duplicates mean or last", field="time")
+        hint = "choose --duplicates mean or last"
+        if table.groups is None:
+            hint = f"if a column tells series apart, name it in --group; else {hint}"
+        raise InvalidArgumentError(f"time: {first}; {hint}", field="time")
     if duplicates == "mean" and table.columns.labels:
         raise InvalidArgumentError(
             f"duplicates: {first}, and classes have no mean; choose --duplicates last", field="duplicates"
