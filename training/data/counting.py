@@ -45,9 +45,11 @@ def leave_out(names: Collection[str], table: files.Table, note: Callable[[str], 
     kept = [i for i, name in enumerate(features) if name not in names]
     if not names:
         return
-    listed = ", ".join(repr(name) for name in features if name in names)
+    listed = [repr(name) for name in features if name in names]
+    several = len(listed) > 1
+    subject = f"{', '.join(listed[:-1])} and {listed[-1]} count" if several else f"{listed[0]} counts"
     if not kept:
-        note(f"{listed} counts rows, and there is no other feature")
+        note(f"{subject} rows, and there is no other feature")
         return
     made = Growing()
     for block in blocks(len(table.features)):
@@ -55,4 +57,5 @@ def leave_out(names: Collection[str], table: files.Table, note: Callable[[str], 
         release(table.features)
     table.features = made.array()
     table.columns = replace(table.columns, features=tuple(features[i] for i in kept))
-    note(f"{listed} counts rows and is left out; name it in --features to predict from it")
+    left, it = ("are left out", "them") if several else ("is left out", "it")
+    note(f"{subject} rows and {left}; name {it} in --features to predict from {it}")

@@ -39,17 +39,16 @@ def read(
         raise InvalidArgumentError("window: give the number of timesteps that the network reads", field="window")
     schema = opened.schema
     chosen = _choose(schema, source)
-    if not source.features:
-        left = [name for name in schema.names if name not in chosen.all()]
-        note(f"features: {', '.join(chosen.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
-        if texts := categories.texts(schema, left):
-            note(f"--categorical takes text: {', '.join(texts)}")
     table = files.read(opened, chosen, progress)
     counters = set() if source.features else counting.counters(table, None)
     cleaning.sort(table, source.duplicates, note)
     if not source.features:
         counters |= counting.counters(table, table.groups)
         counting.leave_out(counters - {*source.future, *source.static}, table, note)
+        left = [name for name in schema.names if name not in table.columns.all()]
+        note(f"features: {', '.join(table.columns.features)}" + (f"; left out: {', '.join(left)}" if left else ""))
+        if texts := categories.texts(schema, left):
+            note(f"--categorical takes text: {', '.join(texts)}")
     static.check(table, source.static)
     zone = calendar.zone_of(schema, source.time)
     if source.calendar:

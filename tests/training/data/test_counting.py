@@ -31,6 +31,7 @@ def test_a_column_that_counts_rows_is_left_out(tmp_path, monkeypatch, column, le
     assert examples.layout.features == (("y", "x") if left_out else ("n", "y", "x"))
     said = "'n' counts rows and is left out; name it in --features to predict from it"
     assert (said in found) == left_out
+    assert ("features: y, x; left out: n" if left_out else "features: n, y, x") in found
     if left_out:
         np.testing.assert_allclose(examples.parts.train.values[:, 0], np.float32(numbers(ROWS)))
         named, _ = load(Source(path, target=("y",), window=3, features=("n", "x")))
@@ -45,7 +46,7 @@ def test_rows_are_counted_in_the_file_and_in_each_series(tmp_path):
     path = write(tmp_path / "t.csv", **columns)
     examples, found = load(Source(path, target=("y",), time="t", group="place", window=3))
     assert examples.layout.features == ("y", "x")
-    assert "'row', 'own' counts rows and is left out; name it in --features to predict from it" in found
+    assert "'row' and 'own' count rows and are left out; name them in --features to predict from them" in found
 
 
 def test_a_target_that_counts_is_kept(tmp_path):
