@@ -119,7 +119,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
         columns = files.Columns(
             layout.columns, (), layout.time, layout.group, time_format=how.time_format, categories=layout.categories
         )
-        stream = Stream(model.network, layout, how, calendar.local_zone(opened.schema, layout))
+        place = _merged_place if how.duplicates != "error" else opened.place
+        stream = Stream(model.network, layout, how, place, calendar.local_zone(opened.schema, layout))
     rows = predicted = 0
     read = (0, 0)
 
@@ -139,6 +140,10 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
         if not rows:
             raise InvalidArgumentError(f"data: {opened.name} has no rows", field="data")
     return Score(rows, predicted, stream.gaps, stream.filled)
+
+
+def _merged_place(row: int) -> str:
+    return f"in row {row + 1}, with the rows of one time counted once"
 
 
 def _whole(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
@@ -165,6 +170,7 @@ class Stream:
     network: Network
     layout: Layout
     how: Format
+    place: Callable[[int], str]  # where a row is in the table
     zone: str = ""  # of the times, for calendar features
     gaps: int = 0
     filled: int = 0
@@ -177,8 +183,10 @@ class Stream:
         """Predictions for the rows of a batch, and how many there are."""
         layout, count = self.layout, batch.num_rows
         codes = self._codes.of(batch.column(layout.group)) if layout.group else np.zeros(count, np.int32)
-        written = self.how.time_format
-        times = times_of(batch.column(layout.time), layout.time, self._read, written) if layout.time else None
+        times = None
+        if layout.time:
+            column = batch.column(layout.time)
+            times = times_of(column, layout.time, self._read, self.place, self.how.time_format)
         self._read += count
         rows = calendar.with_features(files.matrix(batch, layout.columns), times, layout.calendar, self.zone)
         places = [self._texts[name].of(batch.column(name)) for name in layout.categories]

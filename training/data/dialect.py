@@ -4,7 +4,9 @@ What is not given is found from the beginning of the file, and only where there 
 """
 
 import csv
+import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +86,20 @@ def find(system: "fs.FileSystem", path: str, given: Format) -> Dialect:
 def opened(system: "fs.FileSystem", path: str, dialect: Dialect) -> "pa.NativeFile":
     """The bytes of a file, decompressed; what is not compressed says where it is."""
     return system.open_input_stream(path, compression="gzip") if dialect.compressed else system.open_input_file(path)
+
+
+def records(system: "fs.FileSystem", path: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """The values of the header and of each row, with the line where it begins. Slow: it is for what errors say."""
+    encoding = "utf-8-sig" if dialect.encoding == "utf8" else dialect.encoding
+    with (
+        opened(system, path, dialect) as raw,
+        io.TextIOWrapper(io.BufferedReader(raw), encoding, errors="replace", newline="") as text,
+    ):
+        reader, line = csv.reader(text, delimiter=dialect.delimiter), 1
+        for values in reader:
+            if values:  # an empty line is no row
+                yield line, values
+            line = reader.line_num + 1
 
 
 def _decoded(head: bytes) -> tuple[str, str]:

@@ -160,7 +160,8 @@ def read(source: Opened, columns: Columns, progress: Progress) -> Table:
                     f"categorical: column {name!r} has more than {MOST_WORDS} different texts", field="categorical"
                 )
         if columns.time:
-            times.append(times_of(batch.column(columns.time), columns.time, len(times), columns.time_format))
+            column = batch.column(columns.time)
+            times.append(times_of(column, columns.time, len(times), source.place, columns.time_format))
         if columns.group:
             series = names.of(batch.column(columns.group))
             if (series < 0).any():

@@ -5,6 +5,7 @@ Hive's manner (`well=A/…`), are read by `pyarrow.dataset`.
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ class Opened(Protocol):
 
         Raises InvalidArgumentError that names the column for a value of another kind; OSError.
         """
+
+    def place(self, row: int) -> str:
+        """Where a row is, counted from 0: `in line 2`."""
 
     def digest(self) -> str:
         """SHA-256 of what the table consists of."""
@@ -174,6 +178,10 @@ class _Dataset:
                     progress(done, total)
                     yield _cast(piece, kinds)
 
+    def place(self, row: int) -> str:
+        """These files have no lines."""
+        return f"in row {row + 1}"
+
     def digest(self) -> str:
         """Of a file its own; of several that of their names below the folder and their digests."""
         digests = [_digest(self._system, path) for path in self._files]
@@ -193,7 +201,8 @@ class _Csv:
         self.name, self._system, self._path = name, system, path
         with _arrow_errors(name):
             self._dialect = dialect.find(system, path, how)
-            self.schema = self._schema()
+            with self._csv_errors():
+                self.schema = self._schema()
 
     def _schema(self) -> "pa.Schema":
         """Names and types of the columns, as the beginning of the file has them."""
@@ -210,9 +219,11 @@ class _Csv:
             try:
                 first = reader.read_next_batch()
             except StopIteration:
-                return found
+                raise InvalidArgumentError(
+                    f"data: {self.name} has no rows, only the names of columns", field="data"
+                ) from None
             return pa.schema(
-                [textual.looked_at(field, column, how) for field, column in zip(found, first, strict=True)]
+                [textual.looked_at(field, column, how, self.place) for field, column in zip(found, first, strict=True)]
             )
 
     def batches(
@@ -230,7 +241,8 @@ class _Csv:
         options = csv.ConvertOptions(
             include_columns=list(wanted), column_types=given, strings_can_be_null=True, decimal_point=how.decimal
         )
-        with _arrow_errors(self.name, found):
+        rows = 0
+        with _arrow_errors(self.name), self._csv_errors():
             total = self._system.get_file_info(self._path).size
             with (
                 dialect.opened(self._system, self._path, how) as raw,
@@ -238,11 +250,48 @@ class _Csv:
             ):
                 for batch in reader:
                     progress(total if how.compressed else min(raw.tell(), total), total)
-                    yield _cast(textual.unmarked(batch, marked, how), kinds)
+                    yield _cast(textual.unmarked(batch, marked, how, rows, self.place), kinds)
+                    rows += batch.num_rows
+
+    def place(self, row: int) -> str:
+        """The line where a row begins, blank lines and those within quotes counted."""
+        line, _ = next(itertools.islice(self._records(), row + 1, None), (row + 2, []))
+        return f"in line {line}"
 
     def digest(self) -> str:
         """That of the file."""
         return _digest(self._system, self._path)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        return dialect.records(self._system, self._path, self._dialect)
+
+    @contextmanager
+    def _csv_errors(self) -> Iterator[None]:
+        """Says of what Arrow cannot read what is wrong, and in which line."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            if why := self._explained(str(error)):
+                raise InvalidArgumentError(f"data: {why}", field="data") from error
+            raise
+
+    def _explained(self, text: str) -> str:
+        """What Arrow says of the file, in one line with the place; empty: nobody knows better."""
+        if "Empty CSV file" in text:
+            return f"{self.name} is empty; expected a line with the names of the columns, and rows"
+        if match := re.search(r"Expected (\d+) columns, got (\d+)", text):
+            expected = int(match[1])
+            line, values = next((found for found in self._records() if len(found[1]) != expected), (0, []))
+            if line:
+                return f"{self.name}: expected {expected} values in line {line}, as many as columns, got {len(values)}"
+        if match := re.search(r"column #(\d+): .*CSV conversion error to \S+ invalid value '(.*)'", text, re.DOTALL):
+            place, value = int(match[1]), match[2]
+            line = next((line for line, values in self._records() if values[place : place + 1] == [value]), 0)
+            where = f" in line {line}" if line else ""
+            return f"column {self.schema.names[place]!r} mixes types: expected numbers, got {value[:40]!r}{where}"
+        return ""
 
 
 def _checked(found: "pa.Schema") -> "pa.Schema":
@@ -284,8 +333,8 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _arrow_errors(name: str, found: "pa.Schema | None" = None) -> Iterator[None]:
-    """Turns what Arrow says of a table into one line that names the column."""
+def _arrow_errors(name: str) -> Iterator[None]:
+    """Turns what Arrow says of a table into one line."""
     import pyarrow as pa
 
     try:
@@ -294,15 +343,4 @@ def _arrow_errors(name: str, found: "pa.Schema | None" = None) -> Iterator[None]
         hint = f"; {CREDENTIALS}" if "ACCESS_DENIED" in str(error) else ""
         raise OSError(f"data: {name} cannot be read: {_line(error)}{hint}") from error
     except pa.ArrowException as error:
-        text = _line(error)
-        if found is not None and (
-            match := re.search(
-                r"column #(\d+): (?:Row #(\d+): )?CSV conversion error to \S+ invalid value '(.*)'", text
-            )
-        ):
-            column = found.names[int(match[1])]
-            where = f" in line {match[2]}" if match[2] else ""
-            raise InvalidArgumentError(
-                f"data: column {column!r} mixes types: expected numbers, got {match[3][:40]!r}{where}", field="data"
-            ) from error
-        raise InvalidArgumentError(f"data: {name} cannot be read: {text}", field="data") from error
+        raise InvalidArgumentError(f"data: {name} cannot be read: {_line(error)}", field="data") from error

@@ -130,7 +130,8 @@ def _columns(
         labels.append(codes.of(batch.column(target)))
         if source.time:
             before = sum(map(len, times))
-            times.append(times_of(batch.column(source.time), source.time, before, source.time_format))
+            column = batch.column(source.time)
+            times.append(times_of(column, source.time, before, opened.place, source.time_format))
     if not sum(map(len, texts)):
         raise InvalidArgumentError(f"data: {opened.name} has no rows", field="data")
     classes, places = codes.ordered(target)

@@ -17,6 +17,8 @@ NOTHING = {
 }  # fmt: skip
 THOUSANDS, SPOILER = b"thousands", b"spoiler"  # what is noted of a column
 
+Place = Callable[[int], str]  # where a row is in its file
+
 
 def is_number(text: str) -> bool:
     """Whether a text can be read as a number."""
@@ -27,7 +29,7 @@ def is_number(text: str) -> bool:
     return True
 
 
-def looked_at(field: "pa.Field", column: Any, how: Dialect) -> "pa.Field":
+def looked_at(field: "pa.Field", column: Any, how: Dialect, place: Place) -> "pa.Field":
     """A column of text that holds numbers is one of numbers, or says which value spoils it.
 
     It holds numbers if more than half of its values are some.
@@ -37,37 +39,37 @@ def looked_at(field: "pa.Field", column: Any, how: Dialect) -> "pa.Field":
     if not pa.types.is_string(field.type):
         return field
     texts = column.to_pylist()
-    filled = {line: text for line, text in enumerate(texts, 2) if text is not None and text not in NOTHING}
+    filled = {row: text for row, text in enumerate(texts) if text is not None and text not in NOTHING}
     reads = _reader(how)
-    wrong = [line for line, text in filled.items() if not reads(text)]
-    why = "" if how.given else _doubt(filled, wrong, how)
+    wrong = [row for row, text in filled.items() if not reads(text)]
+    why = "" if how.given else _doubt(filled, wrong, how, place)
     if filled and not wrong and not why:
         return pa.field(field.name, pa.float64(), metadata={THOUSANDS: how.thousands})
     if wrong and not why and 2 * len(wrong) < len(filled):
-        why = f"{_quoted(filled, wrong[0])}; leave missing values empty"
+        why = f"{filled[wrong[0]][:40]!r} {place(wrong[0])}; leave missing values empty"
     return field.with_metadata({SPOILER: why}) if why else field
 
 
-def _doubt(filled: Mapping[int, str], wrong: Sequence[int], how: Dialect) -> str:
+def _doubt(filled: Mapping[int, str], wrong: Sequence[int], how: Dialect, place: Place) -> str:
     """Why nobody can say which mark is the decimal one in a column of numbers; empty: there is no doubt.
 
-    filled: the values by their lines; wrong: the lines of those that are no numbers in this dialect.
+    filled: the values by their rows; wrong: the rows of those that are no numbers in this dialect.
     """
     reads, other = _reader(how.other), how.other.decimal
-    theirs = [line for line in wrong if reads(filled[line])]
+    theirs = [row for row in wrong if reads(filled[row])]
     if 2 * (len(filled) - len(wrong) + len(theirs)) <= len(filled):
         return ""
-    ours = [line for line in sorted(filled.keys() - wrong) if how.decimal in filled[line]]
-    marks = [line for line, text in filled.items() if other in text]
+    ours = [row for row in sorted(filled.keys() - wrong) if how.decimal in filled[row]]
+    marks = [row for row, text in filled.items() if other in text]
     pattern = re.compile(rf"[-+]?[1-9]\d{{0,2}}{re.escape(other)}\d{{3}}")  # thousands, or three decimals
-    either = [line for line in marks if pattern.fullmatch(filled[line])]
+    either = [row for row in marks if pattern.fullmatch(filled[row])]
     if theirs:
         doubtful = theirs
     elif either and len(either) == len(marks) and (ours or (how.delimiter != "," and not how.proven)):
         doubtful = either
     else:
         return ""
-    listed = " and ".join(_quoted(filled, line) for line in sorted([*ours[:1], doubtful[0]]))
+    listed = " and ".join(f"{filled[row][:40]!r} {place(row)}" for row in sorted([*ours[:1], doubtful[0]]))
     return f"the decimal mark of {listed} is in doubt; write all numbers alike, or choose --decimal '.' or ','"
 
 
@@ -82,17 +84,15 @@ def _reader(how: Dialect) -> Callable[[str], bool]:
     return reads
 
 
-def _quoted(filled: Mapping[int, str], line: int) -> str:
-    return f"{filled[line][:40]!r} in line {line}"
-
-
 def marked(found: "pa.Schema", name: str) -> bool:
     """Whether a column holds numbers with marks between thousands."""
     return THOUSANDS in (found.field(name).metadata or {})
 
 
-def unmarked(batch: "pa.RecordBatch", marked: Collection[str], how: Dialect) -> "pa.RecordBatch":
-    """Texts of numbers without the marks between thousands, and with a point.
+def unmarked(
+    batch: "pa.RecordBatch", marked: Collection[str], how: Dialect, before: int, place: Place
+) -> "pa.RecordBatch":
+    """Texts of numbers without the marks between thousands, and with a point; `before` rows were read before these.
 
     Raises InvalidArgumentError for other texts.
     """
@@ -103,11 +103,12 @@ def unmarked(batch: "pa.RecordBatch", marked: Collection[str], how: Dialect) -> 
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         made = column
         if name in marked:
-            bad = next((text for text in column.to_pylist() if text is not None and not reads(text)), None)
-            if bad is not None:
-                raise InvalidArgumentError(
-                    f"data: column {name!r} mixes types: expected numbers, got {bad[:40]!r}", field="data"
-                )
+            for row, text in enumerate(column.to_pylist(), before):
+                if text is not None and not reads(text):
+                    raise InvalidArgumentError(
+                        f"data: column {name!r} mixes types: expected numbers, got {text[:40]!r} {place(row)}",
+                        field="data",
+                    )
             bare = pc.replace_substring_regex(column, f"[{how.thousands}]", "")
             made = pc.replace_substring(bare, how.decimal, ".")
         columns.append(made)

@@ -1,6 +1,7 @@
 """The times of a table, as numbers or datetime64."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,16 +11,17 @@ import numpy.typing as npt
 from service.errors import InvalidArgumentError
 
 
-def times(column: Any, name: str, before: int, written: str = "") -> npt.NDArray[Any]:
+def times(column: Any, name: str, before: int, place: Callable[[int], str], written: str = "") -> npt.NDArray[Any]:
     """Times as numbers or datetime64; `before` rows were read before these.
 
+    `place`: says where a row is, counted from 0.
     `written`: how texts are written, in the directives of strptime; empty: as people and ISO 8601 write them.
     """
     from pyarrow import types
 
     if column.null_count:
         at = before + column.is_null().to_pylist().index(True)
-        raise InvalidArgumentError(f"time: column {name!r} has no value in row {at + 1}", field="time")
+        raise InvalidArgumentError(f"time: column {name!r} has no value {place(at)}", field="time")
     if types.is_temporal(column.type) or types.is_integer(column.type) or types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
     encoded = column.dictionary_encode()  # series that begin together have the same times
@@ -29,7 +31,7 @@ def times(column: Any, name: str, before: int, written: str = "") -> npt.NDArray
     for i, text in enumerate(texts):
         time = _parsed(text, written) if written else _time(text)
         if time is None:
-            at = before + int(np.argmax(places == i)) + 1
+            at = before + int(np.argmax(places == i))
             expected = (
                 f"the format {written}"
                 if written
@@ -37,7 +39,7 @@ def times(column: Any, name: str, before: int, written: str = "") -> npt.NDArray
                 "--time-format"
             )
             raise InvalidArgumentError(
-                f"time: column {name!r} holds {text[:40]!r} in row {at}; expected {expected}", field="time"
+                f"time: column {name!r} holds {text[:40]!r} {place(at)}; expected {expected}", field="time"
             )
         made[i] = time
     found: npt.NDArray[Any] = made[places]

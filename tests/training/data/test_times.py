@@ -8,6 +8,11 @@ from service.errors import InvalidArgumentError
 from training.data.times import times
 
 
+def place(row):
+    """Where a row is."""
+    return f"in line {row + 2}"
+
+
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
@@ -20,15 +25,15 @@ from training.data.times import times
 )
 def test_texts_that_are_times(texts, expected):
     """Months, quarters, dates and times are times; those with an offset are in UTC."""
-    found = times(pa.array(texts), "t", 0)
+    found = times(pa.array(texts), "t", 0, place)
     assert found.tolist() == np.array(expected, "datetime64[us]").tolist()
 
 
 @pytest.mark.parametrize("bad", ["31/02/2020", "2020-02-30", "soon", "2000Q5", ""])
 def test_the_first_text_that_is_no_time_is_named(bad):
-    """What is no time is named, with its row counted from the beginning of the table."""
-    with pytest.raises(InvalidArgumentError, match=f"column 't' holds '{bad}' in row 103; expected numbers, or dates"):
-        times(pa.array(["2020-01-01", "2020-01-02", bad, "worse"]), "t", 100)
+    """What is no time is named, with its place in the table."""
+    with pytest.raises(InvalidArgumentError, match=f"column 't' holds '{bad}' in line 104; expected numbers, or dates"):
+        times(pa.array(["2020-01-01", "2020-01-02", bad, "worse"]), "t", 100, place)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +47,17 @@ def test_the_first_text_that_is_no_time_is_named(bad):
 )
 def test_times_in_a_format_that_is_given(written, texts, expected):
     """Times are read as the format says, and those with an offset are in UTC."""
-    found = times(pa.array(texts).cast(pa.string()), "t", 0, written)
+    found = times(pa.array(texts).cast(pa.string()), "t", 0, place, written)
     assert found.tolist() == np.array(expected, "datetime64[us]").tolist()
 
 
 def test_a_time_in_another_format_is_named():
-    """The first text that is not written in the given format is named with its row, though it is repeated."""
-    with pytest.raises(InvalidArgumentError, match=r"holds '2024-01-13' in row 13; expected the format %Y-%d-%m"):
-        times(pa.array(["2024-31-01", "2024-31-01", "2024-01-13", "2024-01-13"]), "t", 10, "%Y-%d-%m")
+    """The first text that is not written in the given format is named with its place, though it is repeated."""
+    with pytest.raises(InvalidArgumentError, match=r"holds '2024-01-13' in line 14; expected the format %Y-%d-%m"):
+        times(pa.array(["2024-31-01", "2024-31-01", "2024-01-13", "2024-01-13"]), "t", 10, place, "%Y-%d-%m")
 
 
 def test_a_row_without_a_time_is_named():
     """A row without a time is named."""
-    with pytest.raises(InvalidArgumentError, match="column 't' has no value in row 12"):
-        times(pa.array([1, None, 3]), "t", 10)
+    with pytest.raises(InvalidArgumentError, match="column 't' has no value in line 13"):
+        times(pa.array([1, None, 3]), "t", 10, place)
