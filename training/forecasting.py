@@ -71,7 +71,7 @@ def forecast(
     forecasts of a series its recent error is the mean, by which intervals are scaled; 0: they are not.
 
     Gaps and missing values are treated as training treated them. What is known ahead stands in the rows behind the last
-    that holds anything else.
+    that has a target; other columns of these rows are not used.
 
     Raises InvalidArgumentError for columns that are missing or of other types, for a group that the table does not
     have, and where no series has a forecast; OSError.

@@ -50,7 +50,7 @@ def forecast(
     """Forecast each series of a table: the next values, their times, and prediction intervals.
 
     The version knows its columns, window and horizon. Values of columns known ahead stand in the rows behind the last
-    known ones. It is read from the registry, or a server with --address
+    known target. It is read from the registry, or a server with --address
     computes; then neither TensorFlow nor a registry is needed.
     """
     require("tables")

@@ -11,7 +11,9 @@ from training.data.windows import Array
 
 
 def past(table: files.Table, rows: slice, layout: Layout) -> slice:
-    """The rows of a series up to the last that holds more than what is known ahead, or always the same.
+    """The rows of a series up to the last that has a target; those behind it are planned, whatever else they hold.
+
+    Without the columns of the targets: up to the last that holds more than what is known ahead, or always the same.
 
     Raises InvalidArgumentError where no column tells which that is; ValueError where there is no such row.
     """
@@ -22,7 +24,7 @@ def past(table: files.Table, rows: slice, layout: Layout) -> slice:
         raise InvalidArgumentError(
             f"data: without the column {layout.target!r} nothing tells where the past ends", field="data"
         )
-    held = np.isfinite(np.concatenate([table.features[rows][:, told], table.target[rows]], axis=1)).any(axis=1)
+    held = np.isfinite(table.target[rows] if table.columns.targets else table.features[rows][:, told]).any(axis=1)
     if not held.any():
         raise ValueError(f"there is no row with a value of {layout.target!r}")
     return slice(rows.start, rows.start + int(np.flatnonzero(held)[-1]) + 1)

@@ -30,6 +30,18 @@ def test_the_past_ends_with_the_last_value_of_anything_else():
     assert ahead.values(held, rows, past, LAYOUT, "").tolist() == [[4], [5], [6]]
 
 
+def test_other_columns_of_planned_rows_are_not_used():
+    """Rows behind the last target are planned ones, also where they hold other features, such as a constant depth."""
+    layout = Layout(("y", "depth", "plan"), "y", 2, 3, (), "t", gaps="error", step=86_400.0, future=("plan",))
+    days = np.arange("2024-03-01", "2024-03-07", dtype="datetime64[D]")
+    y = np.array([1, 2, 3, np.nan, np.nan, np.nan], np.float32)
+    features = np.stack([y, np.full(6, 1.5, np.float32), np.arange(6, dtype=np.float32)], axis=1)
+    held = Table(Columns(layout.features, ("y",), "t"), features, y[:, None], (), days, None, (), {})
+    past = ahead.past(held, slice(0, 6), layout)
+    assert past == slice(0, 3)
+    assert ahead.values(held, slice(0, 6), past, layout, "").tolist() == [[3], [4], [5]]
+
+
 def test_the_target_alone_may_tell_where_the_past_ends():
     """Where all features are known ahead, the target tells; without it nothing does."""
     layout = Layout(("plan",), "y", 2, 3, (), "t", gaps="error", step=86_400.0, future=("plan",))
