@@ -79,6 +79,26 @@ def test_windows_see_the_rows_of_their_targets_and_no_later_ones(folder):
             np.testing.assert_array_equal(feeds["sequence"][i], part.values[start : start + 4])
 
 
+def test_planned_rows_are_left_out_of_training(folder, tmp_path):
+    """A table that goes on with planned rows trains what it trains without them; a missing value before is an error."""
+    options = {"target": ("y",), "time": "t", "group": "place", "future": ("plan",), "window": 4, "horizon": 3}
+    table = pd.read_csv(folder / "plans.csv")[["t", "place", "y", "plan"]].assign(depth=1.5 + np.arange(400) // 100)
+    planned = table["t"] >= "2024-07-16"
+    table[~planned].to_csv(tmp_path / "past.csv", index=False)
+    table.loc[planned, "y"] = np.nan
+    table.to_csv(tmp_path / "all.csv", index=False)
+    past, _ = load(Source(str(tmp_path / "past.csv"), **options))
+    both, found = load(Source(str(tmp_path / "all.csv"), **options))
+    assert "6 rows behind the last value of 'y' are planned ones: left out" in found
+    for name, part in past.parts.named().items():
+        np.testing.assert_array_equal(part.feeds()["future"], both.parts.named()[name].feeds()["future"])
+        np.testing.assert_array_equal(part.expected(), both.parts.named()[name].expected())
+    table.loc[7, "y"] = np.nan
+    table.to_csv(tmp_path / "hole.csv", index=False)
+    with pytest.raises(InvalidArgumentError, match="missing: no value for 'y' in 1 of 394 rows"):
+        load(Source(str(tmp_path / "hole.csv"), **options))
+
+
 def test_scores_and_forecasts_agree(folder, version):
     """The forecast of a table that goes on with the plan alone is the score of the last row with all values."""
     held, path, digest = version

@@ -1,13 +1,36 @@
 """What a table says of the rows behind the last known ones: the values of columns that are known ahead."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from service.errors import InvalidArgumentError
 from training.data import calendar, cleaning, files
+from training.data.growing import blocks, release
 from training.data.layout import Layout
 from training.data.windows import Array
+
+
+def leave_out_planned(table: files.Table, note: Callable[[str], None]) -> None:
+    """Takes the rows behind the last target of each series out of a table in order of series, and says how many."""
+    count = len(table.target)
+    series = np.zeros(count, np.int32) if table.groups is None else table.groups
+    last = np.full(max(1, len(table.group_names)), count)  # of each series; one without a target stays whole
+    for block in blocks(count):
+        target = table.target[block].reshape(-1, len(table.columns.targets))
+        rows = np.flatnonzero((target >= 0 if table.columns.labels else np.isfinite(target)).any(axis=1))
+        last[series[block][rows]] = block.start + rows  # of several the last one stays
+        release(table.target, series)
+    kept = np.empty(count, bool)
+    for block in blocks(count):
+        kept[block] = np.arange(block.start, block.stop) <= last[series[block]]
+        release(series)
+    if kept.all():
+        return
+    table.keep(kept)
+    names = ", ".join(map(repr, table.columns.targets))
+    note(f"{count - np.count_nonzero(kept)} rows behind the last value of {names} are planned ones: left out")
 
 
 def past(table: files.Table, rows: slice, layout: Layout) -> slice:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from service.calendar_features import calendar_columns
 from service.errors import InvalidArgumentError
-from training.data import calendar, categories, cleaning, counting, files, sources, static
+from training.data import ahead, calendar, categories, cleaning, counting, files, sources, static
 from training.data.layout import Layout
 from training.data.windows import FUTURE, NONE, SEQUENCE, Ahead, Ints, Parts, Timeline, parts_by_share, slide
 from training.options import Source
@@ -42,6 +42,8 @@ def read(
     table = files.read(opened, chosen, progress)
     counters = set() if source.features else counting.counters(table, None)
     cleaning.sort(table, source.duplicates, note)
+    if source.future and source.missing == "error":  # the other ways of treating missing values fill or drop these rows
+        ahead.leave_out_planned(table, note)
     if not source.features:
         counters |= counting.counters(table, table.groups)
         counting.leave_out(counters - {*source.future, *source.static}, table, note)
@@ -81,9 +83,11 @@ def read(
         categories.input_name(name): replace(one, dimensions=source.group_embedding if name == source.group else 0)
         for name, one in table.categories.items()
     }
-    ahead = Ahead(tuple(map(table.columns.features.index, source.future)), source.horizon) if source.future else None
-    if inputs or ahead:
-        made = Parts(*(replace(part, categories=inputs, ahead=ahead) for part in made.named().values()))
+    known_ahead = (
+        Ahead(tuple(map(table.columns.features.index, source.future)), source.horizon) if source.future else None
+    )
+    if inputs or known_ahead:
+        made = Parts(*(replace(part, categories=inputs, ahead=known_ahead) for part in made.named().values()))
     most = max(1, MEASURED // (outputs * len(chosen.targets)))
     for name, part in made.named().items():
         if name != "train" and len(part) > most:
