@@ -84,6 +84,11 @@ def forecast(
         )
     if group and not layout.group:
         raise InvalidArgumentError("group: the version was trained on a table of one series", field="group")
+    if sources.suffix(str(data)) == ".npz":
+        raise InvalidArgumentError(
+            f"data: a forecast needs a table with a row for each timestep; {Path(data).name} holds sequences",
+            field="data",
+        )
     how = how or layout.format
     opened = sources.open_table(data, how)
     schema = opened.schema

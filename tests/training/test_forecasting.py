@@ -50,6 +50,16 @@ def test_each_series_goes_on_from_its_last_window(table):
     assert np.array_equal(a.past, [5, 6, 7])
 
 
+def test_sequences_are_no_table(tmp_path):
+    """A file of sequences is refused by what a forecast needs, and not by its bytes."""
+    np.savez(tmp_path / "ids.npz", x=np.zeros((4, 3), int))
+    with pytest.raises(InvalidArgumentError) as refused:
+        forecast(sums, LAYOUT, tmp_path / "ids.npz")
+    assert refused.value.message == (
+        "data: a forecast needs a table with a row for each timestep; ids.npz holds sequences"
+    )
+
+
 def test_one_series(table):
     """A single series can be asked for; one that is not there is refused with those that are."""
     assert [one.group for one in forecast(sums, LAYOUT, table, group="b").found] == ["b"]
