@@ -97,7 +97,8 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
 
     `how`: how the table is written; None: as the one that the version was trained on.
 
-    Raises InvalidArgumentError for columns that are missing or of other types, and for times that go back; OSError.
+    Raises InvalidArgumentError for columns that are missing or of other types, for times that go back, and where no row
+    has a prediction; OSError.
     """
     layout = model.layout
     if layout.next_character:
@@ -139,6 +140,10 @@ def score(model: Model, data: str | Path, out: Path, progress: Progress, how: Fo
             progress(*read, rows)
         if not rows:
             raise InvalidArgumentError(f"data: {opened.name} has no rows", field="data")
+        if not predicted:
+            raise InvalidArgumentError(
+                f"data: none of the {rows} rows of {opened.name} can be predicted: {stream.why_nothing()}", field="data"
+            )
     return Score(rows, predicted, stream.gaps, stream.filled)
 
 
@@ -227,6 +232,15 @@ class Stream:
         )
         predicted = predict(self.network, windows) if len(found) else None
         return self._batch(batch, predicted, whole), len(found)
+
+    def why_nothing(self) -> str:
+        """Why no row has a prediction."""
+        needed = f"the network reads {self.layout.window} rows of a series without a gap or a missing value"
+        if not self.gaps:
+            return needed
+        dates = any(np.asarray(series.time).dtype.kind == "M" for series in self._series.values())
+        step = f"{self.layout.step:g}{' s' if dates else ''}"
+        return f"{needed}, and {self.gaps} steps are gaps; expected steps of {step}, as in training"
 
     def _complete(self, values: Array, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which windows have no missing value, nor have what is known behind them."""

@@ -25,6 +25,10 @@ class TextStream:
     gaps: int = 0  # as those of tables with a row for each timestep, which these are not
     filled: int = 0
 
+    def why_nothing(self) -> str:
+        """Why no row has a prediction."""
+        return f"column {self.layout.text!r} has no text"
+
     def predict(self, batch: "pa.RecordBatch") -> tuple["pa.RecordBatch", int]:
         """Predictions for the rows of a batch, and how many there are: rows without a text have none."""
         import pyarrow as pa

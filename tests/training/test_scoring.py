@@ -163,6 +163,25 @@ def test_missing_values_are_filled_as_in_training(hourly, tmp_path, monkeypatch,
     assert table["prediction"][43].as_py() == pytest.approx(float(output[0, 0]), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("count", "seconds", "reason"),
+    [
+        (4, 3600, ""),
+        (120, 60, ", and 119 steps are gaps; expected steps of 3600 s, as in training"),
+    ],
+)
+def test_a_table_without_a_prediction_is_refused(hourly, tmp_path, count, seconds, reason):
+    """Where no row has a whole window, such as in a table of minutes for a version of hours, nothing is written."""
+    layout = Layout(("y",), "y", 5, 1, (), "t", "", "error", "split", 3600.0)
+    times = np.datetime64("2024-01-01", "s") + np.arange(count) * np.timedelta64(seconds, "s")
+    csv.write_csv(pa.table({"t": times, "y": np.sin(np.arange(count))}), tmp_path / "t.csv")
+    with pytest.raises(InvalidArgumentError) as refused:
+        scored(scoring.Model(hourly, layout, "m", "1"), tmp_path / "t.csv", tmp_path / "o.csv")
+    needed = "the network reads 5 rows of a series without a gap or a missing value"
+    assert refused.value.message == f"data: none of the {count} rows of t.csv can be predicted: {needed}{reason}"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
 def test_rows_of_one_time_are_scored_as_one(folder, levels):
     """Times that stand twice are an error, or become one row where that is asked for."""
     source = csv.read_csv(folder / "table.csv")
