@@ -213,7 +213,7 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
         current = _current(store, registration.name, registration.alias)
         champion = None
         if current and measured:
-            champion = _compare(store, current, fitted.served, examples, folder, registration.gate_folds)
+            champion = _compare(store, current, fitted.served, examples, folder, ready.job)
         decision = decide(measured, champion, registration)
         if measured:
             mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
@@ -316,7 +316,7 @@ def _current(store: Store, name: str, alias: str) -> VersionInfo | None:
 
 
 def _compare(
-    store: Store, version: VersionInfo, network: Network, examples: Examples, folder: Path, folds: int
+    store: Store, version: VersionInfo, network: Network, examples: Examples, folder: Path, job: Job
 ) -> Champion:
     """How the version that the alias points at does on the same held-out data."""
     try:
@@ -325,8 +325,8 @@ def _compare(
         known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
         known = known if known and known.has_columns else None
         test = examples.parts.test
-        stretched = stretches(test, folds) if folds else ()
-        return compare(network, examples.layout, served, known, version.number, test, stretched)
+        folds = stretches(test, job.registration.gate_folds) if job.registration.gate_folds else ()
+        return compare(network, examples.layout, served, known, version.number, test, folds, job.source)
     except (ServiceError, ArtifactError) as error:
         return Champion(version.number, None, None, str(error))
 

@@ -169,14 +169,14 @@ def test_a_better_network_is_promoted_if_it_is_better_enough(first, folder):
 
 
 def test_what_cannot_be_compared_is_not_promoted_unasked(folder):
-    """A network of other features stays challenger, says why, and becomes champion where that is asked for."""
+    """A network of another target stays challenger, says why, and becomes champion where that is asked for."""
     first = job.run(wanted(folder, name="others", epochs=0, promote="always"), job.Listener())
-    one = {"name": "others", "features": "y", "epochs": 1}
-    outcome = job.run(wanted(folder, **one), job.Listener())
+    other = {"name": "others", "target": "z", "epochs": 1}
+    outcome = job.run(wanted(folder, **other), job.Listener())
     assert outcome.alias == "challenger"
-    assert "cannot be compared: it takes 2 features, not 1" in outcome.decision.reason
+    assert "cannot be compared: its target is y, not z" in outcome.decision.reason
     assert Store().describe("others").aliases["champion"] == first.version
-    always = job.run(wanted(folder, **one, promote="always"), job.Listener())
+    always = job.run(wanted(folder, **other, promote="always"), job.Listener())
     assert Store().describe("others").aliases["champion"] == always.version
 
 

@@ -87,6 +87,7 @@ def load(
             layout, parts = texts.read(table, source, progress, note)
         else:
             layout, parts = tables.read(table, source, progress, note, cut)
+            parts = tables.thinned(parts, source, note)
     for name, part in parts.named().items():
         if not len(part):
             raise InvalidArgumentError(_nothing_left(name, layout, part, source), field="window")

@@ -88,18 +88,6 @@ def read(
     )
     if inputs or known_ahead:
         made = Parts(*(replace(part, categories=inputs, ahead=known_ahead) for part in made.named().values()))
-    most = max(1, MEASURED // (outputs * len(chosen.targets)))
-    for name, part in made.named().items():
-        if name != "train" and len(part) > most:
-            if source.conformal == "adaptive":
-                raise InvalidArgumentError(
-                    f"conformal: adaptive intervals need successive windows; of the {len(part):,} of {name} at most "
-                    f"{most:,} are used, evenly spread",
-                    field="conformal",
-                )
-            part = part.thinned(most)
-            made = replace(made, **{name: part})
-            note(f"{name}: {len(part)} of its windows are used, evenly spread")
     layout = Layout(
         table.columns.features,
         chosen.targets[0],
@@ -120,6 +108,26 @@ def read(
         static=source.static,
     )
     return layout, made
+
+
+def thinned(parts: Parts, source: Source, note: Callable[[str], None]) -> Parts:
+    """The parts, with no more windows to judge a network on than say something new.
+
+    Raises InvalidArgumentError where adaptive intervals need them all.
+    """
+    most = max(1, MEASURED // (parts.test.outputs * len(source.target)))
+    for name, part in parts.named().items():
+        if name != "train" and len(part) > most:
+            if source.conformal == "adaptive":
+                raise InvalidArgumentError(
+                    f"conformal: adaptive intervals need successive windows; of the {len(part):,} of {name} at most "
+                    f"{most:,} are used, evenly spread",
+                    field="conformal",
+                )
+            part = part.thinned(most)
+            parts = replace(parts, **{name: part})
+            note(f"{name}: {len(part)} of its windows are used, evenly spread")
+    return parts
 
 
 def _choose(schema: Any, source: Source) -> files.Columns:

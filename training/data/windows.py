@@ -78,6 +78,14 @@ class Timeline:
         clock, places, series = (taken(array, rows) for array in (self.clock, self.places, self.series))
         return replace(self, clock=clock, places=places, series=series)
 
+    def keys(self, rows: Places, span: int) -> Places:
+        """A number for each of some rows, in order of series and time: the same for all rows that are kept of a table.
+
+        span: steps of a series that are told apart; rows beyond have -1.
+        """
+        places = self.places[rows]
+        return np.where(places < span, self.series[rows] * np.int64(span) + places, -1)
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -204,6 +212,28 @@ class Windows:
         elif window != self.window:
             fits[:] = False
         return replace(self, starts=starts, window=window).some(fits), fits
+
+    def with_targets_of(self, other: "Windows", steps: int) -> tuple["Windows", npt.NDArray[np.bool_]]:
+        """Those whose first `steps` targets are those of another's windows, and which of the other's these are.
+
+        Both are windows of one table, in order, with timelines; each may have left out other rows.
+        """
+        ahead, both = np.arange(steps), np.zeros(len(other), bool)
+        if not len(other) or self.timeline is None or other.timeline is None:
+            return self.some(slice(0)), both
+        rows = other.target_starts[:, None] + ahead
+        span = int(other.timeline.places[rows].max()) + 1
+        wanted = other.timeline.keys(rows, span)
+        release(other.target_starts, other.timeline.places, other.timeline.series)
+        chosen = [NONE]
+        for block in blocks(len(self), steps):
+            keys = self.timeline.keys(self.target_starts[block][:, None] + ahead, span)
+            at = np.minimum(np.searchsorted(wanted[:, 0], keys[:, 0]), len(wanted) - 1)
+            same = (wanted[at] == keys).all(axis=1)
+            both[at[same]] = True
+            chosen.append(block.start + np.flatnonzero(same))
+            release(self.target_starts, self.timeline.places, self.timeline.series)
+        return self.some(np.concatenate(chosen)), both
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.errors import InvalidArgumentError
 from service.model.network import Network
 from service.model.tensors import TensorSpec, type_name
+from training.data import reread
 from training.data.layout import Layout
 from training.data.windows import Windows
 from training.evaluation.errors import NETWORK, Measured, errors, metric, predict
-from training.options import Registration
+from training.options import Registration, Source
 
 
 @dataclass(frozen=True)
@@ -39,30 +41,43 @@ def compare(
     version: str,
     test: Windows,
     folds: Sequence[Windows] = (),
+    source: Source | None = None,
 ) -> Champion:
     """The champion and its challenger on the held-out targets that both predict, and in folds of them, as each serves.
 
     A network takes sequences of any length, so the champion's window is what it was trained with, as its version says;
-    where that says nothing, as its file says. Of two horizons the steps are compared that both have.
+    where that says nothing, as its file says. Of two horizons the steps are compared that both have. For a champion
+    that reads other columns of a table, `source`, the table is read once more as its layout says.
     """
     classes = len(layout.classes)
     length = champion_layout.window if champion_layout else (champion.declared[0].shape[1:2] or (None,))[0]
-    reason = _incomparable(layout, network, champion, champion_layout, test)
+    reason = _other_task(layout, network, champion, champion_layout, test)
+    reread_by = champion_layout if champion_layout and _inputs(champion_layout) != _inputs(layout) else None
+    its: Windows | None = None  # where they are others than the challenger's
+    if not reason and reread_by and source and test.timeline is not None:
+        try:
+            its = reread.held_out(source, reread_by)
+        except (InvalidArgumentError, OSError) as error:
+            reason = f"it cannot read this data: {error}"
+    elif not reason:
+        reason = _other_inputs(layout, champion, champion_layout, test)
     if not reason and not length:
         reason = "its file leaves the number of timesteps open, and the version does not name its window"
     if reason or not length:
         return Champion(version, None, None, reason)
     deciding = metric(layout)
-    steps = slice(None if classes else min(test.outputs, champion.outputs[0].shape[1] or test.outputs))
+    steps = test.outputs if classes else min(test.outputs, champion.outputs[0].shape[1] or test.outputs)
+    both = slice(None if classes else steps)
 
     def compared(windows: Windows) -> tuple[float, float] | None:
-        theirs, both = windows.reaching_back(length)
+        theirs, shared = windows.reaching_back(length) if its is None else its.with_targets_of(windows, steps)
         if not len(theirs):
             return None
-        expected = theirs.expected()[:, steps]
+        own = windows.some(shared)
+        expected = own.expected()[:, both]
         return (
-            errors(predict(champion, theirs)[:, steps], expected, classes)[deciding],
-            errors(predict(network, windows.some(both))[:, steps], expected, classes)[deciding],
+            errors(predict(champion, theirs)[:, both], expected, classes)[deciding],
+            errors(predict(network, own)[:, both], expected, classes)[deciding],
         )
 
     found = compared(test)
@@ -131,20 +146,18 @@ def _input(spec: TensorSpec) -> str:
     return f"{type_name(spec.dtype)} of {len(spec.shape)} axes"
 
 
-def _incomparable(layout: Layout, network: Network, champion: Network, known: Layout | None, test: Windows) -> str:
-    """Why a champion cannot be measured on these windows; empty: it can."""
-    mine, its = _other_inputs(layout), _other_inputs(known) if known else ()
-    if len(champion.inputs) != 1 + len(its) or len(champion.outputs) != 1:
+def _inputs(layout: Layout) -> tuple[object, ...]:
+    """What the inputs of a network are made of: the same for two that take the same windows, but for their length."""
+    return layout.features, layout.categories, layout.future, layout.horizon if layout.future else 0
+
+
+def _other_task(layout: Layout, network: Network, champion: Network, known: Layout | None, test: Windows) -> str:
+    """Why the outputs of a champion are not those of its challenger, or not of such inputs; empty: they are."""
+    if len(champion.inputs) != 1 + (len(_beside_features(known)) if known else 0) or len(champion.outputs) != 1:
         return "it does not take one sequence and give one answer"
-    if mine != its:
-        return f"its further inputs are {', '.join(its) or 'none'}, not {', '.join(mine) or 'none'}"
     own, read = network.inputs[0], champion.inputs[0]
     if read.dtype != own.dtype or len(read.shape) != len(own.shape):
         return f"it takes {_input(read)}, not {_input(own)}"
-    if not layout.unit and not layout.ids and read.shape[2] != test.values.shape[1]:
-        return f"it takes {read.shape[2]} features, not {test.values.shape[1]}"
-    if known is not None and known.ids < layout.ids:
-        return f"it knows {known.ids} ids, not {layout.ids}"
     if known is not None and known.predicted != layout.predicted:
         return f"its target is {', '.join(known.predicted)}, not {', '.join(layout.predicted)}"
     outputs = champion.outputs[0].shape
@@ -158,15 +171,29 @@ def _incomparable(layout: Layout, network: Network, champion: Network, known: La
         return f"it gives outputs of shape {outputs[1:]}, not {expected}"
     if known is None:
         return ""
-    if known.horizon != layout.horizon and (layout.classes or layout.future or not known.horizon or not layout.horizon):
+    if known.horizon != layout.horizon and (layout.classes or not known.horizon or not layout.horizon):
         return f"its horizon is {known.horizon}, not {layout.horizon}"
-    for what in ("features", "text", "classes"):
+    for what in ("text", "classes"):
         if getattr(layout, what) != getattr(known, what):
             return f"its {what} are {getattr(known, what)}, not {getattr(layout, what)}"
     return ""
 
 
-def _other_inputs(layout: Layout) -> tuple[str, ...]:
+def _other_inputs(layout: Layout, champion: Network, known: Layout | None, test: Windows) -> str:
+    """Why a champion cannot read the windows of its challenger; empty: it can."""
+    mine, its = _beside_features(layout), _beside_features(known) if known else ()
+    if mine != its:
+        return f"its further inputs are {', '.join(its) or 'none'}, not {', '.join(mine) or 'none'}"
+    if known is not None and known.ids < layout.ids:
+        return f"it knows {known.ids} ids, not {layout.ids}"
+    if not layout.unit and not layout.ids and champion.inputs[0].shape[2] != test.values.shape[1]:
+        return f"it takes {champion.inputs[0].shape[2]} features, not {test.values.shape[1]}"
+    if known is not None and known.features != layout.features:
+        return f"its features are {', '.join(known.features)}, not {', '.join(layout.features)}"
+    return ""
+
+
+def _beside_features(layout: Layout) -> tuple[str, ...]:
     """The inputs beside the features, as people know them."""
     ahead = (f"{', '.join(layout.future)} ahead",) if layout.future else ()
     return *layout.categories, *ahead

@@ -1,10 +1,12 @@
 """training.data.windows: how windows are gathered, and cut by time so that nothing leaks."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.data.tables import load
+from tests.training.data.tables import HOLES, load, numbers, write
+from training.data import growing
 from training.data.windows import Windows, parts_by_place, parts_by_time, slide
 from training.options import Source
 
@@ -23,6 +25,28 @@ def test_windows_of_another_length_keep_their_targets():
     assert fits.tolist() == [False, True, False, True]
     np.testing.assert_array_equal(longer.expected(), windows([4, 14]).expected())
     np.testing.assert_array_equal(longer.inputs()[0, :, 0], [2, 3, 4, 5, 6])
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_windows_with_the_targets_of_others_are_found_by_series_and_time(tmp_path, monkeypatch, block):
+    """Of one table that is read twice, with other rows left out, windows are matched that have the same targets."""
+    monkeypatch.setattr(growing, "BLOCK", block)
+    days = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]").astype(str).tolist()
+    table = write(tmp_path / "holes.csv", day=days * 2, place=["b"] * 100 + ["a"] * 100, level=numbers(200),
+                  wind=HOLES[::-1] + HOLES)  # fmt: skip
+    options = {"target": ("level",), "time": "day", "group": "place", "missing": "drop", "test": 0.4, "window": 3}
+    (one, _), (other, _) = (
+        load(Source(table, **options, features=("level", *more), horizon=horizon))
+        for more, horizon in (((), 2), (("wind",), 3))
+    )
+    mine, theirs = one.parts.test, other.parts.test
+    found, shared = theirs.with_targets_of(mine, 2)
+    assert 0 < len(found) == np.count_nonzero(shared) < len(mine)
+    np.testing.assert_array_equal(found.expected()[:, :2], mine.some(shared).expected())
+    expected = {tuple(row) for row in theirs.expected()[:, :2].tolist()}
+    assert shared.tolist() == [tuple(row) in expected for row in mine.expected().tolist()]
+    nothing, shared = theirs.with_targets_of(mine.some(slice(0)), 2)
+    assert (len(nothing), len(shared)) == (0, 0)
 
 
 def test_windows_are_gathered_from_one_array(table):
