@@ -142,6 +142,8 @@ class Table:
 
 def read(source: Opened, columns: Columns, progress: Progress) -> Table:
     """A whole table, with no more than its numbers. Raises InvalidArgumentError, OSError."""
+    import pyarrow as pa
+
     features, targets, times, groups = Growing(), Growing(), Growing(), Growing()
     classes, names = Codes(), Codes()
     texts = {name: Codes() for name in columns.categories}
@@ -167,6 +169,7 @@ def read(source: Opened, columns: Columns, progress: Progress) -> Table:
             if (series < 0).any():
                 raise InvalidArgumentError(f"group: column {columns.group!r} has rows without a value", field="group")
             groups.append(series)
+    pa.default_memory_pool().release_unused()  # of long tables Arrow keeps hundreds of megabytes otherwise
     if not len(features):
         raise InvalidArgumentError(f"data: {source.name} has no rows", field="data")
     target = targets.array()

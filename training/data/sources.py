@@ -142,6 +142,7 @@ class _Dataset:
 
     def __init__(self, system: "fs.FileSystem", name: str, kind: str, files: list[str], folder: str = "") -> None:
         import pyarrow as pa
+        from pyarrow import dataset as ds
 
         self.name, self._system, self._files, self._folder = name, system, files, folder
         with _arrow_errors(name):
@@ -152,6 +153,8 @@ class _Dataset:
                 found = found if wide.equals(found.schema) else self._opened(kind, wide)
         self._dataset = found
         self.schema = _checked(found.schema)
+        # Arrow keeps what it reads of a Parquet file in advance until the whole file is read.
+        self._options = ds.ParquetFragmentScanOptions(pre_buffer=False) if kind == "parquet" else None
 
     def _opened(self, kind: str, schema: "pa.Schema | None" = None) -> "ds.Dataset":
         """The files as one table; without a schema it has the columns of the first."""
@@ -169,8 +172,9 @@ class _Dataset:
         with _arrow_errors(self.name):
             done, total = 0, self._dataset.count_rows()
             scanner = self._dataset.scanner(
-                columns=list(wanted), batch_size=ROWS, batch_readahead=AHEAD, fragment_readahead=1
-            )
+                columns=list(wanted), batch_size=ROWS, batch_readahead=AHEAD, fragment_readahead=1,
+                fragment_scan_options=self._options,
+            )  # fmt: skip
             for batch in scanner.to_batches():
                 for begin in range(0, batch.num_rows, ROWS):  # some formats give theirs as they are
                     piece = batch.slice(begin, ROWS)

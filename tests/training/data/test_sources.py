@@ -140,3 +140,14 @@ def test_a_table_in_pieces_is_the_table(tmp_path_factory, numbers, data):
 def test_a_model_is_called_as_its_table(where, name):
     """The name of a table has no folder, and nothing of how it is stored."""
     assert sources.stem(where) == name
+
+
+def test_a_parquet_file_is_not_kept_in_memory_while_it_is_read(tmp_path):
+    """However long a file is, no more of it than some row groups is held at once."""
+    columns = {name: np.random.default_rng(0).normal(size=2_000_000) for name in ("a", "b")}
+    pq.write_table(pa.table(columns), tmp_path / "long.parquet", row_group_size=100_000)
+    del columns
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in sources.open_table(tmp_path / "long.parquet", Source()).batches(["a", "b"], {}, lambda *_: None):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < (tmp_path / "long.parquet").stat().st_size / 2
