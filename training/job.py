@@ -325,6 +325,10 @@ def _compare(
         known = Layout.loads(text) if (text := version.tags.get(tag.DATA)) else None
         known = known if known and known.has_columns else None
         test = examples.parts.test
+        for part in examples.parts.named().values():  # the table may be read once more
+            part.release()
+        if test.timeline is not None:
+            test.timeline.release()
         folds = stretches(test, job.registration.gate_folds) if job.registration.gate_folds else ()
         return compare(network, examples.layout, served, known, version.number, test, folds, job.source)
     except (ServiceError, ArtifactError) as error:

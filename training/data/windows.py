@@ -86,6 +86,10 @@ class Timeline:
         places = self.places[rows]
         return np.where(places < span, self.series[rows] * np.int64(span) + places, -1)
 
+    def release(self) -> None:
+        """Lets go of the memory of what lies in files."""
+        release(self.clock, self.places, self.series)
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -224,7 +228,7 @@ class Windows:
         rows = other.target_starts[:, None] + ahead
         span = int(other.timeline.places[rows].max()) + 1
         wanted = other.timeline.keys(rows, span)
-        release(other.target_starts, other.timeline.places, other.timeline.series)
+        other.timeline.release()
         chosen = [NONE]
         for block in blocks(len(self), steps):
             keys = self.timeline.keys(self.target_starts[block][:, None] + ahead, span)
@@ -232,7 +236,7 @@ class Windows:
             same = (wanted[at] == keys).all(axis=1)
             both[at[same]] = True
             chosen.append(block.start + np.flatnonzero(same))
-            release(self.target_starts, self.timeline.places, self.timeline.series)
+            self.timeline.release()
         return self.some(np.concatenate(chosen)), both
 
 
