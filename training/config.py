@@ -15,12 +15,13 @@ from typing import Any
 import yaml
 
 from service.errors import InvalidArgumentError
-from training.data.sources import is_uri, stem
+from training.data.sources import is_uri, stem, suffix
 from training.options import FOR_TABLES, FOR_TEXTS, Options, Registration, Source, as_document
 
 REFERENCE_ONLY = ("return-sequences", "dense-units", "dense-activation")  # with a file the target decides
 DATA_ONLY = {"residual", "batch_size", "patience", "min_improvement", "gate_folds", *(f.name for f in fields(Source))}
 TEXT_ONLY = ("text", "text_unit", "vocabulary", "embedding")
+SEQUENCES_HAVE_NO = ("window", "horizon")
 BOOK_HAS_NO = ("text", "text_unit", "target", "time", "missing", "task", "delimiter", "decimal", "time_format")
 TEXTS_HAVE_NO = (
     "features",
@@ -108,6 +109,8 @@ def job_of(document: Mapping[str, Any]) -> Job:
         refuse(TEXT_ONLY, "sense only with --text, or a .txt file")
     else:
         refuse(TEXTS_HAVE_NO, "no sense with texts")
+    if suffix(source.data) == ".npz":
+        refuse(SEQUENCES_HAVE_NO, "no sense with an .npz file, whose arrays x and y say it")
     if source.is_book:
         refuse(BOOK_HAS_NO, "no sense with a .txt file, of which the next character is learned")
     defaults = (FOR_TEXTS if source.unit else FOR_TABLES) if from_file else Options()

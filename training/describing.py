@@ -12,14 +12,18 @@ from training.data.examples import Examples
 from training.evaluation.backtested import Backtested
 from training.evaluation.errors import NETWORK, Measured, shortened
 from training.evaluation.gate import Champion, Decision
-from training.options import FOR_TABLES, FOR_TEXTS, Options
+from training.options import FOR_TABLES, FOR_TEXTS, Format, Options, Source
 
 LONGEST_NAME = 120  # characters of a run's name
 GATE_FILE = "gate.json"
 OVER_TIME = "figures/predictions_over_time.png"
 MOST_TRIALS = 20  # of a sweep that are listed
 SHOWN_LEVELS = (80.0, 95.0)  # of prediction intervals, in percent
-_SHOWN_OTHERWISE = {"network", "units", "seed", "return_sequences", "dense_units", "dense_activation"}
+MOST_COLUMNS = 3  # that the name of a run lists of an option; of more, how many
+_OF_THE_NETWORK = {"network", "units", "seed", "return_sequences", "dense_units", "dense_activation"}
+_SHOWN_OTHERWISE = {"window", "horizon", *_OF_THE_NETWORK}
+# Where the data is and how to read it, which the model's name stands for, and what only a baseline uses.
+_NOT_SHOWN = {"data", "text", "time", "group", "season", *(field.name for field in fields(Format))}
 
 Rows = Sequence[Sequence[object]]
 
@@ -27,20 +31,31 @@ Rows = Sequence[Sequence[object]]
 def run_name(job: Job, what: str = "") -> str:
     """A name that tells a run from others of its experiment: its network, and the options that are not usual.
 
-    `what`: what was done, where that is not a training.
+    Of a name that would be too long, the end of the options is left out; the seed stays. `what`: what was done, where
+    that is not a training.
     """
-    tables = FOR_TEXTS if job.source.unit else FOR_TABLES
-    usual, options = tables if job.source.data else Options(), job.options
+    source, options = job.source, job.options
+    usual = (FOR_TEXTS if source.unit else FOR_TABLES) if source.data else Options()
     parts = [network(options)]
-    if job.source.data:
-        parts += [f"window {job.source.window}", f"horizon {job.source.horizon}"] if job.source.window else []
-    for field in fields(Options):
-        value = getattr(options, field.name)
-        if field.name not in _SHOWN_OTHERWISE and value != getattr(usual, field.name):
-            name = field.name.replace("_", " ")
-            parts.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
-    title = f"{job.registration.name} {what}".strip()
-    return f"{title}: {', '.join([*parts, f'seed {options.seed}'])}"[:LONGEST_NAME]
+    if source.window:
+        parts += [f"window {source.window}", *([] if source.unit else [f"horizon {source.horizon}"])]
+    parts += _unusual(source, Source()) + _unusual(options, usual)
+    title, seed = f"{job.registration.name} {what}".strip(), f", seed {options.seed}"
+    name, room = f"{title}: {', '.join(parts)}", LONGEST_NAME - len(seed)
+    return (name if len(name) <= room else f"{name[: room - 1]}…") + seed
+
+
+def _unusual(options: Options | Source, usual: Options | Source) -> list[str]:
+    """The options that are not the usual ones, in a few words each."""
+    found = []
+    for field in fields(options):
+        value, name = getattr(options, field.name), field.name.replace("_", " ")
+        if field.name in _SHOWN_OTHERWISE | _NOT_SHOWN or value == getattr(usual, field.name):
+            continue
+        if isinstance(value, tuple):
+            value = "+".join(map(str, value)) if len(value) <= MOST_COLUMNS else f"{len(value)} columns"
+        found.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
+    return found
 
 
 def network(options: Options) -> str:

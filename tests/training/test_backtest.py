@@ -184,7 +184,7 @@ def test_mistakes_leave_no_run(folder):
     """Sequences, which have no order in time, and too many folds are refused before a run begins."""
     np.savez(folder / "sequences.npz", x=np.zeros((10, 6, 1)), y=np.zeros(10))
     with pytest.raises(InvalidArgumentError, match=r"^data: a backtest needs a table"):
-        run(str(folder / "sequences.npz"), name="none")
+        run(str(folder / "sequences.npz"), name="none", window=0, horizon=1)
     with pytest.raises(InvalidArgumentError, match=r"^folds: 3 folds with a stride of 90 take 270 steps"):
         run(str(folder / "waves.csv"), name="none", stride=90)
     from mlflow import MlflowClient

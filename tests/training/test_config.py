@@ -31,6 +31,8 @@ def test_a_job_and_its_document_are_the_same(tmp_path):
         ({"units": [[4]]}, "units: expected a whole number, got [4]"),
         ({"learning_rate": 1}, "config: there is no option 'learning_rate'; did you mean 'learning-rate'?"),
         ({"target": "y"}, "target: makes sense only with --data"),
+        ({"data": "a.npz", "window": 7}, "window: makes no sense with an .npz file, whose arrays x and y say it"),
+        ({"data": "a.npz", "horizon": 3}, "horizon: makes no sense with an .npz file, whose arrays x and y say it"),
         ({"residual": True}, "residual: makes sense only with --data"),
         ({"data": "a.csv", "dense-units": 3}, "dense-units: with --data the target decides that"),
         ({"data": "a.csv", "network": "rnn"}, "network: expected simple-rnn, gru, lstm; got 'rnn'"),

@@ -1,24 +1,55 @@
 """training.describing: names and descriptions in MLflow's UI; those of whole jobs are in test_job.py."""
 
+import pytest
+
 from registry.description import LONGEST
 from training import config, describing
 from training.evaluation.errors import Measured
 from training.evaluation.gate import Champion
 
 
-def test_names_tell_runs_apart():
-    """The name of a run has its network, its window, and every option that is not the usual one."""
-    usual = {"data": "wells.csv", "window": 48, "horizon": 24, "target": "level"}
-    names = [
-        describing.run_name(config.job_of({**usual, **more}))
-        for more in ({}, {"network": "gru", "units": [8, 4]}, {"learning-rate": 0.1, "residual": True}, {"seed": 3})
-    ]
-    assert names == [
-        "wells: simple-rnn 32, window 48, horizon 24, seed 0",
-        "wells: gru 8+4, window 48, horizon 24, seed 0",
-        "wells: simple-rnn 32, window 48, horizon 24, residual, learning rate 0.1, seed 0",
-        "wells: simple-rnn 32, window 48, horizon 24, seed 3",
-    ]
+def run_name(**more):
+    """The name of a run with these options."""
+    asked = {"data": "wells.csv", "window": 48, "horizon": 24, "target": "level"} | more
+    return describing.run_name(config.job_of({name.replace("_", "-"): value for name, value in asked.items()}))
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, "simple-rnn 32, window 48, horizon 24, target level, seed 0"),
+        ({"network": "gru", "units": [8, 4]}, "gru 8+4, window 48, horizon 24, target level, seed 0"),
+        (
+            {"learning_rate": 0.1, "residual": True},
+            "simple-rnn 32, window 48, horizon 24, target level, residual, learning rate 0.1, seed 0",
+        ),
+        ({"seed": 3}, "simple-rnn 32, window 48, horizon 24, target level, seed 3"),
+        (
+            {"calendar": "month", "time": "t", "season": 12},
+            "simple-rnn 32, window 48, horizon 24, target level, calendar month, seed 0",
+        ),
+        (
+            {"target": "a,b,c,d", "features": "x,y", "missing": "ffill", "gaps": "split"},
+            "simple-rnn 32, window 48, horizon 24, target 4 columns, features x+y, missing ffill, gaps split, seed 0",
+        ),
+        (
+            {"units": 8, "group": "w", "group_embedding": 4, "static": "depth", "future": "a,b", "epochs": 1234},
+            "simple-rnn 8, window 48, horizon 24, target level, future a+b, group embedding 4, static depth, "
+            "epochs 1…, seed 0",
+        ),
+    ],
+)
+def test_names_tell_runs_apart(more, expected):
+    """The name of a run has its network, its window, every option that is not the usual one, and always its seed."""
+    assert run_name(**more) == f"wells: {expected}"
+    assert len(run_name(**more)) <= describing.LONGEST_NAME
+
+
+def test_a_name_has_no_window_where_the_data_has_its_own():
+    """Sequences have a length of their own, and texts have no horizon."""
+    assert describing.run_name(config.job_of({"data": "a.npz"})) == "a: simple-rnn 32, seed 0"
+    texts = {"data": "a.csv", "text": "review", "text-unit": "char", "target": "label", "window": 60}
+    assert describing.run_name(config.job_of(texts)) == "a: gru 32, window 60, text unit char, target label, seed 0"
 
 
 def test_the_table_of_the_gate():

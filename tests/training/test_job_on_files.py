@@ -97,7 +97,7 @@ def test_what_the_ui_says(first):
     run = client().get_run(first.run_id)
     version = client().get_model_version("wave", first.version).description
     rmse, other = (figures["rmse"] for figures in (first.measured.network, first.measured.baselines["last value"]))
-    assert run.info.run_name == "wave: simple-rnn 6, window 8, horizon 1, dropout 0.1, epochs 8, seed 0"
+    assert run.info.run_name == "wave: simple-rnn 6, window 8, horizon 1, target y, dropout 0.1, epochs 8, seed 0"
     picture = f"get-artifact?path=figures/predictions_over_time.png&run_uuid={first.run_id}"
     for text in (version, run.data.tags["mlflow.note.content"]):
         assert text.startswith(f"rmse {rmse:.4g}, ")
