@@ -103,7 +103,7 @@ def predictions_over_time(
     drawn = figure(7, 1.2 + 2.2 * len(shown), "Held-out data, and what was predicted of it")
     for axes, (name, i) in zip(drawn.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         chosen = np.flatnonzero(stretches == name)
-        _over_time(axes, predictions[chosen, :, i], targets[chosen, 0, i], windows.target_starts[chosen], clock)
+        _over_time(axes, predictions[chosen, :, i], targets[chosen, :, i], windows.target_starts[chosen], clock)
         panel(axes, columns[i], axis if axes is drawn.axes[-1] else "")
         if clock is None:
             whole_numbers(axes.xaxis)
@@ -116,8 +116,11 @@ def predictions_over_time(
 
 def _over_time(axes: Any, predictions: Array, targets: Array, rows: Places, clock: npt.NDArray[Any] | None) -> None:
     """The targets at their times or rows, and the predictions of the first and the last step at theirs."""
-    axes.plot(*_with_gaps(rows, targets, clock), color=INK, linewidth=1, label="target")
     last = predictions.shape[1] - 1
+    known, first = np.unique(
+        rows[:, None] + np.arange(last + 1), return_index=True
+    )  # windows share most of their targets
+    axes.plot(*_with_gaps(known, targets.reshape(-1)[first], clock), color=INK, linewidth=1, label="target")
     for step, colour in ((0, ACCENT), (last, LINES[2]))[: 2 if last else 1]:
         ahead = f"{step + 1} step{'s' if step else ''} ahead"
         line = _with_gaps(rows + step, predictions[:, step], clock)

@@ -36,16 +36,16 @@ def test_predictions():
 
 
 def test_predictions_over_time():
-    """Targets and predictions of the first and the last step stand at their rows, with gaps, for each stretch."""
+    """Each target that a window has stands at its row, and so do predictions, with gaps, for each stretch."""
     targets = np.arange(12, dtype=np.float32).reshape(6, 2)
-    segments, places = np.repeat(np.int32([0, 1]), 12), np.array([5, 6, 8, 20, 21, 22])
+    segments, places = np.repeat(np.int32([0, 1]), 12), np.array([5, 6, 9, 20, 21, 22])
     windows = Windows(np.zeros((24, 1), np.float32), targets, places, places, 1, 2, 1, segments)
     first, second = figures.predictions_over_time(targets + 100, targets, windows, ["y"]).axes
     target, near, far = first.lines
-    np.testing.assert_array_equal(target.get_xydata(), [[5, 0], [6, 2], [8, np.nan], [8, 4]])
+    np.testing.assert_array_equal(target.get_xydata(), [[5, 0], [6, 1], [7, 3], [9, np.nan], [9, 4], [10, 5]])
     np.testing.assert_array_equal(near.get_ydata(), [100, 102, np.nan, 104])
-    np.testing.assert_array_equal(far.get_xydata(), [[6, 101], [7, 103], [9, np.nan], [9, 105]])
-    assert second.lines[0].get_xdata().tolist() == [20, 21, 22]
+    np.testing.assert_array_equal(far.get_xydata(), [[6, 101], [7, 103], [10, np.nan], [10, 105]])
+    assert second.lines[0].get_xdata().tolist() == [20, 21, 22, 23]
     several = figures.predictions_over_time(targets[:, None] + 9, targets[:, None], windows, ["y", "z"]).axes
     assert [axes.get_title(loc="left") for axes in several] == ["y", "z"]
     assert [len(axes.lines) for axes in several] == [2, 2]
@@ -64,7 +64,7 @@ def test_predictions_over_times(times):
     drawn.draw_without_rendering()
     (axes,) = drawn.axes
     assert axes.get_xlabel() == "time"
-    np.testing.assert_array_equal(axes.lines[0].get_xdata(), times[2:5])
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), times[2:6])
     np.testing.assert_array_equal(axes.lines[2].get_xdata(), times[3:6])
 
 
