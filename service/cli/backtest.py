@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import console, table
+from service.cli.common import console, table, tables
 from service.cli.extras import require
 from service.cli.train import train
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOT_TAKEN = {"alias", "if_missing", "promote", "min_improvement", "gate_folds", "resume"} | {
     "return_sequences", "dense_units", "dense_activation", "text", "text_unit", "vocabulary", "embedding"
 }  # fmt: skip
-MOST_ROWS = 20  # of a table by fold or by series
+MOST_COLUMNS = 20  # of a table by fold, step or series
 
 
 def backtest(
@@ -103,25 +103,25 @@ def _show(outcome: "Outcome") -> None:
     for who, figures in errors.items():
         shown.add_row(who, *(f"{figures[m]:.5g}" if m in figures else "" for m in errors["network"]))
     console.print(shown)
-    console.print(_by(found, "fold"))
+    _show_by(found, "fold")
     if found.expected.shape[1] > 1:
-        console.print(_by(found, "step"))
+        _show_by(found, "step")
     if len(found.labels) > 1:
-        console.print(_by(found, "series"))
+        _show_by(found, "series")
     if baseline := found.better_baseline:
         console.print(f"the baseline {baseline!r} is better than the network", highlight=False)
     console.print(f"recorded in run {outcome.run_id}", highlight=False)
 
 
-def _by(found: "Backtested", what: str) -> Any:
-    """A table of the deciding error, the smallest of each row in bold."""
-    rows = found.by(what)
-    made = table(what, *found.predicted, title=f"{found.metric} by {what}")
-    for name, errors in list(rows.items())[:MOST_ROWS]:
-        made.add_row(name, *_cells(errors, found.metric))
-    if len(rows) > MOST_ROWS:
-        made.caption = f"and {len(rows) - MOST_ROWS} more; --out writes every forecast"
-    return made
+def _show_by(found: "Backtested", what: str) -> None:
+    """The deciding error of each forecast, the smallest of each fold, step or series in bold."""
+    by = found.by(what)
+    columns = {name: _cells(errors, found.metric) for name, errors in list(by.items())[:MOST_COLUMNS]}
+    rows = {who: [cells[i] for cells in columns.values()] for i, who in enumerate(found.predicted)}
+    for shown in tables(f"{found.metric} by {what}", what, list(columns), rows, console):
+        console.print(shown)
+    if len(by) > MOST_COLUMNS:
+        console.print(f"and {len(by) - MOST_COLUMNS} more; --out writes every forecast", highlight=False)
 
 
 def _cells(errors: "Errors", metric: str) -> list[str]:

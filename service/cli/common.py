@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -105,6 +105,7 @@ WhatIf = Annotated[
     typer.Option(help="Weight change for this call only; can be repeated.", metavar="LAYER/WEIGHT=VALUE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+UNBOUNDED = 100_000  # characters, which no table is wide
 
 console = Console()
 
@@ -167,6 +168,22 @@ def table(*columns: str, title: str = "") -> Table:
     for i, column in enumerate(columns):
         made.add_column(column, no_wrap=i == 0)
     return made
+
+
+def tables(
+    title: str, corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], out: Console
+) -> Iterator[Table]:
+    """A table as one or several below each other, with the same rows, each of as many columns as `out` is wide for."""
+    begin = 0
+    while begin < len(columns):
+        for end in range(len(columns), begin, -1):
+            made = table(corner, *columns[begin:end], title="" if begin else title)
+            for name, cells in rows.items():
+                made.add_row(name, *cells[begin:end])
+            if out.measure(made, options=out.options.update(max_width=UNBOUNDED)).maximum <= out.width:
+                break
+        yield made
+        begin = end
 
 
 def array_text(array: Any, precision: int = 4) -> str:  # any array

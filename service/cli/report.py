@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.common import tables
+
 COVERAGE_SHOWN = (80.0, 95.0)  # levels of prediction intervals, in percent
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ def report(outcome: "Outcome", console: Console) -> None:
     if outcome.measured:
         console.print(_errors(outcome.measured, outcome.champion))
         if outcome.measured.by_target:
-            console.print(_errors_by_target(outcome.measured.by_target))
+            _show_by_target(outcome.measured.by_target, console)
     else:
         _reference(outcome, console)
     if outcome.measured and outcome.measured.coverage:
@@ -82,16 +84,15 @@ def _errors(measured: "Measured", champion: "Champion | None") -> Table:
     return table
 
 
-def _errors_by_target(by_target: "dict[str, Measured]") -> Table:
+def _show_by_target(by_target: "dict[str, Measured]", console: Console) -> None:
     """The errors of each of several targets, in its own units, beside those of the baselines."""
-    table = Table(title="By target", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     first = next(iter(by_target.values()))
-    for column in ("", *first.network, *(f"{first.metric} of {name}" for name in first.baselines)):
-        table.add_column(column, justify="right" if column else "left")
-    for name, one in by_target.items():
-        figures = [*one.network.values(), *(baseline[one.metric] for baseline in one.baselines.values())]
-        table.add_row(name, *(f"{figure:.5g}" for figure in figures))
-    return table
+    rows = {metric: [f"{one.network[metric]:.5g}" for one in by_target.values()] for metric in first.network}
+    for name in first.baselines:
+        errors = [one.baselines[name][one.metric] for one in by_target.values()]
+        rows[f"{first.metric} of {name}"] = [f"{error:.5g}" for error in errors]
+    for shown in tables("By target", "", list(by_target), rows, console):
+        console.print(shown)
 
 
 def _reference(outcome: "Outcome", console: Console) -> None:

@@ -1,10 +1,14 @@
 """service.cli.common: how every command that asks a server reaches it."""
 
+import io
+
 import pytest
 import typer.main
+from rich.console import Console
 from typer.testing import CliRunner
 
 from service import cli
+from service.cli.common import tables
 from service.client import Client
 from service.errors import InvalidArgumentError
 from tests.service.support import Server
@@ -91,3 +95,21 @@ def test_options_that_lead_nowhere(options, message):
     """Half a pair, two tokens, and files that are not there or empty are refused by name."""
     with pytest.raises(InvalidArgumentError, match=message):
         Client.connect("127.0.0.1:1", **options)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_tables_never_cut_a_number(width):
+    """Columns that do not fit beside each other stand in further tables, whole and in order."""
+    out = Console(width=width, file=io.StringIO())
+    columns = [f"1994-{month:02d}-01" for month in range(1, 13)]
+    rows = {who: [f"{i}.{who}5" for i in range(12)] for who in ("1234567", "2345678")}
+    made = list(tables("rmse by fold", "fold", columns, rows, out))
+    for shown in made:
+        out.print(shown)
+    printed = out.file.getvalue()
+    assert printed.split("rmse by fold")[0] == ""
+    assert "…" not in printed
+    for words in (columns, *rows.values()):
+        found = [word for word in printed.split() if word in words]
+        assert found == words
+    assert len(made) == {40: 6, 80: 3, 200: 1}[width]
