@@ -1,7 +1,7 @@
 """Descriptions for MLflow's UI, in Markdown, whose lists show the beginning of the first line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LONGEST = 4_000  # characters; MLflow keeps 5,000
 MOST_LISTED = 20  # weights that are named
@@ -19,14 +19,15 @@ def code(name: str) -> str:
     return f"`{' '.join(name.replace('`', chr(39)).split())}`"
 
 
-def of_override(base: str, changed: Sequence[str], actor: str, reason: str) -> str:
-    """What an override is: why, of which version, by whom, and what was changed."""
-    more = f" and {len(changed) - MOST_LISTED} more" if len(changed) > MOST_LISTED else ""
+def of_override(base: str, changed: Mapping[str, str], actor: str, reason: str) -> str:
+    """What an override is: why, of which version, by whom, and how much each weight was `changed`, by its name."""
+    more = [f"- and {len(changed) - MOST_LISTED} more"] if len(changed) > MOST_LISTED else []
     lines = [
         plain(reason) or "other weights",
         "",
         f"- Version {base} with other weights, by {plain(actor) or 'somebody'}",
-        f"- Changed: {', '.join(map(code, changed[:MOST_LISTED]))}{more}",
+        *(f"- {code(name)}: {change}" for name, change in list(changed.items())[:MOST_LISTED]),
+        *more,
     ]
     return "\n".join(lines)[:LONGEST]
 

@@ -326,6 +326,11 @@ class Store:
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, number, key, value)
 
+    def describe_version(self, name: str, number: str, text: str) -> None:
+        """Sets a version's description, in Markdown. Raises RegistryNotFoundError."""
+        with mlflow_errors(f"no version {number} of {name} in the registry"):
+            self._client.update_model_version(name, number, text)
+
     def delete_version(self, name: str, number: str) -> None:
         """Deletes a version and its files' entry. Raises RegistryNotFoundError."""
         with mlflow_errors(f"no version {number} of {name} in the registry"):

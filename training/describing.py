@@ -17,6 +17,8 @@ from training.options import FOR_TABLES, FOR_TEXTS, Format, Options, Source
 LONGEST_NAME = 120  # characters of a run's name
 GATE_FILE = "gate.json"
 OVER_TIME = "figures/predictions_over_time.png"
+MOST_READ = 12  # columns that the network reads
+MOST_TARGETS = 12  # in the table by target
 MOST_TRIALS = 20  # of a sweep that are listed
 SHOWN_LEVELS = (80.0, 95.0)  # of prediction intervals, in percent
 MOST_COLUMNS = 3  # that the name of a run lists of an option; of more, how many
@@ -64,9 +66,12 @@ def network(options: Options) -> str:
     return f"{kind} {'+'.join(map(str, options.units))}"
 
 
-def model(examples: Examples) -> str:
-    """What the versions of a model are for."""
-    return f"{_task(examples)}.\n\nThe alias `champion` is the version in service; each version says how good it is."
+def model(examples: Examples, alias: str) -> str:
+    """What the versions of a model are for. `alias`: that of the version in service, once one is promoted."""
+    rest = (
+        f"Each version says how good it is. The alias {code(alias)} stands at the one in service, once one is promoted"
+    )
+    return f"{_task(examples)}.\n\n{rest}."
 
 
 def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], Rows]:
@@ -83,25 +88,31 @@ def gate(measured: Measured, champion: Champion | None) -> tuple[Sequence[str], 
 
 
 def version(
-    job: Job, examples: Examples, parameters: int, measured: Measured | None, champion: Champion | None, run_id: str
+    job: Job,
+    examples: Examples,
+    parameters: int,
+    measured: Measured | None,
+    champion: Champion | None,
+    run_id: str,
+    decision: Decision,
 ) -> str:
-    """A version: how good it is beside the baselines, the picture, what it does, on which data, and all figures."""
+    """A version: how good it is, what was decided of it, the picture, what it does, all figures, and on which data."""
     lines = [_headline(measured) if measured else network(job.options), ""]
+    lines += [f"{'promoted' if decision.promoted else 'not promoted'}: {plain(decision.reason)}", ""]
     if measured and not examples.classes:
         lines += [f"![held-out data and predictions](get-artifact?path={OVER_TIME}&run_uuid={run_id})", ""]
     lines += [f"{_task(examples)}. {network(job.options)}, {parameters:,} weights.", ""]
     if measured:
-        lines += [*_table(*gate(measured, champion)), "", *_coverage(measured)]
+        lines += [*_table(*gate(measured, champion)), "", *_by_target(measured), *_coverage(measured)]
     if examples.data:
         lines.append(_data(examples))
     return "\n".join(lines).strip()[:LONGEST]
 
 
-def run(version_text: str, name: str, number: str, decision: Decision) -> str:
-    """A run: what was decided of its version, and all that stands with the version."""
-    headline, _, rest = version_text.partition("\n")
-    verb = "promoted" if decision.promoted else "not promoted"
-    return f"{headline}\n\n{name} version {number}, {verb}: {plain(decision.reason)}\n{rest}"[:LONGEST]
+def run(version_text: str, name: str, number: str) -> str:
+    """A run: which version it made, and all that stands with the version."""
+    headline, _, rest = version_text.partition("\n\n")
+    return f"{headline}\n\n{name} version {number}, {rest}"[:LONGEST]
 
 
 def backtest(job: Job, examples: Examples, found: Backtested, picture: str, run_id: str) -> str:
@@ -156,9 +167,27 @@ def _task(examples: Examples) -> str:
     if layout.unit:
         pieces = "words" if layout.unit == "word" else "characters"
         return f"Predicts {what} from the first {layout.window} {pieces} of {code(layout.text)}"
-    features = ", ".join(map(code, layout.features[:12]))
-    more = f" and {len(layout.features) - 12} more" if len(layout.features) > 12 else ""
-    return f"Predicts {what} from {layout.window} rows of {features}{more}"
+    read = [name for name in (*layout.features, *layout.categories) if name != layout.group]
+    more = f" and {len(read) - MOST_READ} more" if len(read) > MOST_READ else ""
+    text = f"Predicts {what} from {layout.window} rows of {', '.join(map(code, read[:MOST_READ]))}{more}"
+    if layout.group in layout.categories:
+        text += f", and from which series it is ({code(layout.group)})"
+    if layout.future:
+        names = ", ".join(map(code, layout.future[:MOST_READ]))
+        text += f"; {names} {'are' if len(layout.future) > 1 else 'is'} known for the steps to predict"
+    return text
+
+
+def _by_target(measured: Measured) -> list[str]:
+    """A table of the errors of each of several targets, in its own units, beside those of its best baseline."""
+    if not measured.by_target:
+        return []
+    rows = []
+    for name, one in list(measured.by_target.items())[:MOST_TARGETS]:
+        best = min(one.baselines, key=lambda who, one=one: one.baselines[who][one.metric])  # type: ignore[misc]
+        rows.append([plain(name), *one.network.values(), best, *one.baselines[best].values()])
+    metrics = list(next(iter(measured.by_target.values())).network)
+    return [*_table(["target", *metrics, "best baseline", *(f"its {metric}" for metric in metrics)], rows), ""]
 
 
 def _coverage(measured: Measured) -> list[str]:

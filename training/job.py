@@ -6,9 +6,11 @@ held out, so that it is fitted as one batch and neither measured nor compared.
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,9 +221,9 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             mlrun.log_summary(measured.as_metrics() | _champion_metrics(champion, measured.metric))
             for who, each in measured.folds.items():
                 mlrun.log_metrics(f"fold_{who.replace(' ', '_')}_{measured.metric}", each)
-        text = describing.version(
-            ready.job, examples, fitted.served.parameter_count, measured, champion, mlrun.run_id
-        )  # fmt: skip
+        describe = partial(
+            describing.version, ready.job, examples, fitted.served.parameter_count, measured, champion, mlrun.run_id
+        )
         check()
         version = mlrun.register(
             registration.name,
@@ -232,17 +234,17 @@ def _run(ready: _Ready, listener: Listener, mlrun: Run) -> Outcome:
             outputs=fitted.served.outputs,
             tags={tag.KIND: "trained", **_data_tags(examples), **_decision_tags(decision, measured, champion)},
             intervals_file=intervals_file,
-            description=text,
-            model_description=describing.model(examples),
+            description=describe(decision),
+            model_description=describing.model(examples, registration.alias),
         )
         try:
-            alias, decision = _move(ready, current, decision, version)
+            alias, decision = _move(ready, current, decision, version, describe)
         except BaseException:  # Ctrl-C above all
             store.delete_version(version.name, version.number)
             raise
     if measured:
         mlrun.log_table(describing.GATE_FILE, *describing.gate(measured, champion))
-    mlrun.describe(describing.run(text, version.name, version.number, decision))
+    mlrun.describe(describing.run(describe(decision), version.name, version.number))
     checkpoints.remove()
     return Outcome(
         mlrun.run_id,
@@ -371,7 +373,13 @@ def _decision_tags(decision: Decision, measured: Measured | None, champion: Cham
     return tags
 
 
-def _move(ready: _Ready, current: VersionInfo | None, decision: Decision, version: VersionInfo) -> tuple[str, Decision]:
+def _move(
+    ready: _Ready,
+    current: VersionInfo | None,
+    decision: Decision,
+    version: VersionInfo,
+    describe: Callable[[Decision], str],
+) -> tuple[str, Decision]:
     """Points the alias that was decided on at the version; `challenger` too if somebody moved the other meanwhile."""
     store, name, alias = ready.store, ready.job.registration.name, ready.job.registration.alias
     if decision.promoted:
@@ -382,6 +390,7 @@ def _move(ready: _Ready, current: VersionInfo | None, decision: Decision, versio
             store.set_tags(
                 name, version.number, {tag.DECISION: CHALLENGER, tag.DECISION_REASON: decision.reason}
             )  # fmt: skip
+            store.describe_version(name, version.number, describe(decision))
         else:
             return alias, decision
     store.set_alias(name, CHALLENGER, version.number)

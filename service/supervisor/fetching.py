@@ -153,8 +153,8 @@ def _entry(info: VersionInfo, directory: Path, digest: str) -> VersionEntry:
 
 
 @contextmanager
-def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list[str]]]:
-    """A model file like the one in `base` but for some weights, its proof, and the names of those weights.
+def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, dict[str, str]]]:
+    """A model file like the one in `base` but for some weights, its proof, and by name how these weights differ.
 
     Keras is not here to make the proof anew. The network that Keras's proof held for computes it, with the weights
     changed, so a loader elsewhere sees whether it computes what this server computes.
@@ -176,4 +176,14 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, list
             along = before.directions if before.gradients else {}
             slopes = gradient_proof.gradients(network, before.inputs, along) if along else {}
             proofs.Proof(before.inputs, result.outputs, result.final_state, "unroll", along, slopes).save(proof)
-        yield model, proof if proof.exists() else None, list(weights)
+        old = keras_file.read(base / MODEL_FILE).weights
+        yield model, proof if proof.exists() else None, {w: _difference(old[w], new) for w, new in weights.items()}
+
+
+def _difference(old: Any, new: Any) -> str:
+    """How much an array of weights changed, in a few words."""
+    by = (new - old)[new != old]
+    if not by.size:
+        return "no value changed"
+    least, greatest = (f"{end:+.3g}" for end in (by.min(), by.max()))
+    return f"{by.size} of {new.size} values, by {least if least == greatest else f'{least} to {greatest}'}"

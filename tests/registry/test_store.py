@@ -246,6 +246,14 @@ def test_tags_of_a_version_are_set_and_replaced(place, folder, name):
     assert tags == {"a": "1", "b": "2", f"{tag.MOVED}.champion": "alice: from 3: because = ü"}
 
 
+def test_a_version_is_described_anew(place, folder, name):
+    """A description replaces the one with which the version was registered."""
+    store, _ = place
+    made = store.register(name, folder(), {}, description="before")
+    store.describe_version(name, made.number, "after")
+    assert client().get_model_version(name, made.number).description == "after"
+
+
 def test_deleting_a_version_removes_its_aliases(place, folder, name, tmp_path):
     """A deleted version is gone with the aliases on it, and other versions with theirs stay."""
     store, _ = place
@@ -274,6 +282,7 @@ def test_what_does_not_exist_is_not_found(place, folder, name, tmp_path):
         lambda n: store.move_alias(n, "champion", "7", expected=""),
         lambda n: store.set_alias(n, "champion", "7"),
         lambda n: store.set_tags(n, "7", {"a": "b"}),
+        lambda n: store.describe_version(n, "7", "text"),
         lambda n: store.delete_version(n, "7"),
     ]
     store.register(name, folder(), {})
@@ -374,6 +383,7 @@ CALLS = {
     "download": lambda store, folder: store.download("model", "1", folder / "into"),
     "set_alias": lambda store, _: store.set_alias("model", "champion", "1"),
     "set_tags": lambda store, _: store.set_tags("model", "1", {"a": "b"}),
+    "describe_version": lambda store, _: store.describe_version("model", "1", "text"),
     "delete_version": lambda store, _: store.delete_version("model", "1"),
     "register": lambda store, folder: store.register("model", folder, {}),
     "run": lambda store, _: store.run("experiment", "run", {}).__enter__(),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from registry.cache import MODEL_FILE, PROOF_FILE, Cache
 from registry.store import Store
@@ -58,6 +59,12 @@ def test_everything_in_one_network(folder, options):
     assert 0 <= proofs.replay(network, proofs.load(path / PROOF_FILE)) <= 1
     model = scoring.load(f"models:/all/{outcome.version}", folder / "cache")
     assert scoring.score(model, folder / "all.csv", folder / "s.csv", lambda *_: None).predicted == 3 * (121 - 4 - 2)
+    described = MlflowClient().get_model_version("all", outcome.version).description
+    assert (
+        "`kind`, `soil`, and from which series it is (`place`); `plan` is known for the steps to predict. " in described
+    )
+    assert "\n\npromoted: --promote always\n\n" in described
+
     table = (folder / "all.csv").read_text().splitlines()
     opened = [line if line.split(",")[0] < "2024-05-13" else _only_plan(line) for line in table]
     (folder / "open.csv").write_text("\n".join([table[0], *opened[1:]]) + "\n")

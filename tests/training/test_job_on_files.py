@@ -101,6 +101,7 @@ def test_what_the_ui_says(first):
     picture = f"get-artifact?path=figures/predictions_over_time.png&run_uuid={first.run_id}"
     for text in (version, run.data.tags["mlflow.note.content"]):
         assert text.startswith(f"rmse {rmse:.4g}, ")
+        assert "promoted: --promote always\n" in text
         assert all(part in text for part in (picture, "from 8 rows of `y`, `z`", "`wave.csv`", "95 %"))
         assert f"| baseline: last value | &emsp;{other:.5g} | " in text
     assert f"version {first.version}, promoted: --promote always" in run.data.tags["mlflow.note.content"]

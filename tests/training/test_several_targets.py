@@ -88,6 +88,9 @@ def test_errors_by_target_and_as_one(first):
         assert figures["nrmse"] == pytest.approx(np.mean([e["rmse"] / u for e, u in zip(each, units, strict=True)]))
     metrics = MlflowClient().get_run(first.run_id).data.metrics
     assert metrics["held_out_rmse.heat"] == measured.by_target["heat"].network["rmse"]
+    described = MlflowClient().get_model_version("both", first.version).description
+    assert "| target | rmse | mae | best baseline | its rmse | its mae |" in described
+    assert f"| heat | &emsp;{metrics['held_out_rmse.heat']:.5g} | " in described
 
 
 def test_a_residual_follows_each_target_by_itself(fetched):

@@ -103,6 +103,11 @@ def test_override_and_back(served, registry):
 
     import mlflow
 
+    described = mlflow.MlflowClient().get_model_version("reference", made.version).description
+    assert described.splitlines()[2:] == [
+        "- Version 1 with other weights, by ann",
+        "- `output/bias`: 1 of 1 values, by +1",
+    ]
     foreign = mlflow.pyfunc.load_model("models:/reference@champion")
     assert np.allclose(foreign.predict(R3_INPUTS), after.output, atol=1e-5)
 
