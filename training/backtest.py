@@ -18,9 +18,10 @@ from training.checkpoints import Checkpoints
 from training.config import Job
 from training.data import sources
 from training.data.examples import Examples, load
+from training.data.times import text
 from training.data.windows import Windows
 from training.evaluation.accuracy import scales
-from training.evaluation.backtested import Backtested, Errors, FoldForecasts, text
+from training.evaluation.backtested import Backtested, Errors, FoldForecasts
 from training.evaluation.baselines import Predicted, forecasts
 from training.evaluation.errors import NETWORK, predict
 from training.evaluation.folds import Folds, RollingOrigin

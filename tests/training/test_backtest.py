@@ -230,6 +230,7 @@ def test_errors_are_shown_and_forecasts_written(folder, monkeypatch):
     with (folder / "f.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 * 2
+    assert all(len(row["last_value"]) <= len("109.123") for row in rows)  # three decimals, as in the table
     assert rows[0].keys() == {"fold", "cutoff", "t", "step", "actual", "network", "last_value", "drift", "mean"}
     assert (folder / "f.png").stat().st_size > 10_000
 

@@ -17,6 +17,7 @@ from service.errors import InvalidArgumentError
 from training import config, job, scoring
 from training.data import sources
 from training.data.layout import Layout
+from training.data.output import write_table
 from training.options import Format
 
 ROWS = 150  # of each of two series
@@ -269,3 +270,19 @@ def test_the_command_needs_no_tensorflow(folder):
     assert csv.read_csv(folder / "typed.csv").num_rows == 2 * ROWS
     assert Store().describe("scored_levels").aliases == {"champion": "1"}
     assert Layout.loads(Store().version("scored_levels", "1").tags["unroll.data"]).window == 5
+
+
+@pytest.mark.parametrize(
+    ("times", "kind", "expected"),
+    [
+        (["2024-03-01", "2024-04-01"], pa.timestamp("us"), ["2024-03-01", "2024-04-01"]),
+        (["2024-03-01", "2024-03-01T12:30"], pa.timestamp("ns"), ["2024-03-01 00:00:00", "2024-03-01 12:30:00"]),
+        (["2024-03-01T12:30:00.5"], pa.timestamp("ms"), ["2024-03-01 12:30:00.500"]),
+        (["2024-03-01"], pa.timestamp("us", "UTC"), ["2024-03-01 00:00:00Z"]),
+    ],
+)
+def test_times_in_csv_are_short(times, kind, expected, tmp_path):
+    """Dates are written without a time of day where all are at midnight, and seconds without empty fractions."""
+    moments = pa.array(np.array(times, "datetime64[us]")).cast(pa.timestamp("us", kind.tz)).cast(kind)
+    write_table(pa.table({"t": moments}), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines() == ['"t"', *expected]

@@ -9,6 +9,7 @@ from service.errors import InvalidArgumentError
 from training.data import calendar, cleaning, files
 from training.data.growing import blocks, release
 from training.data.layout import Layout
+from training.data.times import text
 from training.data.windows import Array
 
 
@@ -75,7 +76,11 @@ def values(table: files.Table, rows: slice, known: slice, layout: Layout, zone: 
     made = table.features[after][:, layout.known_ahead]
     if (empty := np.argwhere(np.isnan(made))).size:
         row, column = empty[0]
-        when = f"at {table.times[after.start + row]}" if table.times is not None else f"{row + 1} rows behind the last"
+        when = (
+            f"at {text(table.times[after.start + row])}"
+            if table.times is not None
+            else f"{row + 1} rows behind the last"
+        )
         raise ValueError(f"there is no value of {layout.future[column]!r} {when}")
     return made
 

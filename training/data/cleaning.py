@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArgumentError
-from training.data import files
+from training.data import files, times
 from training.data.growing import Growing, blocks, pairs, release
 from training.data.windows import Array, Ints
 from training.options import Source
@@ -35,7 +35,7 @@ def sort(table: files.Table, duplicates: str, note: Callable[[str], None]) -> No
         return
     at, count = int(np.argmax(twice)), int(np.count_nonzero(twice))
     whose = f" for {table.group_names[table.groups[at]]!r}" if table.groups is not None else ""
-    first = f"column {table.columns.time!r} has {table.times[at]} more than once{whose}"
+    first = f"column {table.columns.time!r} has {times.text(table.times[at])} more than once{whose}"
     if duplicates == "error":
         hint = "choose --duplicates mean or last"
         if table.groups is None:
@@ -48,7 +48,8 @@ def sort(table: files.Table, duplicates: str, note: Callable[[str], None]) -> No
     if duplicates == "mean":
         _average(table, twice)
     table.keep(~np.append(twice, False))
-    note(f"{first}; {count} such rows: " + ("their mean is used" if duplicates == "mean" else "the last one is used"))
+    used = "their mean is used" if duplicates == "mean" else "the last one is used"
+    note(f"{first}; {count} such row{'' if count == 1 else 's'}: {used}")
 
 
 def _in_order(keys: list[npt.NDArray[Any]]) -> bool:
@@ -132,10 +133,10 @@ def split_at_gaps(table: files.Table, segments: Ints, source: Source, note: Call
         release(table.times, segments)
     if not uneven.any():
         return segments
-    at = int(np.argmax(uneven))
+    at, count = int(np.argmax(uneven)), np.count_nonzero(uneven)
     text = (
-        f"column {source.time!r} has {np.count_nonzero(uneven)} uneven steps, the first from "
-        f"{table.times[at]} to {table.times[at + 1]}"
+        f"column {source.time!r} has {count} uneven step{'' if count == 1 else 's'}, the first from "
+        f"{times.text(table.times[at])} to {times.text(table.times[at + 1])}"
     )
     if source.gaps == "error":
         raise InvalidArgumentError(f"gaps: {text}; choose --gaps split (no window spans one) or keep", field="gaps")
@@ -173,7 +174,8 @@ def fill(
         )
     if source.missing == "drop":
         kept = np.logical_not(bad) & observed
-        note(f"no value for {listed}: {np.count_nonzero(~kept)} rows left out, and no window spans them")
+        gone = np.count_nonzero(~kept)
+        note(f"no value for {listed}: {gone} row{'' if gone == 1 else 's'} left out, and no window spans them")
     else:
         starts = np.flatnonzero(np.concatenate([[True], segments[1:] != segments[:-1]]))
         for i in np.flatnonzero(empty):

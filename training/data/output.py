@@ -73,7 +73,27 @@ def writer(out: Path) -> Iterator[Callable[["pa.RecordBatch"], None]]:
 
 
 def write_table(table: Any, out: Path) -> None:
-    """Writes an Arrow table to a CSV or Parquet file, which appears whole or not at all."""
+    """Writes an Arrow table to a CSV or Parquet file, which appears whole or not at all.
+
+    In CSV a column of times has dates alone where all are at midnight, and no fractions of seconds where none has any.
+    """
     with writer(out) as write:
-        for batch in table.to_batches():
+        for batch in (_short_times(table) if out.suffix.lower() == ".csv" else table).to_batches():
             write(batch)
+
+
+def _short_times(table: Any) -> Any:
+    """A table whose times are in the shortest type that holds them; times of a zone keep it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for place, column in enumerate(table.columns):
+        if not pa.types.is_timestamp(column.type):
+            continue
+        shorter = [pa.timestamp("s", column.type.tz)] if column.type.tz else [pa.date32(), pa.timestamp("s")]
+        for kind in shorter:
+            made = pc.cast(column, kind, safe=False)
+            if pc.all(pc.equal(pc.cast(made, column.type), column)).as_py():
+                table = table.set_column(place, table.schema.names[place], made)
+                break
+    return table

@@ -9,6 +9,7 @@ import numpy as np
 from training.data import cleaning, files
 from training.data.categories import input_name
 from training.data.layout import Layout
+from training.data.times import text
 from training.data.windows import FUTURE, SEQUENCE, Array
 
 
@@ -34,7 +35,7 @@ def stretch(table: files.Table, rows: slice, layout: Layout) -> Stretch:
         uneven = np.flatnonzero(cleaning.is_uneven(times, layout.step))
         if len(uneven):
             begin = int(uneven[-1]) + 1
-            since = f" since the gap before {times[begin]}"
+            since = f" since the gap before {text(times[begin])}"
     features = features[begin:]
     if layout.missing in ("ffill", "interpolate"):
         for i in range(features.shape[1]):

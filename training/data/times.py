@@ -1,4 +1,4 @@
-"""The times of a table, as numbers or datetime64."""
+"""The times of a table, as numbers or datetime64, and as text."""
 
 import re
 from collections.abc import Callable
@@ -70,3 +70,12 @@ def _utc(found: datetime) -> np.datetime64:
     if found.tzinfo is not None:
         found = found.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(found, "us")
+
+
+def text(moment: Any) -> str:
+    """A time for people, without what is zero at its end: a date alone at midnight; any other value as it is."""
+    if isinstance(moment, np.datetime64):
+        return str(np.datetime_as_string(moment, unit="auto"))
+    if isinstance(moment, float | np.floating):
+        return np.format_float_positional(moment, trim="-")
+    return str(moment)

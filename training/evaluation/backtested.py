@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.layout import Layout
+from training.data.times import text
 from training.data.windows import Windows
 from training.evaluation.accuracy import Numbers, accuracy
 from training.evaluation.baselines import Predicted, baseline_errors
@@ -148,17 +149,12 @@ class Backtested:
 
         def named(values: Predicted) -> Any:
             flat = values.reshape(-1)
-            return [layout.classes[int(i)] if i >= 0 else None for i in flat] if layout.classes else flat
+            if layout.classes:
+                return [layout.classes[int(i)] if i >= 0 else None for i in flat]
+            return flat.astype(np.float32)  # as the table was read: doubles would spell out what rounding added
 
         columns["actual"] = named(self.expected)
         for who, predicted in self.predicted.items():
             best = layout.classes and who == NETWORK
             columns[who.replace(" ", "_")] = named(predicted.argmax(axis=1) if best else predicted)
         return pa.table(columns)
-
-
-def text(moment: Any) -> str:
-    """A name, a number, or a time without what is zero in it."""
-    if isinstance(moment, np.datetime64):
-        return str(np.datetime_as_string(moment, unit="auto"))
-    return f"{moment:g}" if isinstance(moment, float | np.floating) else str(moment)

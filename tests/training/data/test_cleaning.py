@@ -49,7 +49,7 @@ def test_gaps_are_split_or_kept(tmp_path):
     path = write(tmp_path / "g.csv", t=times, y=numbers(100))
     split, found = load(Source(path, target=("y",), time="t", window=4, gaps="split"))
     kept, _ = load(Source(path, target=("y",), time="t", window=4, gaps="keep"))
-    assert "column 't' has 1 uneven steps, the first from 39 to 50: no window spans one" in found
+    assert "column 't' has 1 uneven step, the first from 39 to 50: no window spans one" in found
     assert len(kept.parts.train) - len(split.parts.train) == 4
     months = np.arange("2000-01", "2009-01", dtype="datetime64[M]").astype("datetime64[D]").astype(str)
     load(Source(write(tmp_path / "m.csv", t=months, y=numbers(108)), target=("y",), time="t", window=4))

@@ -56,7 +56,7 @@ GOOD = {"t": list(range(60)), "y": numbers(60), "x": numbers(60, seed=1)}
         ({}, {"target": ("y",), "window": 50}, "window: no window of 50 timesteps with horizon 1 is left for train"),
         ({"t": [*range(59), 3]}, {"target": ("y",), "time": "t"}, "time: column 't' has 3 more than once"),
         ({"t": ["noon"] * 60}, {"target": ("y",), "time": "t"}, "time: column 't' holds 'noon' in line 2; expected"),
-        ({"t": [*range(59), 90]}, {"target": ("y",), "time": "t"}, "gaps: column 't' has 1 uneven steps, the first"),
+        ({"t": [*range(59), 90]}, {"target": ("y",), "time": "t"}, "gaps: column 't' has 1 uneven step, the first"),
         ({"y": HOLES[:60]}, {"target": ("y",)}, "missing: no value for 'y' in 2 of 60 rows; choose --missing drop"),
         ({"y": ["up"] * 60}, {"target": ("y",)}, "target: column 'y' is always 'up' in the part to train on"),
         ({"y": ["a", "b"] * 30}, {"target": ("y",), "task": "regression"}, "task: column 'y' holds text or truth"),

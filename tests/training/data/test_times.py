@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from service.errors import InvalidArgumentError
-from training.data.times import times
+from training.data.times import text, times
 
 
 def place(row):
@@ -61,3 +61,18 @@ def test_a_row_without_a_time_is_named():
     """A row without a time is named."""
     with pytest.raises(InvalidArgumentError, match="column 't' has no value in line 13"):
         times(pa.array([1, None, 3]), "t", 10, place)
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        (np.datetime64("2020-01-28T00:00:00.000000"), "2020-01-28"),
+        (np.datetime64("2020-01-28T12:30:00.000000"), "2020-01-28T12:30"),
+        (np.float64(1234567.25), "1234567.25"),
+        (np.float64(39), "39"),
+        (np.int64(2024), "2024"),
+    ],
+)
+def test_times_as_text(moment, expected):
+    """A date at midnight stands alone, and numbers have all their digits and no more."""
+    assert text(moment) == expected
