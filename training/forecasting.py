@@ -14,6 +14,9 @@ from training.data.windows import FUTURE, Array
 from training.options import Format
 
 BATCH = 128  # windows of the past that are predicted at once
+LEAST_PAST = (
+    40  # rows of the past that a forecast is shown with, where there are so many; a longer window is shown whole
+)
 Ends = Mapping[float, tuple[Array, Array]]  # of intervals, by level
 
 
@@ -39,7 +42,7 @@ class Forecast:
     times: Any  # (steps,): numbers, or pandas' DatetimeIndex; numbers of steps where the table has no times
     predicted: Array  # (steps,), or (classes,) probabilities of the classes at the last of these times
     intervals: Mapping[float, tuple[Array, Array]]  # lower and upper ends, (steps,) each, by level in percent
-    past_times: Any  # of the rows that were read, (window,)
+    past_times: Any  # of the last rows, those that were read and some before them, (rows,)
     past: Array | None  # the target in these rows, where the table has it and it is a number
 
 
@@ -137,7 +140,8 @@ def forecast(
     found = []
     for i, (name, (rows, *_)) in enumerate(ends.items()):
         times = np.arange(rows.start - rows.stop + 1, 1) if table.times is None else table.times[rows]
-        past_times = calendar.in_zone(times[-layout.window :], zone)
+        shown = max(layout.window, LEAST_PAST)
+        past_times = calendar.in_zone(times[-shown:], zone)
         following = _times(times, layout, predicted.shape[1], zone)
         if layout.future and table.times is not None:  # which the file has, even or not
             after = calendar.in_zone(table.times[rows.stop : rows.stop + layout.horizon], zone)
@@ -152,7 +156,7 @@ def forecast(
                     predicted=predicted[at],
                     intervals={level: (lower[at], upper[at]) for level, (lower, upper) in intervals.items()},
                     past_times=past_times,
-                    past=table.target[rows][-layout.window :, known.index(target)] if target in known else None,
+                    past=table.target[rows][-shown:, known.index(target)] if target in known else None,
                 )
             )
     return Forecasts(layout, tuple(found), left_out, adaptive if levels else 0, plain)

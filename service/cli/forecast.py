@@ -66,9 +66,9 @@ def forecast(
     if out is not None:
         _write(found, out)
     if plot is not None:
-        from service.cli.forecast_plots import save_forecast
+        from service.cli.forecast_plots import draw
 
-        save_forecast(plot, found, f"{name} version {version}")
+        draw(found, f"{name} version {version}").savefig(plot, dpi=120)
         console.print(f"drawn to {plot}", highlight=False)
 
 

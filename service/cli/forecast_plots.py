@@ -1,6 +1,5 @@
 """Pictures of forecasts: the last rows of each series, the forecast, and the bands of its prediction intervals."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,8 @@ MOST_PANELS = 12  # that are drawn, of series and targets
 BANDS = (0.32, 0.2, 0.12, 0.08)  # how dark the bands are, the narrowest first
 
 
-def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
-    """A file with a panel for each series and target; classes are drawn as bars of their probabilities."""
+def draw(found: "Forecasts", title: str) -> Any:
+    """A figure with a panel for each series and target; classes are drawn as bars of their probabilities."""
     series = found.found[:MOST_PANELS]
     more = f", {len(series)} of {len(found.found)} series" if len(series) < len(found.found) else ""
     drawn = figure(8, 2.4 * len(series) + 0.8, f"{title}: forecast of {', '.join(found.layout.predicted)}{more}")
@@ -26,7 +25,7 @@ def save_forecast(path: Path, found: "Forecasts", title: str) -> None:
             _draw_classes(axes, one, found.layout.classes)
         else:
             _draw_values(axes, one, scaled=bool(found.adaptive) and one.group not in found.plain)
-    drawn.savefig(path, dpi=120)
+    return drawn
 
 
 def _draw_values(axes: Any, one: "Forecast", *, scaled: bool) -> None:
@@ -40,12 +39,13 @@ def _draw_values(axes: Any, one: "Forecast", *, scaled: bool) -> None:
         axes.plot(past, one.past, color=INK, linewidth=1.2, label="past")
         if np.isfinite(one.past[-1]):  # so that the forecast is seen to continue it
             times, values = np.concatenate([past[-1:], times]), np.concatenate([one.past[-1:], values])
+    joined = len(values) - len(one.predicted)  # 1 with the last known value, which is no forecast and has no dot
     for (level, (lower, upper)), dark in zip(sorted(one.intervals.items()), BANDS, strict=False):
-        joined = len(values) - len(lower)
         low, high = (np.concatenate([values[:joined], end]) for end in (lower, upper))
         label = f"{level:g} %, adaptive" if scaled else f"{level:g} %"
         axes.fill_between(times, low, high, color=ACCENT, alpha=dark, linewidth=0, label=label)
-    axes.plot(times, values, color=ACCENT, linewidth=1.2, marker="o", markersize=3, label="forecast")
+    dots = {"marker": "o", "markersize": 3, "markevery": slice(joined, None)}
+    axes.plot(times, values, color=ACCENT, linewidth=1.2, label="forecast", **dots)
     if np.asarray(one.times).dtype.kind == "M":  # dates, of which long ones would overlap
         short_dates(axes.xaxis)
     legend_above(axes)

@@ -12,6 +12,7 @@ from registry.store import Store
 from service.cli import backtest as cli
 from service.errors import InvalidArgumentError
 from training import backtest, config, job
+from training.evaluation import picture
 from training.evaluation.backtested import NETWORK
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -78,6 +79,18 @@ def test_every_fold_is_forecast_beside_its_baselines(once):
     assert [line.partition(":")[0] for line in told[1:]] == [
         f"fold {i + 1}, from {o}" for i, o in enumerate(found.origins)
     ]
+
+
+def test_no_legend_covers_a_curve(once):
+    """The legends of the picture lie outside the axes, and name the network and the best baselines."""
+    drawn = picture.draw(once[0].found, "title")
+    drawn.draw_without_rendering()
+    (names,) = drawn.legends
+    assert len(names.get_texts()) == 1 + picture.BASELINES
+    legends = [names, *filter(None, (axes.get_legend() for axes in drawn.axes))]
+    for legend in legends:
+        place = legend.get_window_extent()
+        assert not any(place.padded(-1).overlaps(axes.get_window_extent()) for axes in drawn.axes)
 
 
 def test_runs_and_a_table_are_in_mlflow(once, tmp_path):

@@ -47,7 +47,18 @@ def test_each_series_goes_on_from_its_last_window(table):
     assert [str(time.date()) for time in b.times] == ["2024-03-01", "2024-03-02"]
     lower, upper = b.intervals[80]
     assert (upper - lower == 160).all()
-    assert np.array_equal(a.past, [5, 6, 7])
+    assert np.array_equal(a.past, range(8))  # also what lies before the window
+
+
+def test_a_forecast_is_shown_with_some_of_the_past(tmp_path):
+    """Of a long table, the last 40 rows are shown, or a longer window."""
+    days = pd.date_range("2024-01-01", periods=100, freq="D").astype(str)
+    write(tmp_path / "d.csv", day=days, y=[*range(100)], x=[0.5] * 100)
+    for window, shown in ((3, 40), (60, 60)):
+        layout = replace(LAYOUT, group="", window=window)
+        (one,) = forecast(sums, layout, tmp_path / "d.csv").found
+        assert one.past.tolist() == list(range(100 - shown, 100))
+        assert len(one.past_times) == shown
 
 
 def test_sequences_are_no_table(tmp_path):

@@ -24,7 +24,8 @@ def draw(found: Backtested, title: str) -> Any:
     else:
         _over_time(top, found)
     shown = _best(found)
-    _lines(drawn.add_subplot(grid[1, 0]), found.by("fold"), shown, found.metric, "fold, by its origin")
+    left = drawn.add_subplot(grid[1, 0])
+    _lines(left, found.by("fold"), shown, found.metric, "fold, by its origin")
     other = drawn.add_subplot(grid[1, 1])
     if found.expected.shape[1] > 1:
         _lines(other, found.by("step"), shown, found.metric, "step of the horizon")
@@ -32,6 +33,7 @@ def draw(found: Backtested, title: str) -> Any:
         _lines(other, found.by("series"), shown, found.metric, "series")
     else:
         _bars(other, found.errors(), shown, found.metric)
+    drawn.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False, ncols=8, loc="outside lower center")
     return drawn
 
 
@@ -89,7 +91,6 @@ def _lines(axes: Any, by: Mapping[str, Errors], shown: list[str], metric: str, w
     axes.set_xticks([names.index(name) for name in few], few)
     panel(axes, f"{metric} by {what}")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.3)
 
 

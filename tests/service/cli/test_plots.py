@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from service.cli.forecast_plots import draw
 from service.cli.plots import heat_map, save_trace, save_weights
 from service.client import LayerTrace, Trace
 from service.drawing import figure, legend_above, panel
+from training.data.layout import Layout
+from training.forecasting import Forecast, Forecasts
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 4), (3, 2, 4), (0, 4)])
@@ -51,3 +54,18 @@ def test_no_line_runs_through_a_legend_above(levels):
     assert legend.y0 >= axes.get_window_extent().y1 - 1
     assert legend.x0 > title.get_window_extent().x1
     assert legend.x1 <= drawn.bbox.x1
+
+
+def test_only_forecasts_have_dots():
+    """The line of a forecast begins at the last known value, which has no dot and no width of its band."""
+    one = Forecast(
+        group="", target="y", times=np.array([3.0, 4.0]), predicted=np.array([5.0, 6.0]),
+        intervals={80.0: (np.array([4.0, 5.0]), np.array([6.0, 7.0]))},
+        past_times=np.array([0.0, 1.0, 2.0]), past=np.array([2.0, 3.0, 4.0]),
+    )  # fmt: skip
+    layout = Layout(features=("y",), target="y", window=3, horizon=2)
+    (axes,) = draw(Forecasts(layout, (one,)), "title").axes
+    past, line = axes.lines
+    assert past.get_xdata().tolist() == [0, 1, 2]
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([2, 3, 4], [4, 5, 6])
+    assert line.get_xdata()[line.get_markevery()].tolist() == [3, 4]
