@@ -94,7 +94,9 @@ class Shown(Listener):
             best = ""
             if last.validation_losses:
                 best = f"; the best was epoch {last.best_epoch}, with the validation loss {last.best_loss:.5g}"
-            self._console.print(f"fitted {last.epoch} epochs in {seconds:.1f} s{best}", highlight=False)
+            epochs = f"{last.epoch} epoch{'' if last.epoch == 1 else 's'}"
+            taken = f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
+            self._console.print(f"fitted {epochs} in {taken}{best}", highlight=False)
 
     def comparing(self, done: int, total: int) -> None:
         """A bar of forecasts."""

@@ -71,7 +71,7 @@ def _treated(done: "Score") -> str:
     """What was done about gaps and missing values, as in training."""
     parts = []
     if done.gaps:
-        parts.append(f"{done.gaps} gaps, which no window spans")
+        parts.append(f"{done.gaps} gap{'' if done.gaps == 1 else 's'}, which no window spans")
     if done.filled:
-        parts.append(f"{done.filled} missing values filled with the value before")
+        parts.append(f"{done.filled} missing value{'' if done.filled == 1 else 's'} filled with the value before")
     return "".join(f"\n{part}, as in training" for part in parts)

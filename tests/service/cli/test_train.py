@@ -1,5 +1,6 @@
 """`unroll train` as it is typed: what it shows, what it leaves, and errors in one line."""
 
+import io
 import math
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from registry.errors import RegistryNotFoundError
@@ -16,7 +18,9 @@ from registry.store import Store
 from service.cli import train as cli
 from service.errors import InvalidArgumentError
 from tests.service.support import eventually
+from training.checkpoints import Progress
 from training.options import Options
+from training.progress import Shown
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(cli.train)
@@ -65,6 +69,23 @@ def test_it_shows_the_network_the_weights_and_the_predictions(typed):
     ):
         assert shown in typed
     assert typed.index("Weights before") < typed.index("epoch 100 of 130: loss ") < typed.index("Weights after")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "expected"),
+    [
+        (1, 0.004, "fitted 1 epoch in less than 0.1 s"),
+        (20, 1.26, "fitted 20 epochs in 1.3 s"),
+    ],
+)
+def test_how_long_a_fit_took(epochs, seconds, expected):
+    """One epoch is singular, and no time is 0.0 s."""
+    out = io.StringIO()
+    shown = Shown(Console(file=out))
+    shown.started("run", epochs)
+    shown.learning(epochs, 0.0, Progress(epochs))
+    shown.fitted(seconds)
+    assert out.getvalue().splitlines()[-1] == expected
 
 
 def test_it_says_what_was_registered_and_what_to_do_next(typed):
