@@ -1,5 +1,6 @@
 """The `unroll` command. What is slow to import is imported by the command that needs it, when it runs."""
 
+import inspect
 import sys
 from typing import Annotated
 
@@ -74,6 +75,16 @@ app.command()(convert.convert)
 app.command()(serve.ui)
 app.command()(demo.demo)
 app.command()(demo.up)
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are one line each: Typer keeps the ends of lines in all but the first."""
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+for group in (app, weights.app, models.app, token.app):
+    for command in group.registered_commands:
+        command.help = _flowing(command.help or getattr(command.callback, "__doc__", "") or "")
 
 
 def main() -> None:

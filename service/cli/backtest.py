@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import console, table, tables
+from service.cli.common import check_picture, console, table, tables
 from service.cli.extras import require
 from service.cli.train import train
 
@@ -49,6 +49,7 @@ def backtest(
 
     The other options are those of `unroll train`, on the command line or in --config.
     """
+    check_picture(plot)
     require("train")
     if statsforecast:
         require("baselines")

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -105,6 +108,7 @@ WhatIf = Annotated[
     typer.Option(help="Weight change for this call only; can be repeated.", metavar="LAYER/WEIGHT=VALUE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+PICTURES = (".png", ".svg", ".pdf")
 UNBOUNDED = 100_000  # characters, which no table is wide
 
 console = Console()
@@ -145,6 +149,14 @@ def served(model: str) -> tuple[str, str]:
 
     reference = parse(model)
     return reference.name, reference.version or f"@{reference.alias}"
+
+
+def check_picture(plot: str | Path | None) -> None:
+    """Raises InvalidArgumentError for the name of a file that is no PNG, SVG or PDF; empty or None: there is none."""
+    if plot and Path(plot).suffix.lower() not in PICTURES:
+        raise InvalidArgumentError(
+            f"plot: expected a name that ends in .png, .svg or .pdf, got {Path(plot).name}", field="plot"
+        )
 
 
 def print_json(value: "Message | dict[str, Any] | list[Any]") -> None:

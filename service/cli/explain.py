@@ -4,7 +4,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import Inputs, Json, Model, Version, WhatIf, connected, console, number, print_json, table
+from service.cli.common import (
+    Inputs,
+    Json,
+    Model,
+    Version,
+    WhatIf,
+    check_picture,
+    connected,
+    console,
+    number,
+    print_json,
+    table,
+)
 from service.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -41,6 +53,7 @@ def explain(
     from service.cli.literals import parse_change, parse_inputs
     from service.client.insight import Target
 
+    check_picture(plot)
     arrays = parse_inputs(inputs)
     sequences = _sequences(arrays)
     if sequence >= sequences:
@@ -99,6 +112,7 @@ def memory(
     from service.cli.insight_plots import save_memory
     from service.cli.literals import parse_change, parse_inputs
 
+    check_picture(plot)
     found = client.remember(
         parse_inputs(inputs),
         layers=layer or (),

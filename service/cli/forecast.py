@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import connected, console, served, table
+from service.cli.common import check_picture, connected, console, served, table
 from service.cli.extras import require
 from service.cli.formats import Decimal, Delimiter, Duplicates, TimeFormat, chosen
 from service.errors import InvalidArgumentError, NotFoundError, NotReadyError
@@ -53,6 +53,7 @@ def forecast(
     known target. It is read from the registry, or a server with --address
     computes; then neither TensorFlow nor a registry is needed.
     """
+    check_picture(plot)
     require("tables")
     if client is None:
         require("serve")

@@ -11,6 +11,7 @@ from service.cli.common import (
     Version,
     WhatIf,
     array_text,
+    check_picture,
     connected,
     console,
     number,
@@ -55,6 +56,7 @@ def trace(
     from service.cli.literals import parse_change, parse_inputs, parse_range
     from service.cli.plots import heat_map, save_trace
 
+    check_picture(plot)
     arrays = parse_inputs(inputs)
     changes = [parse_change(text) for text in what_if or ()]
     if summary:

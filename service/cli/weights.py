@@ -9,6 +9,7 @@ from service.cli.common import (
     Model,
     Version,
     array_text,
+    check_picture,
     connected,
     console,
     number,
@@ -54,6 +55,7 @@ def show(
     from service.cli.plots import heat_map, save_weights
     from service.client import to_array
 
+    check_picture(plot)
     answer = client.get_weights(
         model=model, version=version, names=names or (), values=not statistics or gates or bool(plot)
     )
@@ -102,6 +104,7 @@ def compare(
     from service.cli.plots import save_weights
     from service.client import to_array
 
+    check_picture(plot)
     answer = client.compare_weights(base, version, model=model, values=bool(plot))
     if plot:
         arrays = {difference.name: to_array(difference.difference) for difference in answer.differences}

@@ -113,3 +113,11 @@ def test_tables_never_cut_a_number(width):
         found = [word for word in printed.split() if word in words]
         assert found == words
     assert len(made) == {40: 6, 80: 3, 200: 1}[width]
+
+
+def test_help_flows():
+    """Each paragraph of a command's help fills its lines; none ends where a line of the source does."""
+    for param in commands():
+        (command,) = param.values
+        for paragraph in command.help.split("\n\n"):
+            assert "\n" not in paragraph

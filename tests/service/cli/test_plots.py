@@ -1,12 +1,17 @@
 """service.cli.plots: pictures of whatever weights and outputs a network has."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from service.cli.common import check_picture
 from service.cli.forecast_plots import draw
 from service.cli.plots import heat_map, save_trace, save_weights
 from service.client import LayerTrace, Trace
 from service.drawing import figure, legend_above, panel
+from service.errors import InvalidArgumentError
+from tests.training.commands import run
 from training.data.layout import Layout
 from training.forecasting import Forecast, Forecasts
 
@@ -69,3 +74,23 @@ def test_only_forecasts_have_dots():
     assert past.get_xdata().tolist() == [0, 1, 2]
     assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([2, 3, 4], [4, 5, 6])
     assert line.get_xdata()[line.get_markevery()].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x", "png"])
+def test_only_pictures_that_the_help_names(name):
+    """A name of any other kind is refused; the kind may be in capitals."""
+    for picture in ("a.png", "b.SVG", Path("c.pdf"), "", None):
+        check_picture(picture)
+    with pytest.raises(InvalidArgumentError, match=rf"^plot: expected a name that ends in .*, got {name}$"):
+        check_picture(f"folder/{name}")
+
+
+def test_a_picture_is_refused_before_anything_else():
+    """Commands look at the name of a picture first, so that nothing is computed in vain."""
+    with pytest.raises(InvalidArgumentError, match=r"got x\.gif$"):
+        run("forecast", "--data", "none.csv", "--model", "models:/none@champion", "--plot", "x.gif")
+    with pytest.raises(InvalidArgumentError, match=r"got x\.gif$"):
+        run("backtest", "--data", "none.csv", "--plot", "x.gif")
+    for words in (("weights", "show"), ("weights", "compare", "1", "2"), ("trace", "[[[1]]]"), ("explain", "[[[1]]]")):
+        with pytest.raises(InvalidArgumentError, match=r"got x\.gif$"):
+            run(*words, "--plot", "x.gif")
