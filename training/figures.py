@@ -117,9 +117,8 @@ def predictions_over_time(
 def _over_time(axes: Any, predictions: Array, targets: Array, rows: Places, clock: npt.NDArray[Any] | None) -> None:
     """The targets at their times or rows, and the predictions of the first and the last step at theirs."""
     last = predictions.shape[1] - 1
-    known, first = np.unique(
-        rows[:, None] + np.arange(last + 1), return_index=True
-    )  # windows share most of their targets
+    # Windows share most of their targets.
+    known, first = np.unique(rows[:, None] + np.arange(last + 1), return_index=True)
     axes.plot(*_with_gaps(known, targets.reshape(-1)[first], clock), color=INK, linewidth=1, label="target")
     for step, colour in ((0, ACCENT), (last, LINES[2]))[: 2 if last else 1]:
         ahead = f"{step + 1} step{'s' if step else ''} ahead"

@@ -14,9 +14,7 @@ from training.data.windows import FUTURE, Array
 from training.options import Format
 
 BATCH = 128  # windows of the past that are predicted at once
-LEAST_PAST = (
-    40  # rows of the past that a forecast is shown with, where there are so many; a longer window is shown whole
-)
+LEAST_PAST = 40  # rows that are shown before a forecast, where there are so many; a longer window is shown whole
 Ends = Mapping[float, tuple[Array, Array]]  # of intervals, by level
 
 

@@ -73,10 +73,10 @@ class UnaryCall(Stream, ServedCall):
 
     connection: GrpcConnection
 
-    over = False  # nobody waits for it any more: it is answered, or was left
+    over: bool  # nobody waits for it any more: it is answered, or was left
     running = False  # a thread has it
-    deadline: float | None = None
-    body: bytearray | None = None  # what arrived of a request that came in several frames
+    deadline: float | None
+    body: bytearray | None  # what arrived of a request that came in several frames
     size = 0  # of the message with its prefix, when that is known
     stalled_since = 0.0
 

@@ -38,10 +38,11 @@ def rewrite(
     target: str | os.PathLike[str],
     changes: Mapping[str, Array],
     limits: ReadLimits = DEFAULT_LIMITS,
-) -> None:
+) -> Mapping[str, Array]:
     """Writes to `target` the file at `source` with some weights changed; all else stays, byte for byte.
 
-    Keras opens the result as it opened the source. The target appears whole or not at all.
+    Gives what these weights were before. Keras opens the result as it opened the source. The target appears
+    whole or not at all.
 
     Raises InvalidArgumentError for changes that `GraphNetwork.with_weights` refuses, and as `read`.
     """
@@ -60,6 +61,7 @@ def rewrite(
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+    return {name: network.weights[name] for name in changes}
 
 
 def _read(path: str | os.PathLike[str], limits: ReadLimits) -> tuple[GraphNetwork, Graph, bytes]:

@@ -169,14 +169,13 @@ def derived(base: Path, packed: bytes) -> Iterator[tuple[Path, Path | None, dict
         weights: Mapping[str, np.ndarray] = dict(arrays)
     with tempfile.TemporaryDirectory(prefix="unroll-") as folder:
         model, proof = Path(folder, MODEL_FILE), Path(folder, PROOF_FILE)
-        keras_file.rewrite(base / MODEL_FILE, model, weights)
+        old = keras_file.rewrite(base / MODEL_FILE, model, weights)
         if (base / PROOF_FILE).exists():
             before, network = proofs.load(base / PROOF_FILE), keras_file.read(model)
             result = network.forward(before.inputs)
             along = before.directions if before.gradients else {}
             slopes = gradient_proof.gradients(network, before.inputs, along) if along else {}
             proofs.Proof(before.inputs, result.outputs, result.final_state, "unroll", along, slopes).save(proof)
-        old = keras_file.read(base / MODEL_FILE).weights
         yield model, proof if proof.exists() else None, {w: _difference(old[w], new) for w, new in weights.items()}
 
 

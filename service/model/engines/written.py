@@ -137,7 +137,8 @@ def _listed(names: Iterable[str]) -> str:
 def dense(weights: Weights, activation: str) -> Point:
     """f(x·W + b)."""
     if activation == "softmax":
-        return lambda source, x: softmax(source, source.put(source.affine(x, weights["kernel"], weights.get("bias"))))
+        sums = dense(weights, "linear")
+        return lambda source, x: softmax(source, source.put(sums(source, x)))
     return lambda source, x: source.affine(x, weights["kernel"], weights.get("bias"), activation)
 
 
